@@ -1,0 +1,37 @@
+"""Sampling from v-objective diffusion models; knows no network, no file and no CLIP.
+
+A model is any callable `(x [N, C, H, W], t [N]) -> v [N, C, H, W]`.
+"""
+
+import importlib
+
+_HOMES = {
+    "guidance": ("conditions", "guided"),
+    "objective": ("to_pred_eps", "to_x_v"),
+    "sampling": (
+        "NonFiniteError",
+        "Progress",
+        "add_noise",
+        "clamp_t",
+        "generators",
+        "noise",
+        "sample",
+    ),
+    "schedules": ("SCHEDULES", "alpha_sigma", "log_snr", "log_snr_to_t", "schedule"),
+    "solvers": ("METHODS",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name):
+    # On first use: what only asks for the names of methods should not wait for torch.
+    if name not in _HOME:
+        raise AttributeError(f"module 'diffusion' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"diffusion.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,159 @@
+"""The one sampling loop, and the noise that belongs to an image rather than to a batch."""
+
+import itertools
+from typing import NamedTuple
+
+import torch
+
+from diffusion.schedules import alpha_sigma
+from diffusion.solvers import METHODS
+
+MAX_SEED = 2**63
+
+
+class NonFiniteError(ArithmeticError):
+    """A model returned NaN or infinity."""
+
+
+class Progress(NamedTuple):
+    """What a callback sees before step i: all of it belongs to timestep t.
+
+    Args:
+        i: the number of the step, from 0.
+        t: the timestep, a float.
+        x: the noised images at t [N, C, H, W].
+        v, pred: what the model says of x.
+    """
+
+    i: int
+    t: float
+    x: torch.Tensor
+    v: torch.Tensor
+    pred: torch.Tensor
+
+
+def generators(seeds):
+    """One random generator per image, on the CPU so that every device draws the same.
+
+    Args:
+        seeds: integers in [0, 2**63).
+    Raises:
+        ValueError: for a seed out of range.
+    """
+    return [_generator(seed) for seed in seeds]
+
+
+def _generator(seed):
+    if not 0 <= seed < MAX_SEED:
+        raise ValueError(f"a seed is a whole number from 0 to 2**63 - 1, not {seed}")
+    # The generator itself looks at the low 32 bits alone; larger seeds must not repeat small ones.
+    low, high = seed & 0xFFFFFFFF, seed >> 32
+    return torch.Generator().manual_seed(low ^ (high * 0x9E3779B1 & 0xFFFFFFFF))
+
+
+def noise(seeds, shape):
+    """Standard normal noise, one image per seed.
+
+    Args:
+        seeds: N integers in [0, 2**63), or N generators, which go on from where they are; image i
+            depends on seeds[i] alone.
+        shape: (channels, height, width) of one image, in pixels.
+    Returns:
+        float32 tensor [N, channels, height, width] on the CPU.
+    Raises:
+        ValueError: for a seed out of range or an empty shape.
+    """
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"an image has a shape (channels, height, width), not {tuple(shape)}")
+    sources = [s if isinstance(s, torch.Generator) else _generator(s) for s in seeds]
+    images = [torch.randn(tuple(shape), generator=source) for source in sources]
+    return torch.stack(images) if images else torch.empty(0, *shape)
+
+
+def add_noise(images, eps, t):
+    """Images with noise: where a run from timestep t starts.
+
+    Args:
+        images: clean images [N, C, H, W] or [C, H, W].
+        eps: noise [N, C, H, W].
+        t: a timestep, a float.
+    """
+    alpha, sigma = alpha_sigma(t)
+    return alpha * images + sigma * eps
+
+
+def clamp_t(model, min_t, max_t):
+    """A model that is never asked about timesteps outside the range it was trained on."""
+    if min_t <= 0 and max_t >= 1:
+        return model
+    return lambda x, t: model(x, t.clamp(min_t, max_t))
+
+
+def sample(model, x, timesteps, method="plms", eta=None, noise=None, callback=None):
+    """Takes x along the flow from the first timestep to the last.
+
+    Descending timesteps draw images out of noise; ascending ones find the noise of images.
+
+    Args:
+        model: callable (x [N, C, H, W], t [N]) -> v [N, C, H, W].
+        x: noised images [N, C, H, W] at timesteps[0].
+        timesteps: strictly monotonic floats in [0, 1], a tensor or a list.
+        method: one of METHODS.
+        eta: the share of fresh noise in each step, for methods that add any: 0 is deterministic,
+            1 is DDPM; None: the method's default.
+        noise: a function of no arguments that draws fresh noise [N, C, H, W], called once a step
+            in order; needed where eta is not 0.
+        callback: called with a `Progress` before each step is taken.
+    Returns:
+        x at timesteps[-1], [N, C, H, W].
+    Raises:
+        ValueError: for arguments out of their range.
+        NonFiniteError: if the model returns NaN or infinity, with the step and the timestep.
+    """
+    ts = [float(t) for t in timesteps]
+    row, eta = _check(method, eta, ts)
+    options = {}
+    if eta:
+        if noise is None:
+            raise ValueError(f"{method} with eta {eta:g} adds noise: pass a function that draws it")
+        options = {"eta": eta, "noise": lambda: noise().to(x)}
+
+    past = []
+    for i, (t, s) in enumerate(itertools.pairwise(ts)):
+
+        def checked(x, t, i=i):
+            v = model(x, t)
+            if not torch.isfinite(v).all():
+                raise NonFiniteError(
+                    f"the model returned NaN or infinity in step {i + 1} of {len(ts) - 1}, "
+                    f"at timestep {float(t[0]):.6g}"
+                )
+            return v
+
+        x, now = row.step(checked, x, t, s, past, **options)
+        if callback is not None:
+            callback(Progress(i, t, now.x, now.v, now.pred))
+        past = [*past, now][-row.looks_back :] if row.looks_back else []
+    return x
+
+
+def _check(method, eta, ts):
+    """The row of the method and the eta to use, once all arguments are found to be in range."""
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
+    row = METHODS[method]
+    low, high = row.eta_range
+    if eta is None:
+        eta = row.eta or 0.0
+    if not low <= eta <= high:
+        wants = f"takes eta from {low:g} to {high:g}" if low < high else f"has eta {low:g}"
+        raise ValueError(f"{method} {wants}, not {eta:g}")
+    steps = [b - a for a, b in itertools.pairwise(ts)]
+    if not ts or not all(0 <= t <= 1 for t in ts):
+        raise ValueError("timesteps are numbers from 0 to 1, at least one of them")
+    up, down = all(d > 0 for d in steps), all(d < 0 for d in steps)
+    if not (up or down):
+        raise ValueError("timesteps must descend (to draw images) or ascend (to find noise)")
+    if eta and up and steps:
+        raise ValueError(f"{method} with eta {eta:g} adds noise: it cannot run in reverse")
+    return row, eta

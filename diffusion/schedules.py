@@ -1,0 +1,99 @@
+"""Timesteps: how much signal and noise an image has at t, and which timesteps a run visits.
+
+With t in [0, 1] a noised image is `alpha x0 + sigma eps`: t = 0 is the image, t = 1 is the noise.
+"""
+
+import math
+
+# Tensors bring their own functions, so this table of schedules can be read without importing torch.
+
+# Where the spliced schedule leaves the DDPM schedule for the cosine one: value and slope agree.
+DDPM_CROSSOVER = 0.48536712
+COSINE_CROSSOVER = 0.80074257
+
+LOG_SNR_RANGE = (-10.0, 10.0)  # of the log schedule: from nearly all noise to nearly none
+
+
+def alpha_sigma(t):
+    """The scales of the image and of the noise at t.
+
+    Args:
+        t: timesteps, a tensor of any shape or a float.
+    Returns:
+        (alpha, sigma) = (cos(pi t / 2), sin(pi t / 2)), tensors if t is one, else floats.
+    """
+    theta = t * (math.pi / 2)
+    if isinstance(theta, float):
+        return math.cos(theta), math.sin(theta)
+    return theta.cos(), theta.sin()
+
+
+def log_snr(t):
+    """log(alpha^2 / sigma^2) at t; plus infinity at t = 0.
+
+    Args:
+        t: tensor of timesteps.
+    """
+    alpha, sigma = alpha_sigma(t)
+    return 2 * (alpha.log() - sigma.log())
+
+
+def log_snr_to_t(log_snr):
+    """The timestep at which an image has a given log SNR, the inverse of `log_snr`."""
+    return (-log_snr / 2).exp().atan() * (2 / math.pi)
+
+
+def linear(u):
+    """Uniform in t: the cosine schedule (Nichol and Dhariwal, 2021, arXiv 2102.09672)."""
+    return u
+
+
+def ddpm(u):
+    """The linear-beta schedule (Ho et al., 2020, arXiv 2006.11239) in continuous time."""
+    return log_snr_to_t(-(1e-4 + 10 * u**2).expm1().log())
+
+
+def spliced(u):
+    """DDPM's schedule where there is much noise, the cosine schedule where there is little."""
+    big = u * (1 + COSINE_CROSSOVER - DDPM_CROSSOVER)
+    return ddpm(big + DDPM_CROSSOVER - COSINE_CROSSOVER).where(big >= COSINE_CROSSOVER, big)
+
+
+def log(u):
+    """Uniform in log SNR."""
+    low, high = LOG_SNR_RANGE
+    return log_snr_to_t(high + u * (low - high))
+
+
+SCHEDULES = {"linear": linear, "ddpm": ddpm, "spliced": spliced, "log": log}
+
+
+def schedule(name, steps, start=None):
+    """The timesteps of a run.
+
+    Args:
+        name: one of SCHEDULES.
+        steps: how many steps a run from noise takes.
+        start: leave out the timesteps that are not below this one, as for a run that starts from
+            an image with noise added. If none but 0 is below it, the run is one step from `start`.
+    Returns:
+        float64 tensor of descending timesteps on the CPU, `steps + 1` of them without `start`;
+        the last one is 0.
+    Raises:
+        ValueError: for an unknown name, steps < 1 or a start outside (0, 1].
+    """
+    import torch
+
+    if name not in SCHEDULES:
+        raise ValueError(f"unknown schedule {name!r}: choose from {', '.join(SCHEDULES)}")
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, not {steps}")
+    u = torch.linspace(1, 0, steps + 1, dtype=torch.float64)[:-1]
+    timesteps = SCHEDULES[name](u)
+    if start is not None:
+        if not 0 < start <= 1:
+            raise ValueError(f"a run starts at a timestep above 0 and up to 1, not {start}")
+        timesteps = timesteps[timesteps < start]
+        if not len(timesteps):
+            timesteps = torch.tensor([start], dtype=torch.float64)
+    return torch.cat([timesteps, torch.zeros(1, dtype=torch.float64)])

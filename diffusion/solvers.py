@@ -1,0 +1,152 @@
+"""One step of each sampling method, from timestep t to timestep s, up or down alike.
+
+A step is a pure function `(model, x, t, s, past) -> (x at s, now)`. `now` is what the step leaves
+behind for the steps to come, `past` what earlier steps left behind, the newest last. A method
+chooses a direction, an eps blended from several; `transfer` then takes the step.
+"""
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from diffusion.objective import rotate, to_pred_eps
+from diffusion.schedules import alpha_sigma
+
+if TYPE_CHECKING:
+    from torch import Tensor  # the table of methods can be read without importing torch
+
+# A blend moves x by sin(angle) / alpha times the change it makes to eps. Where a run leaves nearly
+# pure noise in one or two big steps that is a hundredfold, and at t = 1 infinite: such a step goes
+# along its own v instead, which is DDIM.
+MOST_GAIN = 25
+
+
+class Evaluation(NamedTuple):
+    """What a model says of x at one timestep; all its fields belong to that one instant."""
+
+    t: float
+    x: "Tensor"
+    v: "Tensor"
+    pred: "Tensor"
+    eps: "Tensor"
+
+
+def evaluate(model, x, t):
+    """Asks the model for v at timestep t (a float) for every image of x [N, C, H, W]."""
+    v = model(x, x.new_full([len(x)], t))
+    return Evaluation(t, x, v, *to_pred_eps(x, v, t))
+
+
+def transfer(now, eps, s):
+    """The step from `now` to timestep s along eps: that noise kept, and the image it implies."""
+    angle = (s - now.t) * (math.pi / 2)
+    x = rotate(now.x, now.v, angle)
+    alpha, _ = alpha_sigma(now.t)
+    if eps is now.eps or abs(math.sin(angle)) > MOST_GAIN * alpha:
+        return x
+    return x + math.sin(angle) / alpha * (eps - now.eps)
+
+
+def ddim_step(model, x, t, s, past, eta=0.0, noise=None):
+    """DDIM (Song et al., 2020, arXiv 2010.02502): first order, one evaluation.
+
+    Args:
+        eta: 0 is deterministic, 1 is DDPM (Ho et al., 2020, arXiv 2006.11239).
+        noise: a function that draws the fresh noise [N, C, H, W]; called only where eta is not 0.
+    """
+    now = evaluate(model, x, t)
+    if not eta:
+        return transfer(now, now.eps, s), now
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = alpha_sigma(t), alpha_sigma(s)
+    fresh = eta * sigma_s / sigma_t * math.sqrt(1 - (alpha_t / alpha_s) ** 2)
+    kept = math.sqrt(sigma_s**2 - fresh**2)
+    return alpha_s * now.pred + kept * now.eps + fresh * noise(), now
+
+
+def pie_step(model, x, t, s, past):
+    """Pseudo improved Euler: second order, two evaluations (Liu et al., 2022, arXiv 2202.09778)."""
+    now = evaluate(model, x, t)
+    ahead = evaluate(model, transfer(now, now.eps, s), s)
+    eps = (now.eps + ahead.eps) / 2
+    return transfer(now, eps, s), now._replace(eps=eps)  # a starter leaves its blend behind
+
+
+def prk_step(model, x, t, s, past):
+    """Pseudo Runge-Kutta: four evaluations (Liu et al., 2022, arXiv 2202.09778).
+
+    Second order, with a small constant: the middle is the mean of the timesteps, which is not the
+    mean of the noise-to-image ratios that the weights of Runge and Kutta ask for.
+    """
+    middle = (t + s) / 2
+    now = evaluate(model, x, t)
+    second = evaluate(model, transfer(now, now.eps, middle), middle)
+    third = evaluate(model, transfer(now, second.eps, middle), middle)
+    fourth = evaluate(model, transfer(now, third.eps, s), s)
+    eps = (now.eps + 2 * second.eps + 2 * third.eps + fourth.eps) / 6
+    return transfer(now, eps, s), now._replace(eps=eps)
+
+
+# Adams-Bashforth weights by order, the newest evaluation first.
+ADAMS_BASHFORTH = {
+    1: (1,),
+    2: (3 / 2, -1 / 2),
+    3: (23 / 12, -16 / 12, 5 / 12),
+    4: (55 / 24, -59 / 24, 37 / 24, -9 / 24),
+}
+
+
+def linear_multistep(model, x, t, s, past):
+    """A step along the Adams-Bashforth blend of this evaluation and all the past handed in."""
+    now = evaluate(model, x, t)
+    newest_first = [now.eps, *(e.eps for e in reversed(past))]
+    weights = ADAMS_BASHFORTH[len(newest_first)]
+    eps = sum(w * e for w, e in zip(weights, newest_first, strict=True)) if past else now.eps
+    return transfer(now, eps, s), now
+
+
+def plms_step(model, x, t, s, past):
+    """Pseudo linear multistep with four evaluations' memory, started by three PRK steps.
+
+    Liu et al., 2022, arXiv 2202.09778. Fourth-order weights, yet second-order convergence: they ask
+    for steps of equal noise-to-image ratio, and the starters leave blends behind.
+    """
+    return (linear_multistep if len(past) == 3 else prk_step)(model, x, t, s, past)
+
+
+def plms2_step(model, x, t, s, past):
+    """Pseudo linear multistep, second order, started by one PIE step."""
+    return (linear_multistep if past else pie_step)(model, x, t, s, past)
+
+
+def iplms_step(model, x, t, s, past):
+    """Improved PLMS: starts with lower orders (Zhang and Chen, 2022, arXiv 2204.13902)."""
+    return linear_multistep(model, x, t, s, past)
+
+
+class Method(NamedTuple):
+    """A row of METHODS.
+
+    Args:
+        step: the step function.
+        looks_back: how many past evaluations it uses.
+        eta: the share of fresh noise it adds by default; None: it never adds any.
+        eta_range: the lowest and highest eta it takes.
+        evaluations: of the model, in a run of n steps.
+    """
+
+    step: Callable
+    looks_back: int
+    eta: float | None
+    eta_range: tuple[float, float]
+    evaluations: Callable[[int], int]
+
+
+METHODS = {
+    "ddpm": Method(ddim_step, 0, 1.0, (1.0, 1.0), lambda n: n),
+    "ddim": Method(ddim_step, 0, 0.0, (0.0, 1.0), lambda n: n),
+    "prk": Method(prk_step, 0, None, (0.0, 0.0), lambda n: 4 * n),
+    "plms": Method(plms_step, 3, None, (0.0, 0.0), lambda n: n + 3 * min(n, 3)),
+    "pie": Method(pie_step, 0, None, (0.0, 0.0), lambda n: 2 * n),
+    "plms2": Method(plms2_step, 1, None, (0.0, 0.0), lambda n: n + 1),
+    "iplms": Method(iplms_step, 3, None, (0.0, 0.0), lambda n: n),
+}

@@ -1,0 +1,203 @@
+"""The one U-Net that every network of the zoo is, described by a row of numbers.
+
+The nesting of the modules mirrors the published state_dicts (`net.4.main.1.main.0.weight`), so
+their keys load without a mapping: a level is a list of layers with the next level in its middle.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from diffusion.schedules import log_snr
+
+TIMESTEP_CHANNELS = 16  # Fourier features of the timestep that join the colour channels
+MAPPING_TIMESTEP_FEATURES = 128
+
+
+class FourierFeatures(nn.Module):
+    """A scalar as cosines and sines of its multiples (Tancik et al., 2020, arXiv 2006.10739)."""
+
+    full_precision = True  # phases are multiplied by 2 pi and more: half precision would blur them
+
+    def __init__(self, features):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(features // 2, 1))
+
+    def forward(self, s):
+        """s [N] -> [N, features]."""
+        phases = 2 * math.pi * s[:, None] * self.weight.T
+        return torch.cat([phases.cos(), phases.sin()], dim=1)
+
+
+class Modulation(nn.Module):
+    """Normalises x over an image, then scales and shifts each channel as the features say."""
+
+    def __init__(self, features, channels):
+        super().__init__()
+        self.layer = nn.Linear(features, channels * 2, bias=False)
+
+    def forward(self, x, features):
+        scale, shift = self.layer(features)[:, :, None, None].chunk(2, dim=1)
+        return torch.addcmul(shift, F.group_norm(x, 1), scale + 1)
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a skip; modulated by the mapping's features if there are any."""
+
+    def __init__(self, c_in, c_mid, c_out, features, relu=True):
+        super().__init__()
+        first, second = nn.Conv2d(c_in, c_mid, 3, padding=1), nn.Conv2d(c_mid, c_out, 3, padding=1)
+        if features:
+            layers = {"0": first, "2": Modulation(features, c_mid), "4": second}
+            # The last block of a network ends with its convolution: nothing to modulate there.
+            if relu:
+                layers["6"] = Modulation(features, c_out)
+        else:
+            layers = {"0": first, "2": second}
+        self.main = nn.ModuleDict(layers)
+        self.skip = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1, bias=False)
+        self.relu = relu
+
+    def forward(self, x, features):
+        first, *modulation, second = (m for key, m in self.main.items() if key != "6")
+        h = first(x)
+        for modulate in modulation:
+            h = modulate(h, features)
+        h = second(F.relu(h))
+        if "6" in self.main:
+            h = self.main["6"](h, features)
+        return self.skip(x) + (F.relu(h) if self.relu else h)
+
+
+class Attention(nn.Module):
+    """Self-attention over the pixels, added to its input."""
+
+    def __init__(self, channels, head_channels, norm):
+        super().__init__()
+        self.norm = nn.GroupNorm(1, channels) if norm else nn.Identity()
+        self.qkv_proj = nn.Conv2d(channels, channels * 3, 1)
+        self.out_proj = nn.Conv2d(channels, channels, 1)
+        self.heads = channels // head_channels
+
+    def forward(self, x, features):
+        n, c, h, w = x.shape
+        qkv = self.qkv_proj(self.norm(x)).view(n, 3, self.heads, c // self.heads, h * w)
+        q, k, v = qkv.transpose(3, 4).unbind(1)
+        y = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(n, c, h, w)
+        return x + self.out_proj(y)
+
+
+class Level(nn.Module):
+    """Half the resolution, the layers of this level, the resolution again, joined to the input."""
+
+    def __init__(self, arch, layers):
+        super().__init__()
+        # Where pooling and upsampling stand in the published numbering there is nothing to hold.
+        self.main = nn.ModuleDict({str(i): layer for i, layer in enumerate(layers, start=1)})
+        self.upsampling, self.skip_first = arch.upsampling, arch.skip_first
+
+    def forward(self, x, features):
+        h = F.avg_pool2d(x, 2)
+        for layer in self.main.values():
+            h = layer(h, features)
+        corners = None if self.upsampling == "nearest" else False
+        h = F.interpolate(h, scale_factor=2, mode=self.upsampling, align_corners=corners)
+        return torch.cat([x, h] if self.skip_first else [h, x], dim=1)
+
+
+def level_layers(arch, level, c_in, c_out):
+    """The layers of a level and, in their middle, of all levels below it."""
+    c, bottom = arch.channels[level], level == len(arch.channels) - 1
+    features = arch.features if arch.clip_dim else 0
+    outermost = level == 0
+
+    def blocks(c_in, c_out, count, last=False):
+        layers = []
+        for i in range(count):
+            first, final = i == 0, i == count - 1
+            c_end = c_out if final else c
+            relu = not (last and final) or arch.final_relu
+            layers.append(Block(c_in if first else c, c, c_end, features, relu))
+            if arch.attention_from is not None and level >= arch.attention_from:
+                layers.append(Attention(c_end, arch.head_channels, arch.attention_norm))
+        return layers
+
+    if bottom:
+        return blocks(c_in, c_out, arch.blocks * 2)
+    inner = Level(arch, level_layers(arch, level + 1, c, c))
+    return [
+        *blocks(c_in, c, arch.blocks),
+        inner,
+        *blocks(c * 2, c_out, arch.blocks, last=outermost),
+    ]
+
+
+class MappingBlock(nn.Module):
+    """A residual block of the mapping network."""
+
+    def __init__(self, c_in, c_out, relu=True):
+        super().__init__()
+        self.main = nn.ModuleDict({"0": nn.Linear(c_in, c_out), "2": nn.Linear(c_out, c_out)})
+        self.skip = nn.Identity() if c_in == c_out else nn.Linear(c_in, c_out, bias=False)
+        self.relu = relu
+
+    def forward(self, x):
+        h = self.main["2"](F.relu(self.main["0"](x)))
+        return self.skip(x) + (F.relu(h) if self.relu else h)
+
+
+class UNet(nn.Module):
+    """A network that predicts v. It computes in the dtype of its weights.
+
+    Args:
+        arch: a `models.zoo.Architecture`. Weights are random, to be trained or replaced.
+    """
+
+    def __init__(self, arch):
+        super().__init__()
+        self.arch = arch
+        colours = 3 * arch.patch**2
+        if arch.clip_dim:
+            self.mapping_timestep_embed = FourierFeatures(MAPPING_TIMESTEP_FEATURES)
+            self.mapping = nn.Sequential(
+                MappingBlock(arch.clip_dim + MAPPING_TIMESTEP_FEATURES, arch.features),
+                MappingBlock(arch.features, arch.features, relu=False),
+            )
+        self.timestep_embed = FourierFeatures(TIMESTEP_CHANNELS)
+        self.net = nn.ModuleList(level_layers(arch, 0, colours + TIMESTEP_CHANNELS, colours))
+
+    def map(self, t, clip_embed):
+        """The features that modulate the blocks.
+
+        Args:
+            t: timesteps [N].
+            clip_embed: CLIP embeddings [N, clip_dim] of any length; zeros: no condition.
+        Returns:
+            Features [N, features] in the dtype of the weights.
+        """
+        embed = F.normalize(clip_embed.float(), dim=1) * math.sqrt(self.arch.clip_dim)
+        features = torch.cat([embed, self.mapping_timestep_embed(t.float())], dim=1)
+        return self.mapping(features.to(self.mapping[0].main["0"].weight.dtype))
+
+    def forward(self, x, t, clip_embed=None):
+        """v of noised images.
+
+        Args:
+            x: noised images [N, 3, H, W]; H and W multiples of `arch.size_multiple` pixels.
+            t: timesteps [N] in [0, 1].
+            clip_embed: CLIP embeddings [N, clip_dim], for a conditional network.
+        Returns:
+            v [N, 3, H, W] in the dtype of x.
+        """
+        dtype = self.net[0].main["0"].weight.dtype
+        features = self.map(t, clip_embed) if self.arch.clip_dim else None
+        # In double precision: 1 - cos^2 near t = 0 leaves nothing of a float32.
+        s = log_snr(t.double()) if self.arch.timestep == "log_snr" else t
+        h = F.pixel_unshuffle(x, self.arch.patch)
+        planes = self.timestep_embed(s.float())[:, :, None, None].expand(-1, -1, *h.shape[2:])
+        h = torch.cat([h, planes.to(h.dtype)], dim=1).to(dtype, memory_format=torch.channels_last)
+        for layer in self.net:
+            h = layer(h, features)
+        return F.pixel_shuffle(h, self.arch.patch).to(x.dtype)

@@ -1,0 +1,181 @@
+"""What each network is: a table, one row a network. Needs no torch, so that arguments can be
+checked against it in a blink."""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What tells one U-Net from another; `models.unet.UNet` makes one of it.
+
+    Args:
+        channels: of each level, from the full resolution down; each level halves the resolution.
+        blocks: residual blocks of a level on the way in, and as many on the way out.
+        attention_from: the first level whose blocks are each followed by attention; None: no level.
+        head_channels: channels of one attention head.
+        attention_norm: whether attention starts with a group norm.
+        timestep: what the timestep features are made of, "t" or "log_snr".
+        upsampling: "bilinear" or "nearest".
+        skip_first: a level's output is [skip, inner] along channels rather than [inner, skip].
+        final_relu: whether the very last block ends in a ReLU as every other one does.
+        clip_dim: the size of the CLIP embedding that conditions the network; 0: unconditional.
+        features: the size of the mapping network, which turns embedding and timestep into the
+            features that modulate the blocks.
+        patch: the side of the squares of pixels that are folded into channels at the door.
+    """
+
+    channels: tuple[int, ...]
+    blocks: int
+    attention_from: int | None = None
+    head_channels: int = 64
+    attention_norm: bool = True
+    timestep: str = "t"
+    upsampling: str = "bilinear"
+    skip_first: bool = False
+    final_relu: bool = False
+    clip_dim: int = 0
+    features: int = 1024
+    patch: int = 1
+
+    @property
+    def size_multiple(self):
+        """What both sides of an image must be a multiple of, in pixels."""
+        return self.patch * 2 ** (len(self.channels) - 1)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A row of NETWORKS.
+
+    Args:
+        name: what `--model` takes.
+        file: the name of its checkpoint.
+        url: where its checkpoint is published; None: it comes with the suite.
+        sha256: of the checkpoint; None: not known beforehand.
+        shape: (channels, height, width) of the images it was trained on, in pixels.
+        architecture: its U-Net.
+        min_t, max_t: the range of timesteps it was trained on.
+        clip: the CLIP that conditions it; None: it takes no condition.
+    """
+
+    name: str
+    file: str
+    url: str | None
+    sha256: str | None
+    shape: tuple[int, int, int]
+    architecture: Architecture
+    min_t: float = 0.0
+    max_t: float = 1.0
+    clip: str | None = None
+
+    @property
+    def size_multiple(self):
+        """What both sides of an image must be a multiple of, in pixels."""
+        return self.architecture.size_multiple
+
+
+# Three generations of the design; their networks differ in size.
+CC12M = Architecture(
+    channels=(128, 256, 256, 512, 512, 1024, 1024), blocks=4, attention_from=4, clip_dim=512
+)
+YFCC = Architecture(channels=(128, 128, 256, 256, 512, 512, 1024, 1024), blocks=4, attention_from=5)
+FIRST = Architecture(
+    channels=(128, 256, 256, 512, 512, 1024),
+    blocks=4,
+    attention_from=3,
+    head_channels=128,
+    attention_norm=False,
+    timestep="log_snr",
+    upsampling="nearest",
+    skip_first=True,
+)
+
+# A small CC12M over 4x4 patches: what two CPU cores can train and draw with.
+EMOJI = replace(
+    CC12M, channels=(96, 192, 320), blocks=2, attention_from=1, clip_dim=256, features=384, patch=4
+)
+
+
+def published(name, sha256, size, architecture, **more):
+    """The row of one of the eight published networks, for square images of `size` pixels."""
+    return Network(
+        name=name,
+        file=f"{name}.pth",
+        url=f"https://the-eye.eu/public/AI/models/v-diffusion/{name}.pth",
+        sha256=sha256,
+        shape=(3, size, size),
+        architecture=architecture,
+        **more,
+    )
+
+
+# The ends of the DDPM schedule: the first generation never saw a timestep beyond them.
+DDPM_RANGE = {"min_t": 0.006366145797073841, "max_t": 0.9957106709480286}
+
+ROWS = (
+    Network(
+        name="emoji",
+        file="emoji.safetensors",
+        url=None,
+        sha256=None,
+        shape=(3, 64, 64),
+        architecture=EMOJI,
+        clip="emoji",
+    ),
+    published(
+        "cc12m_1",
+        "63946d1f6a1cb54b823df818c305d90a9c26611e594b5f208795864d5efe0d1f",
+        256,
+        CC12M,
+        clip="ViT-B-16",
+    ),
+    published(
+        "cc12m_1_cfg",
+        "4fc95ee1b3205a3f7422a07746383776e1dbc367eaf06a5b658ad351e77b7bda",
+        256,
+        CC12M,
+        clip="ViT-B-16",
+    ),
+    published(
+        "yfcc_1",
+        "a1c0f6baaf89cb4c461f691c2505e451ff1f9524744ce15332b7987cc6e3f0c8",
+        512,
+        YFCC,
+    ),
+    published(
+        "yfcc_2",
+        "69ad4e534feaaebfd4ccefbf03853d5834231ae1b5402b9d2c3e2b331de27907",
+        512,
+        replace(YFCC, channels=(128, 256, 512, 512, 1024, 1024, 2048, 2048), blocks=2),
+    ),
+    published(
+        "danbooru_128",
+        "1728940d3531504246dbdc75748205fd8a24238a17e90feb82a64d7c8078c449",
+        128,
+        replace(FIRST, channels=(256, 512, 512, 1024, 1024, 2048), blocks=2, final_relu=True),
+        **DDPM_RANGE,
+    ),
+    published(
+        "imagenet_128",
+        "cac117cd0ed80390b2ae7f3d48bf226fd8ee0799d3262c13439517da7c214a67",
+        128,
+        FIRST,
+        **DDPM_RANGE,
+    ),
+    published(
+        "wikiart_128",
+        "b3ca8d0cf8bd47dcbf92863d0ab6e90e5be3999ab176b294c093431abdce19c1",
+        128,
+        replace(FIRST, attention_from=None, final_relu=True),
+        **DDPM_RANGE,
+    ),
+    published(
+        "wikiart_256",
+        "da45c38aa31cd0d2680d29a3aaf2f50537a4146d80bba2ca3e7a18d227d9b627",
+        256,
+        replace(FIRST, channels=(64, 128, 256, 256, 512, 512, 1024), attention_from=4),
+        **DDPM_RANGE,
+    ),
+)
+
+NETWORKS = {row.name: row for row in ROWS}
