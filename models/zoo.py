@@ -92,7 +92,7 @@ FIRST = Architecture(
 
 # A small CC12M over 4x4 patches: what two CPU cores can train and draw with.
 EMOJI = replace(
-    CC12M, channels=(96, 192, 320), blocks=2, attention_from=1, clip_dim=256, features=384, patch=4
+    CC12M, channels=(128, 256, 384), blocks=1, attention_from=1, clip_dim=256, features=256, patch=4
 )
 
 

@@ -1,0 +1,36 @@
+"""A user's mistake, told in one line, and text made safe to show in it."""
+
+import unicodedata
+
+# Format characters that emoji and several scripts are spelt with; they cannot reorder a line.
+_JOINERS = "\u200c\u200d"
+
+
+class UserError(Exception):
+    """A mistake the user can mend; its message is one line: what is wrong and what to do.
+
+    The scripts print it on stderr as `NAME: error: MESSAGE` and exit with status 2.
+    """
+
+
+def printable(text, limit=500):
+    """Text that cannot drive a terminal: what is not a visible character is shown escaped.
+
+    Control characters (ANSI escapes, line breaks), bidirectional overrides, invisible format
+    characters and undecodable bytes of file names come out as \\x1b, \\u202e and the like.
+
+    Args:
+        text: anything; str() of it is used.
+        limit: the most characters to read; a longer text is cut and ends in "...".
+    """
+    text = str(text)
+    cut = text if len(text) <= limit else text[: limit - 3] + "..."
+    return "".join(_visible(character) for character in cut)
+
+
+def _visible(character):
+    # Zl and Zp break lines, Cc drives the terminal, Cf reorders or hides, Cs cannot be encoded.
+    hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    if not hidden or character in _JOINERS:
+        return character
+    return character.encode("unicode_escape").decode("ascii")

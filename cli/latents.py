@@ -1,0 +1,103 @@
+"""Latent noise in .safetensors files: what a run can start from, and what it was found with.
+
+A file holds one tensor `latents`, float32 [N, 3, H, W], and in its metadata under `v-diffusion` a
+JSON object with at least `version` and `timestep`, the t that the latents belong to.
+"""
+
+import json
+import os
+
+from cli.errors import UserError, printable
+
+KEY = "v-diffusion"
+VERSION = 1
+MAX_BYTES = 4 * 2**30
+
+
+def save(path, latents, facts):
+    """Writes latents with facts about them; the file appears whole or not at all.
+
+    Args:
+        path: where to; a file there is replaced.
+        latents: [N, 3, H, W].
+        facts: a dict that JSON can hold; `timestep` and, if known, `model` are read back.
+    """
+    from safetensors.torch import save_file
+
+    part = f"{path}.part"
+    metadata = {KEY: json.dumps({"version": VERSION, **facts}, allow_nan=False)}
+    try:
+        save_file({"latents": latents.float().contiguous().cpu()}, part, metadata)
+        os.replace(part, path)
+    finally:
+        if os.path.exists(part):
+            os.unlink(part)
+
+
+def load(path, model, size):
+    """Reads latents for a model and an image size.
+
+    Returns:
+        (latents float32 [N, 3, H, W], timestep).
+    Raises:
+        UserError: if the file holds no latents, or those of another model or size; one line.
+    """
+    latents, facts = _read(path)
+    name = printable(path, 200)
+    made_for = facts.get("model")
+    if isinstance(made_for, str) and made_for != model:
+        raise UserError(
+            f"{name} was made for the model {printable(made_for, 40)}, not for {model}: "
+            f"use --model {printable(made_for, 40)}"
+        )
+    width, height = size
+    channels, h, w = latents.shape[1:]
+    if (channels, h, w) != (3, height, width):
+        raise UserError(
+            f"{name} holds latents of {w} x {h} pixels in {channels} channels, not of "
+            f"{width} x {height} in 3: use --size {w} {h}"
+        )
+    timestep = facts.get("timestep")
+    if not isinstance(timestep, int | float) or not 0 < timestep <= 1:
+        raise UserError(f"{name} does not say which timestep its latents belong to")
+    return latents, float(timestep)
+
+
+def count(path):
+    """How many latents a file holds, read without torch.
+
+    Raises:
+        UserError: if it is no file of latents.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    name = printable(path, 200)
+    try:
+        if os.path.getsize(path) > MAX_BYTES:
+            raise UserError(f"{name} is larger than {MAX_BYTES // 2**30} GB: not read")
+        with safe_open(path, "numpy") as file:
+            shape = file.get_slice("latents").get_shape() if "latents" in set(file.keys()) else []
+    except (OSError, SafetensorError):
+        raise UserError(f"{name} is damaged, or no .safetensors file") from None
+    if len(shape) != 4 or min(shape) < 1:
+        raise UserError(f"{name} holds no latents: it needs a tensor latents [N, 3, H, W]")
+    return shape[0]
+
+
+def _read(path):
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    name = printable(path, 200)
+    count(path)
+    try:
+        with safe_open(path, "pt") as file:
+            latents, metadata = file.get_tensor("latents"), file.metadata() or {}
+        facts = json.loads(metadata.get(KEY, "{}"))
+    except (OSError, SafetensorError, ValueError, RecursionError):
+        raise UserError(f"{name} is damaged, or no file of latents") from None
+    if not isinstance(facts, dict) or facts.get("version") != VERSION:
+        raise UserError(f"{name} does not say how its latents were made, in a way known here")
+    if not latents.is_floating_point() or not torch.isfinite(latents).all():
+        raise UserError(f"{name} holds latents that are not finite numbers")
+    return latents.float(), facts

@@ -1,0 +1,120 @@
+"""What the sampling scripts do alike: pick device and dtype, draw in batches, save, end well."""
+
+import functools
+import os
+import sys
+
+from cli import outputs
+from cli.errors import UserError, printable
+
+SOFTWARE = "v-diffusion 1.0"
+INTERRUPTED = 130  # the exit status that shells give to Ctrl-C
+
+
+def script(main):
+    """Runs a script's main and exits; whatever a user can cause is told in one line on stderr.
+
+    The status is 0, 2 after a user's mistake, 1 after a failure and 130 after Ctrl-C.
+    """
+    name = os.path.basename(sys.argv[0])
+
+    def stop(message, status):
+        print(f"{name}: error: {message}", file=sys.stderr)
+        sys.exit(status)
+
+    try:
+        main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; finished images are kept", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
+    except UserError as error:
+        stop(error, 2)
+    except Exception as error:
+        if type(error).__name__ in ("CheckpointError", "ClipError"):
+            stop(printable(error, 2000), 2)
+        if type(error).__name__ == "NonFiniteError":
+            stop(f"{error}: float32 may help (--dtype float32), or lower weights", 1)
+        if _out_of_memory(error):
+            stop("out of memory: lower --batch-size, --chunk or --size, or use --dtype bfloat16", 1)
+        raise
+
+
+def _out_of_memory(error):
+    # On the CPU torch raises a plain RuntimeError.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+    )
+
+
+def pick_device(name):
+    """The torch device of a name; None: cuda, mps or cpu, whichever is there.
+
+    Raises:
+        UserError: if the one that is asked for is not there.
+    """
+    import torch
+
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.backends.mps.is_available()}
+    if name is None:
+        name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
+    device = torch.device(name)
+    if (device.index or 0) >= there.get(device.type, 0):
+        have = ", ".join(kind for kind in there if there[kind])
+        raise UserError(f"--device {name} is not there: this machine has {have}")
+    return device
+
+
+def pick_dtype(name, device):
+    """The torch dtype of a name; auto: what the device computes fastest with enough precision."""
+    import torch
+
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        return torch.float16
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if device.type == "cpu" and native else torch.float32
+
+
+def draw(targets, batch_size, steps, sample, recipe, save=outputs.publish):
+    """Draws the images of all targets, a batch at a time, and saves each as soon as it is there.
+
+    The names of finished files go to stdout, a progress bar over images and steps to stderr.
+
+    Args:
+        targets: as `outputs.plan` returns them.
+        batch_size: images at once.
+        steps: of one image, for the bar.
+        sample: function (targets of a batch, callback for each step) -> images [N, 3, H, W].
+        recipe: function (target) -> the recipe of its PNG, or None.
+        save: as `outputs.publish`.
+    """
+    from tqdm import tqdm
+
+    from cli.images import to_image
+
+    with tqdm(
+        total=len(targets) * steps, unit="step", dynamic_ncols=True, disable=None, leave=False
+    ) as bar:
+        for first in range(0, len(targets), batch_size):
+            batch = targets[first : first + batch_size]
+            last = first + len(batch)
+            which = f"image {last}" if len(batch) == 1 else f"images {first + 1}-{last}"
+            bar.set_description(f"{which} of {len(targets)}")
+            drawn = sample(batch, functools.partial(_advance, bar, len(batch)))
+            for target, image in zip(batch, drawn.cpu(), strict=True):
+                path = save(to_image(image), target, recipe(target))
+                with bar.external_write_mode(file=sys.stdout):
+                    print(printable(path, 1000), flush=True)
+
+
+def _advance(bar, images, progress):
+    """The callback of a step: a bar counts the steps of every image."""
+    bar.update(images)

@@ -1,0 +1,210 @@
+"""CLIP through open_clip: prompts and images to embeddings, the published CLIP and the bundled one.
+
+Radford et al., 2021, arXiv 2103.00020.
+"""
+
+import contextlib
+import json
+import logging
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.checkpoints import CHECKPOINTS, CheckpointError, read
+
+TEXTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a CLIP is.
+
+    Args:
+        config: the arguments of `open_clip.CLIP`, or None: those of `open_clip_name`.
+        open_clip_name, pretrained: what open_clip calls it and the weights it finds by itself.
+        file: the bundled checkpoint.
+    """
+
+    config: dict | None = None
+    open_clip_name: str | None = None
+    pretrained: str | None = None
+    file: str | None = None
+
+
+CLIPS = {
+    # The weights were trained with QuickGELU; a file of them does not say so, the name does.
+    "ViT-B-16": Row(open_clip_name="ViT-B-16-quickgelu", pretrained="openai"),
+    "emoji": Row(
+        file="emoji_clip.safetensors",
+        config={
+            "embed_dim": 256,
+            "vision_cfg": {
+                "image_size": 64,
+                "patch_size": 8,
+                "width": 192,
+                "layers": 4,
+                "head_width": 64,
+            },
+            "text_cfg": {"context_length": 24, "width": 192, "heads": 3, "layers": 3},
+        },
+    ),
+}
+
+
+class ClipError(CheckpointError):
+    """There are no usable weights for a CLIP; the message is one line."""
+
+
+class Clip:
+    """A CLIP in evaluation mode.
+
+    Args:
+        model: an `open_clip.CLIP`.
+        tokenizer: callable (list of texts) -> tokens [N, context].
+    """
+
+    def __init__(self, model, tokenizer):
+        import torch
+        from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        size = model.visual.image_size
+        self.image_size = size[0] if isinstance(size, tuple) else size
+        self.dim = model.text_projection.shape[1]
+        self.device = model.text_projection.device
+        # Images come in [-1, 1], CLIP's figures are for [0, 1].
+        self._mean = torch.tensor(OPENAI_DATASET_MEAN, device=self.device)[:, None, None] * 2 - 1
+        self._std = torch.tensor(OPENAI_DATASET_STD, device=self.device)[:, None, None] * 2
+
+    def encode_text(self, texts):
+        """Embeddings of texts as CLIP encodes them, of any length: float32 [N, dim]."""
+        import torch
+
+        if not texts:
+            return torch.zeros(0, self.dim, device=self.device)
+        parts = [texts[i : i + TEXTS_AT_ONCE] for i in range(0, len(texts), TEXTS_AT_ONCE)]
+        tokens = (self.tokenizer(part).to(self.device) for part in parts)
+        return torch.cat([self.model.encode_text(part).float() for part in tokens])
+
+    def encode_image(self, images):
+        """Embeddings of images, of unit length; gradients flow through where they are on.
+
+        Args:
+            images: [N, 3, image_size, image_size] in [-1, 1].
+        Returns:
+            float32 [N, dim].
+        """
+        from torch.nn.functional import normalize
+
+        images = (images.to(self.device) - self._mean) / self._std
+        return normalize(self.model.encode_image(images).float(), dim=-1)
+
+
+def load(name, checkpoint=None, device="cpu"):
+    """The CLIP called `name`.
+
+    Args:
+        name: a key of CLIPS.
+        checkpoint: a local file of its weights; None: the bundled ones, or those that open_clip
+            finds or downloads.
+        device: where to put it.
+    Returns:
+        a Clip, in float32.
+    Raises:
+        ClipError: if there are no usable weights; one line.
+    """
+    row = CLIPS[name]
+    with _quiet():
+        if row.config is not None:
+            return Clip(*_bundled(row, checkpoint or CHECKPOINTS / row.file, device))
+        return Clip(*_from_open_clip(name, row, checkpoint, device))
+
+
+def build(config, vocabulary_size):
+    """An `open_clip.CLIP` of a bundled configuration with random weights."""
+    import open_clip
+
+    text = {**config["text_cfg"], "vocab_size": vocabulary_size}
+    return open_clip.CLIP(config["embed_dim"], dict(config["vision_cfg"]), text)
+
+
+def tokenizer_of(merges, context_length):
+    """open_clip's tokenizer with merges of our own, as a text of one merge a line."""
+    import gzip
+
+    from open_clip.tokenizer import SimpleTokenizer
+
+    # It reads its merges from a file alone, whose first line it leaves out.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "merges.gz"
+        path.write_bytes(gzip.compress(f"merges\n{merges}".encode()))
+        return SimpleTokenizer(str(path), context_length=context_length)
+
+
+def _bundled(row, path, device):
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            merges = json.loads((file.metadata() or {}).get("merges", "null"))
+    except (OSError, SafetensorError, ValueError):
+        merges = None
+    if not isinstance(merges, str):
+        raise ClipError(f"{path}: no weights of the bundled CLIP: give its .safetensors file")
+    tokenizer = tokenizer_of(merges, row.config["text_cfg"]["context_length"])
+    model = build(row.config, tokenizer.vocab_size)
+    _fill(model, {key: value.float() for key, value in read(path).items()}, path)
+    return model.to(device), tokenizer
+
+
+def _from_open_clip(name, row, checkpoint, device):
+    import open_clip
+
+    tokenizer = open_clip.get_tokenizer(row.open_clip_name)
+    if checkpoint is not None:
+        model = open_clip.create_model(row.open_clip_name, load_weights=False, device="cpu")
+        weights = read(checkpoint)
+        _fill(model, {k.removeprefix("module."): v.float() for k, v in weights.items()}, checkpoint)
+        return model.to(device), tokenizer
+    try:
+        model = open_clip.create_model(row.open_clip_name, row.pretrained, device=device)
+    except Exception as error:  # whatever the libraries beneath raise, it means one thing here
+        raise ClipError(
+            f"the weights of CLIP {name} are not here and cannot be downloaded "
+            f"({type(error).__name__}): download ViT-B-16 of OpenAI elsewhere and give the file "
+            "with --clip-checkpoint"
+        ) from error
+    return model, tokenizer
+
+
+def _fill(model, weights, path):
+    ours = model.state_dict()
+    missing = [key for key in ours if key not in weights]
+    wrong = [k for k, v in weights.items() if k in ours and v.shape != ours[k].shape]
+    unknown = [k for k in weights if k not in ours]
+    if missing or wrong or unknown:
+        what = [
+            f"{len(keys)} {kind} ({keys[0]}, ...)"
+            for keys, kind in (
+                (missing, "missing"),
+                (wrong, "of another shape"),
+                (unknown, "unknown"),
+            )
+            if keys
+        ]
+        raise ClipError(f"{path}: not the weights of this CLIP: keys {', '.join(what)}")
+    model.load_state_dict(weights)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Keeps the libraries' notes off the terminal; what matters is raised."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,393 @@
+import contextlib
+import errno
+import io
+import os
+import re
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms, ImageOps
+
+from cli.errors import UserError
+from cli.images import open_image, resize_and_crop, save_png, to_image, to_tensor
+
+
+def saved(tmp_path, image, name="image.png", **options):
+    path = tmp_path / name
+    image.save(path, **options)
+    return path
+
+
+def refusal(*arguments, **options):
+    with pytest.raises(UserError) as refused:
+        open_image(*arguments, **options)
+    message = str(refused.value)
+    assert message.isprintable()
+    assert len(message) < 400
+    return message
+
+
+def noise(width, height, channels=3):
+    levels = np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    return Image.fromarray(levels.squeeze())
+
+
+# Opening
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tiff", "a.webp", "misnamed.jpg"])
+def test_every_format_gives_its_pixels(tmp_path, name):
+    image = noise(5, 3)
+    kind = "PNG" if name == "misnamed.jpg" else None
+    options = {"lossless": True} if name == "a.webp" else {}
+    opened = open_image(saved(tmp_path, image, name, format=kind, **options))
+    assert opened.mode == "RGB"
+    assert np.array_equal(np.array(opened), np.array(image))
+
+
+def test_jpeg_and_cmyk_are_close_to_their_colour(tmp_path):
+    teal = Image.new("RGB", (16, 16), (20, 120, 140))
+    for image in (teal, teal.convert("CMYK")):
+        opened = open_image(saved(tmp_path, image, "a.jpg", quality=95))
+        assert np.abs(np.array(opened).astype(int) - (20, 120, 140)).max() <= 4
+
+
+def test_lab_is_converted(tmp_path):
+    to_lab = ImageCms.buildTransform(
+        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
+    )
+    lab = ImageCms.applyTransform(Image.new("RGB", (4, 4), (200, 50, 50)), to_lab)
+    opened = open_image(saved(tmp_path, lab, "a.tiff"))
+    assert np.abs(np.array(opened).astype(int) - (200, 50, 50)).max() <= 4
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+def test_grey_and_palette_become_rgb(tmp_path, mode):
+    image = Image.new("L", (4, 2))
+    image.putpixel((1, 0), 255)
+    opened = open_image(saved(tmp_path, image.convert(mode)))
+    assert [opened.getpixel((x, 0)) for x in (0, 1)] == [(0, 0, 0), (255, 255, 255)]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L"])
+def test_transparent_pixels_are_white(tmp_path, mode):
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
+    image.putpixel((1, 0), (128, 128, 128, 255))
+    options = {}
+    if mode == "P":
+        image = Image.frombytes("P", (2, 1), b"\x00\x01")
+        image.putpalette([0, 0, 0, 128, 128, 128])
+        options = {"transparency": 0}
+    elif mode == "L":
+        image, options = Image.frombytes("L", (2, 1), b"\x00\x80"), {"transparency": 0}
+    opened = open_image(saved(tmp_path, image if mode in "PL" else image.convert(mode), **options))
+    assert [opened.getpixel((x, 0)) for x in (0, 1)] == [(255, 255, 255), (128, 128, 128)]
+
+
+def test_half_transparent_black_is_grey(tmp_path):
+    opened = open_image(saved(tmp_path, Image.new("RGBA", (1, 1), (0, 0, 0, 128))))
+    assert opened.getpixel((0, 0)) == (127, 127, 127)
+
+
+def test_16_bits_of_grey_are_scaled_not_clipped(tmp_path):
+    values = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
+    opened = open_image(saved(tmp_path, Image.fromarray(values)))
+    assert [opened.getpixel((x, 0))[0] for x in range(4)] == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        (np.array([[0, 128, 255]], np.int32), [0, 128, 255]),
+        (np.array([[0, 32896, 65535]], np.int32), [0, 128, 255]),
+        (np.array([[-100, 0, 100]], np.int32), [0, 128, 255]),
+        (np.array([[0, 0.5, 1]], np.float32), [0, 128, 255]),
+        (np.array([[0, 128, 255]], np.float32), [0, 128, 255]),
+        (np.array([[-3, 0, 3]], np.float32), [0, 128, 255]),
+        (np.array([[7e8, 7e8, 7e8]], np.float32), [0, 0, 0]),
+    ],
+)
+def test_32_bits_of_grey_are_scaled_by_their_range(tmp_path, values, levels):
+    opened = open_image(saved(tmp_path, Image.fromarray(values), "a.tiff"))
+    assert [opened.getpixel((x, 0))[0] for x in range(3)] == levels
+
+
+def test_pixels_that_are_not_finite_are_refused(tmp_path):
+    image = Image.fromarray(np.array([[0, np.nan]], np.float32))
+    assert "not finite" in refusal(saved(tmp_path, image, "a.tiff"))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.png", "a.tiff"])
+def test_photos_stand_upright(tmp_path, orientation, name):
+    image = noise(3, 2)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    opened = open_image(saved(tmp_path, image, name, exif=exif))
+    image.getexif()[0x0112] = orientation
+    assert np.array_equal(np.array(opened), np.array(ImageOps.exif_transpose(image)))
+    assert opened.info == {}
+
+
+def test_first_frame_of_an_animation_counts(tmp_path):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    for name in ("a.gif", "a.webp", "a.png"):
+        options = {"lossless": True} if name == "a.webp" else {}
+        path = tmp_path / name
+        frames[0].save(path, save_all=True, append_images=frames[1:], **options)
+        assert open_image(path).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_files_that_are_no_images_are_refused(tmp_path):
+    path = tmp_path / "a.png"
+    for content, words in [
+        (b"", "empty"),
+        (b"\n<!DOCTYPE html>", "web page"),
+        (b"%PDF-1.7", "not a PNG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a PNG"),  # Pillow would run gs
+        (b"\x89PNG\r\n\x1a\n", "not a PNG"),
+    ]:
+        path.write_bytes(content)
+        assert words in refusal(path)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_cut_and_damaged_files_are_refused_or_read_but_never_crash(tmp_path, kind):
+    whole = io.BytesIO()
+    noise(40, 40).save(whole, kind)
+    whole, path = whole.getvalue(), tmp_path / "a"
+    path.write_bytes(whole[: len(whole) // 2])
+    refusal(path)
+    source = np.random.default_rng(1)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for place in source.integers(0, len(whole), 3):
+            damaged[place] = source.integers(0, 256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(UserError):  # and nothing but a UserError
+            assert open_image(path).mode == "RGB"
+
+
+def png_of_size(width, height):
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99))
+
+
+@pytest.mark.parametrize("side", [9_000, 9_700, 12_000, 60_000, 2**31 - 1])
+def test_bombs_are_refused_before_they_are_decoded(tmp_path, monkeypatch, side):
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("decoded"))
+    path = tmp_path / "a.png"
+    path.write_bytes(png_of_size(side, side))
+    assert "80 million pixels" in refusal(path)
+
+
+def test_limits_can_be_set(tmp_path):
+    path = saved(tmp_path, noise(20, 20))
+    assert "pixels" in refusal(path, max_pixels=399)
+    assert open_image(path, max_pixels=400).size == (20, 20)
+    size = path.stat().st_size
+    assert "larger than" in refusal(path, max_bytes=size - 1)
+    assert open_image(path, max_bytes=size).size == (20, 20)
+
+
+def test_only_regular_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "regular file" in refusal(tmp_path / "pipe")
+    assert "regular file" in refusal("/dev/zero")
+    assert "folder" in refusal(tmp_path)
+    assert "no such file" in refusal(tmp_path / "missing.png")
+    assert "no such file" in refusal("bad\udcff\x1b[2J.png")
+    refusal("a\0b.png")
+    refusal("x" * 5000)
+    assert "http" in refusal("ftp://host/a.png")
+    assert "http" in refusal("file:///etc/passwd")
+
+
+def test_address_is_downloaded(monkeypatch):
+    data = io.BytesIO()
+    noise(3, 2).save(data, "PNG")
+    monkeypatch.setattr("cli.web.download", lambda *arguments: data.getvalue())
+    assert open_image("HTTPS://host/a.png").size == (3, 2)
+
+
+# Scaling
+
+
+def test_frame_is_covered_at_every_size():
+    white = Image.new("RGB", (1, 1), "white")
+    for side in range(1, 300):
+        for size in ((255, 255), (64, 48)):
+            for shape in ((side, side), (side, 206)):
+                framed = resize_and_crop(white.resize(shape), size)
+                assert framed.size == size
+                assert framed.getextrema() == ((255, 255),) * 3
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (100_003, 1), (3, 1), (2, 20_000)])
+@pytest.mark.parametrize("size", [(256, 256), (1, 1), (1000, 1), (1, 1000), (5, 3)])
+def test_extreme_shapes_stay_small_in_memory(shape, size):
+    framed = resize_and_crop(Image.new("RGB", shape, (9, 99, 199)), size)
+    assert framed.size == size
+    assert framed.getextrema() == ((9, 9), (99, 99), (199, 199))
+
+
+def test_centre_is_kept():
+    image = noise(301, 97)
+    for size in ((64, 64), (64, 16), (16, 64), (128, 128)):
+        framed = np.array(resize_and_crop(image, size)).astype(int)
+        for turn in (ImageOps.mirror, ImageOps.flip):
+            turned = np.array(turn(resize_and_crop(turn(image), size))).astype(int)
+            assert np.abs(framed - turned).max() <= 1
+
+
+def test_pixels_at_their_own_scale_are_untouched():
+    image = noise(41, 32)
+    framed = resize_and_crop(image, (32, 32))
+    assert np.array_equal(np.array(framed), np.array(image.crop((4, 0, 36, 32))))
+    assert np.array_equal(np.array(resize_and_crop(image, (41, 32))), np.array(image))
+
+
+@pytest.mark.parametrize("shape", [(512, 256), (1000, 800), (48, 96), (30, 20)])
+def test_result_is_the_middle_of_the_scaled_image(shape):
+    image, (width, height), side = noise(*shape), shape, 64
+    scale = side / min(shape)
+    whole = image.resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
+    left, top = (whole.width - side) // 2, (whole.height - side) // 2
+    expected = np.array(whole.crop((left, top, left + side, top + side))).astype(int)
+    assert np.abs(np.array(resize_and_crop(image, (side, side))).astype(int) - expected).max() <= 1
+
+
+def test_empty_frame_is_refused():
+    with pytest.raises(ValueError, match="0 x 5"):
+        resize_and_crop(noise(4, 4), (0, 5))
+
+
+# Tensors
+
+
+def test_round_trip_changes_no_level(tmp_path):
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = Image.fromarray(np.stack([levels, levels.T, 255 - levels], axis=2))
+    tensor = to_tensor(image)
+    assert tensor.shape == (3, 16, 16)
+    assert tensor.dtype == torch.float32
+    assert (tensor.min(), tensor.max()) == (-1, 1)
+    save_png(to_image(tensor), tmp_path / "a.png")
+    again = open_image(tmp_path / "a.png")
+    assert np.array_equal(np.array(again), np.array(image))
+
+
+def test_channels_rows_and_columns_keep_their_places():
+    image = Image.new("RGB", (3, 2))
+    image.putpixel((2, 1), (255, 0, 0))
+    tensor = to_tensor(image)
+    assert tensor[0, 1, 2] == 1
+    assert tensor.sum() == 1 - 17
+    assert to_image(tensor).getpixel((2, 1)) == (255, 0, 0)
+
+
+def test_values_are_rounded_and_clamped():
+    tensor = torch.tensor([-9.0, -1 + 0.9 / 127.5, 9.0]).view(3, 1, 1)
+    assert to_image(tensor).getpixel((0, 0)) == (0, 1, 255)
+    assert to_image(tensor.bfloat16().requires_grad_()).getpixel((0, 0))[2] == 255
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_values_that_are_not_finite_are_refused(value):
+    tensor = torch.zeros(3, 2, 2)
+    tensor[1, 1, 1] = value
+    with pytest.raises(UserError, match="not finite"):
+        to_image(tensor)
+
+
+# Saving
+
+
+def no_links(*arguments):
+    raise OSError(errno.EPERM, "no links here")
+
+
+@pytest.fixture(params=["links", "no links"])
+def _file_system(request, monkeypatch):
+    if request.param == "no links":
+        monkeypatch.setattr(os, "link", no_links)
+
+
+@pytest.mark.usefixtures("_file_system")
+def test_existing_file_is_replaced_only_when_asked(tmp_path):
+    path = tmp_path / "a.png"
+    save_png(Image.new("RGB", (2, 2), "red"), path)
+    with pytest.raises(FileExistsError):
+        save_png(Image.new("RGB", (2, 2), "blue"), path)
+    assert open_image(path).getpixel((0, 0)) == (255, 0, 0)
+    save_png(Image.new("RGB", (2, 2), "blue"), path, overwrite=True)
+    assert open_image(path).getpixel((0, 0)) == (0, 0, 255)
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+class Meddler:
+    """An image during whose encoding something else happens."""
+
+    def __init__(self, act):
+        self.act = act
+
+    def save(self, file, **options):
+        Image.new("RGB", (2, 2)).save(file, **options)
+        self.act()
+
+
+@pytest.mark.usefixtures("_file_system")
+def test_file_that_appears_meanwhile_is_left_alone(tmp_path):
+    path = tmp_path / "a.png"
+    with pytest.raises(FileExistsError):
+        save_png(Meddler(lambda: path.write_bytes(b"theirs")), path)
+    assert path.read_bytes() == b"theirs"
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+@pytest.mark.usefixtures("_file_system")
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_nothing_is_left_behind_by_a_failure(tmp_path, error, overwrite):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"old") if overwrite else None
+
+    def fail():
+        assert not overwrite or path.read_bytes() == b"old"
+        raise error
+
+    with pytest.raises(type(error)):
+        save_png(Meddler(fail), path, overwrite=overwrite)
+    assert os.listdir(tmp_path) == (["a.png"] if overwrite else [])
+    assert not overwrite or path.read_bytes() == b"old"
+
+
+def test_failed_replacement_gives_the_claimed_name_back(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="broken"):
+        save_png(noise(2, 2), tmp_path / "a.png")
+    assert os.listdir(tmp_path) == []
+
+
+def test_file_has_the_permissions_of_any_new_file(tmp_path):
+    save_png(noise(2, 2), tmp_path / "a.png")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_longest_file_name_can_be_saved(tmp_path):
+    name = "x" * 251 + ".png"
+    save_png(noise(2, 2), tmp_path / name)
+    assert re.fullmatch("x+.png", os.listdir(tmp_path)[0])

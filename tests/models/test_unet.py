@@ -1,0 +1,102 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import models
+from tests.weights import deterministic_state_dict
+
+DATA = Path(__file__).parent.parent / "data"
+PUBLISHED = json.loads((DATA / "checkpoints.json").read_text())
+# The network of cc12m_1_cfg is that of cc12m_1: one set of figures holds for both.
+MEASURED = [name for name in PUBLISHED if name != "cc12m_1_cfg"]
+
+
+def meta(name):
+    with torch.device("meta"):
+        return models.build(name)
+
+
+def with_weights(name):
+    net = meta(name)
+    shapes = {key: tuple(shape) for key, shape in PUBLISHED[name]["state_dict"].items()}
+    net.load_state_dict(deterministic_state_dict(shapes), strict=True, assign=True)
+    return net.eval().requires_grad_(False)
+
+
+def figures(name):
+    """The reference (inputs, v) of a network."""
+    with np.load(DATA / "networks.npz") as arrays:
+        keys = [k for k in ("x", "t", "clip_embed") if f"{name}/{k}" in arrays]
+        inputs = [torch.from_numpy(arrays[f"{name}/{k}"]) for k in keys]
+        return inputs, torch.from_numpy(arrays[f"{name}/v"])
+
+
+def rms(x):
+    return x.float().square().mean().sqrt()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_keys_and_shapes_are_the_published_ones(name):
+    ours = {key: list(value.shape) for key, value in meta(name).state_dict().items()}
+    assert ours == PUBLISHED[name]["state_dict"]
+    assert sum(np.prod(s) for s in ours.values()) == PUBLISHED[name]["parameters"]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_row_of_the_table_is_the_published_one(name):
+    row, facts = models.NETWORKS[name], PUBLISHED[name]
+    assert [row.file, row.url, row.sha256] == [facts["file"], facts["url"], facts["sha256"]]
+    assert list(row.shape) == facts["shape"]
+    assert [row.min_t, row.max_t] == [facts["min_t"], facts["max_t"]]
+    assert row.clip == (facts["clip_model"] and facts["clip_model"].replace("/", "-"))
+    assert row.size_multiple == facts["size_multiple"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MEASURED)
+def test_output_is_the_published_one(name):
+    inputs, v = figures(name)
+    with torch.inference_mode():
+        ours = with_weights(name)(*inputs)
+    assert (ours - v).abs().max() <= 1e-4 * v.abs().max()
+
+
+def small():
+    torch.manual_seed(0)
+    return models.build("emoji").eval().requires_grad_(False)
+
+
+def test_network_serves_several_threads_at_once():
+    net = small()
+    generator = torch.Generator().manual_seed(0)
+    x, t = torch.randn(8, 1, 3, 64, 64, generator=generator), torch.linspace(0, 1, 8)
+    embeds = torch.randn(8, 1, net.arch.clip_dim, generator=generator)
+
+    def run(i):
+        return net(x[i], t[i : i + 1], embeds[i])
+
+    alone = [run(i) for i in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(run, list(range(8)) * 3))
+    for i, v in enumerate(together):
+        assert torch.equal(v, alone[i % 8])
+
+
+def test_network_takes_any_multiple_of_its_size():
+    net, multiple = small(), models.NETWORKS["emoji"].size_multiple
+    for h, w in [(multiple, multiple), (multiple * 3, multiple * 2), (64, 96)]:
+        embed = torch.zeros(1, net.arch.clip_dim)
+        assert net(torch.zeros(1, 3, h, w), torch.ones(1), embed).shape == (1, 3, h, w)
+
+
+def test_length_of_an_embedding_does_not_matter_but_its_direction_does():
+    net = small()
+    x, t = torch.randn(1, 3, 64, 64), torch.tensor([0.5])
+    embed = torch.randn(1, net.arch.clip_dim)
+    assert torch.allclose(net(x, t, embed), net(x, t, embed * 7), atol=1e-5)
+    assert not torch.allclose(net(x, t, embed), net(x, t, -embed), atol=1e-3)
+    assert not torch.allclose(net(x, t, embed), net(x, t, embed * 0), atol=1e-3)

@@ -1,0 +1,451 @@
+"""cfg_sample.py from its command line to its files, with the bundled model."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import diffusion
+import models
+from cli import latents, metadata
+from models import checkpoints, clip
+from models.zoo import NETWORKS, Architecture
+
+ROOT = Path(__file__).parent.parent
+FAST = ("--model", "emoji", "--steps", "2", "--dtype", "float32")
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path_factory):
+    """An unconditional network with log SNR features, of the first generation's kind: `tiny`."""
+    architecture = Architecture(
+        channels=(32, 64),
+        blocks=1,
+        attention_from=1,
+        attention_norm=False,
+        timestep="log_snr",
+        upsampling="nearest",
+        skip_first=True,
+    )
+    row = replace(
+        NETWORKS["wikiart_128"],
+        name="tiny",
+        file="tiny.safetensors",
+        url=None,
+        sha256=None,
+        shape=(3, 16, 16),
+        architecture=architecture,
+    )
+    monkeypatch.setitem(NETWORKS, "tiny", row)
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
+    save_file(models.build("tiny").state_dict(), path)
+    return path
+
+
+# What is drawn, and where it goes.
+
+
+def test_draws_as_many_images_as_asked_and_names_them_on_stdout(cfg_sample):
+    status, out, _ = cfg_sample(*FAST, "a red apple", "-n", 3, "-bs", 2, "--size", 64, 32)
+    assert (status, out) == (0, [f"out_0000{i}.png" for i in range(3)])
+    for name in out:
+        with Image.open(name) as image:
+            assert (image.size, image.mode) == ((64, 32), "RGB")
+    assert not np.array_equal(pixels(out[0]), pixels(out[1]))
+
+
+def test_conditions_and_their_weights_are_shown_before_sampling(cfg_sample):
+    status, _, err = cfg_sample(*FAST, "a cat:5", "oil painting:2", "blurry:-1")
+    lines = [line.split(maxsplit=1) for line in err.splitlines() if line.startswith("  ")]
+    assert status == 0
+    assert lines == [
+        ["5", "a cat"],
+        ["2", "oil painting"],
+        ["-1", "blurry"],
+        ["-5", "(no prompt)"],
+    ]
+
+
+def test_same_command_draws_the_same_image(cfg_sample):
+    for name in ("a.png", "b.png"):
+        cfg_sample(*FAST, "a cat", "--seed", 5, "-o", name)
+    assert np.array_equal(pixels("a.png"), pixels("b.png"))
+
+
+@pytest.mark.parametrize("method", ["ddpm", "plms"])
+def test_image_of_a_seed_does_not_depend_on_the_run_it_is_in(cfg_sample, method):
+    common = (*FAST, "a cat", "--method", method)
+    cfg_sample(*common, "--seeds", "3-5,9", "-bs", 3, "-o", "run_{seed}.png")
+    cfg_sample(*common, "--seed", 5, "-o", "alone.png")
+    # The noise is the same to the bit; a network may round differently for another batch size.
+    assert abs(pixels("run_5.png") - pixels("alone.png")).max() <= 1
+    assert sorted(p.name for p in Path().glob("run_*")) == [f"run_{s}.png" for s in (3, 4, 5, 9)]
+
+
+def test_weights_change_the_image_and_a_weight_of_0_is_no_prompt(cfg_sample):
+    for name, *prompts in [
+        ("none.png",),
+        ("zero.png", "a cat:0"),
+        ("one.png", "a cat:1"),
+        ("six.png", "a cat:6"),
+        ("split.png", "a cat:2", "a cat:4"),
+    ]:
+        assert cfg_sample(*FAST, *prompts, "-o", name)[0] == 0
+    assert np.array_equal(pixels("none.png"), pixels("zero.png"))
+    assert np.array_equal(pixels("six.png"), pixels("split.png"))
+    assert abs(pixels("one.png") - pixels("none.png")).max() > 20
+    assert abs(pixels("one.png") - pixels("six.png")).max() > 20
+
+
+def test_without_prompts_no_clip_is_loaded(cfg_sample, monkeypatch):
+    monkeypatch.setattr(clip, "load", lambda *_: pytest.fail("a CLIP was loaded"))
+    assert cfg_sample(*FAST)[0] == 0
+
+
+def test_image_prompts_guide_as_text_does(cfg_sample):
+    Image.new("RGB", (90, 70), (215, 40, 40)).save("red.png")
+    cfg_sample(*FAST, "-o", "free.png")
+    status, _, err = cfg_sample(*FAST, "--images", "red.png:4", "-o", "led.png")
+    assert status == 0
+    assert "4  red.png" in err
+    assert abs(pixels("led.png") - pixels("free.png")).max() > 20
+
+
+@pytest.mark.parametrize("method", diffusion.METHODS)
+@pytest.mark.parametrize("start", ["1", "0.9", "0.3", "0.001"])
+def test_init_works_with_every_method_at_any_start(cfg_sample, method, start):
+    Image.new("RGB", (100, 60), (40, 200, 90)).save("green.png")
+    common = (*FAST, "--init", "green.png", "-st", start, "--method", method, "--size", 32, 32)
+    assert cfg_sample(*common, "-o", "x.png")[0] == 0
+    if start == "0.001":  # next to no noise: next to no change
+        assert abs(pixels("x.png") - (40, 200, 90)).max() <= 8
+
+
+@pytest.mark.parametrize("method", diffusion.METHODS)
+def test_model_of_a_limited_range_draws_with_every_method(cfg_sample, tiny, method):
+    status, out, err = cfg_sample(
+        "--model", "tiny", "--checkpoint", tiny, "--steps", 3, "--method", method
+    )
+    assert (status, out) == (0, ["out_00000.png"]), err
+    assert metadata.read(out[0])["schedule"] == "ddpm"
+    assert pixels(out[0]).std() > 5
+
+
+def test_latent_is_where_the_run_starts(cfg_sample):
+    x = diffusion.noise([7], (3, 64, 64))
+    timesteps = diffusion.schedule("spliced", 2)
+    latents.save("x.safetensors", x, {"model": "emoji", "timestep": float(timesteps[0])})
+    cfg_sample(*FAST, "a cat", "--seed", 7, "-o", "seed.png")
+    cfg_sample(*FAST, "a cat", "--latent", "x.safetensors", "-o", "latent.png")
+    assert np.array_equal(pixels("seed.png"), pixels("latent.png"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "facts", "message"),
+    [
+        ((1, 3, 32, 32), {}, "use --size 32 32"),
+        ((1, 4, 64, 64), {}, "in 4 channels"),
+        ((1, 3, 64, 64), {"model": "yfcc_1"}, "was made for the model yfcc_1"),
+        ((1, 3, 64, 64), {"timestep": 7}, "does not say which timestep"),
+        ((2, 3, 64, 64), {}, "holds 2 latents, but 1 images"),
+    ],
+)
+def test_latent_that_does_not_fit_is_refused(cfg_sample, shape, facts, message):
+    latents.save("x.safetensors", torch.zeros(shape), {"timestep": 1.0, **facts})
+    status, out, err = cfg_sample(*FAST, "-n", 1, "--latent", "x.safetensors")
+    assert (status, out) == (2, [])
+    assert message in err
+
+
+def test_latent_that_is_not_finite_is_refused(cfg_sample):
+    latents.save("x.safetensors", torch.full((1, 3, 64, 64), torch.nan), {"timestep": 1.0})
+    assert "not finite" in cfg_sample(*FAST, "--latent", "x.safetensors")[2]
+
+
+# Files and recipes.
+
+
+def test_default_names_go_on_and_nothing_is_replaced(cfg_sample):
+    cfg_sample(*FAST)
+    before = Path("out_00000.png").read_bytes()
+    assert cfg_sample(*FAST, "--seed", 1)[1] == ["out_00001.png"]
+    assert Path("out_00000.png").read_bytes() == before
+
+
+def test_existing_explicit_name_stops_before_any_work(cfg_sample, monkeypatch):
+    Path("x.png").write_bytes(b"mine")
+    monkeypatch.setattr(models, "load", lambda *_: pytest.fail("a model was loaded"))
+    status, out, err = cfg_sample(*FAST, "-o", "x.png")
+    assert (status, out) == (2, [])
+    assert "x.png already exists" in err
+    assert Path("x.png").read_bytes() == b"mine"
+
+
+def test_skip_existing_draws_what_is_missing(cfg_sample):
+    Path("1.png").write_bytes(b"mine")
+    status, out, _ = cfg_sample(*FAST, "-n", 3, "-o", "{seed}.png", "--skip-existing")
+    assert (status, out) == (0, ["0.png", "2.png"])
+    assert Path("1.png").read_bytes() == b"mine"
+    assert cfg_sample(*FAST, "-n", 3, "-o", "{seed}.png", "--skip-existing")[1] == []
+
+
+def test_overwrite_replaces(cfg_sample):
+    Path("x.png").write_bytes(b"mine")
+    assert cfg_sample(*FAST, "-o", "x.png", "--overwrite")[1] == ["x.png"]
+    assert pixels("x.png").shape == (64, 64, 3)
+
+
+def test_recipe_says_how_the_image_was_made(cfg_sample):
+    cfg_sample(*FAST, "a cat:2", "blurry:-1", "--seeds", "4,8", "-o", "{seed}.png")
+    recipe = metadata.read("8.png")
+    assert recipe["prompts"] == [["a cat", 2.0], ["blurry", -1.0]]
+    wanted = {
+        "seed": 8,
+        "index": 1,
+        "steps": 2,
+        "method": "plms",
+        "schedule": "spliced",
+        "eta": 0.0,
+        "size": [64, 64],
+        "model": "emoji",
+        "dtype": "float32",
+        "script": "cfg_sample.py",
+    }
+    assert {key: recipe[key] for key in wanted} == wanted
+    assert recipe["model_sha256"] == checkpoints.sha256(checkpoints.find(NETWORKS["emoji"]))
+    with Image.open("8.png") as image:
+        assert image.info["parameters"].startswith("a cat")
+        assert "Negative prompt: " in image.info["parameters"]
+
+
+def test_no_metadata_leaves_both_texts_out(cfg_sample):
+    cfg_sample(*FAST, "a secret", "--no-metadata", "-o", "x.png")
+    with Image.open("x.png") as image:
+        assert not image.info
+    assert b"secret" not in Path("x.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("a cat:5", "blurry:-1"),
+        ("--method", "ddim", "--eta", "0.7", "--seed", "3"),
+        ("--method", "ddpm", "--schedule", "log", "--size", "32", "64"),
+        ("a cat", "--init", "green.png", "-st", "0.6"),
+        ("--images", "green.png:2"),
+        (),
+    ],
+)
+def test_from_png_draws_the_same_image_again(cfg_sample, flags):
+    Image.new("RGB", (100, 60), (40, 200, 90)).save("green.png")
+    assert cfg_sample(*FAST, *flags, "-o", "first.png")[0] == 0
+    status, out, err = cfg_sample("--from-png", "first.png", "-o", "again.png")
+    assert (status, out) == (0, ["again.png"]), err
+    assert np.array_equal(pixels("first.png"), pixels("again.png"))
+    assert metadata.read("first.png") == metadata.read("again.png")
+
+
+def test_flags_beside_from_png_win(cfg_sample):
+    cfg_sample(*FAST, "a cat:5", "--seed", 3, "-o", "first.png")
+    cfg_sample("--from-png", "first.png", "a dog", "--steps", 3, "-n", 2, "-o", "{seed}.png")
+    recipe = metadata.read("4.png")
+    assert (recipe["prompts"], recipe["steps"]) == ([["a dog", 3.0]], 3)
+    assert (recipe["seed"], recipe["dtype"]) == (4, "float32")
+
+
+def test_from_png_asks_for_a_file_that_its_recipe_needs(cfg_sample):
+    Image.new("RGB", (100, 60), (40, 200, 90)).save("green.png")
+    cfg_sample(*FAST, "--init", "green.png", "-o", "first.png")
+    Path("green.png").unlink()
+    status, _, err = cfg_sample("--from-png", "first.png")
+    assert status == 2
+    assert '"green.png", which is not here: give it with --init' in err
+
+
+# Mistakes and mishaps.
+
+MISTAKES = {
+    "-n 0": "not a whole number",
+    "-n 1.5": "not a whole number",
+    "--steps 0": "at least 1",
+    "--batch-size 0": "not a whole number",
+    "--chunk 0": "not a whole number",
+    "--size 64": "expected 2 arguments",
+    "--size 0 64": "not a whole number",
+    "--size 60 64": "the nearest are 48 64 and 64 64",
+    "--seed -1": "not a whole number",
+    "--seed 9223372036854775808": "not a whole number",
+    "--seed 9223372036854775807 -n 2": "largest seed",
+    "--seeds 3-1": "names no seeds",
+    "--seeds 1,,2": "names no seeds",
+    "--seeds 0-9999999": "more than 1,000,000",
+    "-st 0": "above 0 and up to 1",
+    "-st 1.1": "above 0 and up to 1",
+    "-st nan": "above 0 and up to 1",
+    "--eta 2": "from 0 to 1",
+    "--eta 0.5": "plms adds no noise",
+    "--method ddpm --eta 0": "ddpm is ddim with eta 1",
+    "--method eular": "no method",
+    "--schedule karas": "no schedule",
+    "--model cc12m": "did you mean cc12m_1",
+    "--model yfcc_1 cat": "takes no prompts",
+    "--dtype half": "no dtype",
+    "--device gpu": "no device",
+    "cat:nan": "not finite",
+    "cat:1e999": "not finite",
+    "cat:1e308 dog:1e308": "too large to add up",
+    "-o x.jpg": "must end in",
+    "-o {who}.png": "unknown field",
+    "-o {seed.real}.png": "unknown field",
+    "-o x.png -n 2": "two images would be saved as",
+    "-o /dev/null/x.png": "not a folder",
+    "--overwrite": "give them with --output",
+    "--overwrite --skip-existing -o x.png": "not allowed with",
+    "--checkpoint nothing.pth": "no such file",
+    "--clip-checkpoint nothing.pt": "no such file",
+    "--init nothing.png": "no such file",
+    "--images nothing.png": "no such file",
+    "--latent nothing.safetensors": "no such file",
+    "--from-png nothing.png": "no such file",
+    "--latent broken": "damaged",
+    "--from-png broken": "not a PNG",
+    "--init broken": "broken",
+    "--images broken": "broken",
+    "--init broken --latent broken": "broken",
+    "--nonsense": "unrecognized",
+    "--step 5": "unrecognized",
+}
+
+
+def test_every_mistake_is_one_line_in_under_a_second_before_torch_is_imported(tmp_path):
+    program = """
+import io, json, sys, time, contextlib
+sys.path.insert(0, sys.argv[1])
+import cfg_sample
+from cli import run
+results = {}
+for line in json.loads(sys.stdin.read()):
+    sys.argv = ["cfg_sample.py", *line.split()]
+    err, start = io.StringIO(), time.time()
+    with contextlib.redirect_stderr(err):
+        try:
+            run.script(cfg_sample.main)
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+    heavy = [m for m in ("torch", "open_clip", "torchvision") if m in sys.modules]
+    results[line] = [status, err.getvalue(), time.time() - start, heavy]
+print(json.dumps(results))
+"""
+    (tmp_path / "broken").write_bytes(b"this is no image")
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(ROOT)],
+        input=json.dumps(list(MISTAKES)),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+    )
+    results = json.loads(done.stdout)
+    for line, message in MISTAKES.items():
+        status, err, seconds, heavy = results[line]
+        assert (status, heavy) == (2, []), (line, err)
+        assert message in err, (line, err)
+        assert err.startswith("cfg_sample.py: error: "), (line, err)
+        assert err.count("\n") == 1, (line, err)
+        assert seconds < 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken"]
+
+
+def test_help_needs_no_torch_and_names_every_method():
+    program = (
+        "import sys, runpy; sys.argv[1:] = ['--help']\n"
+        "try: runpy.run_path('cfg_sample.py', run_name='__main__')\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for word in (*diffusion.METHODS, *diffusion.SCHEDULES, *NETWORKS, "examples:"):
+        assert word in done.stdout
+
+
+def test_weights_that_give_nan_stop_the_run_with_the_step(cfg_sample, tiny):
+    weights = models.build("tiny").state_dict()
+    weights["net.0.main.0.weight"][0] = torch.nan
+    save_file(weights, "nan.safetensors")
+    status, out, err = cfg_sample("--model", "tiny", "--checkpoint", "nan.safetensors")
+    assert (status, out) == (1, [])
+    assert "NaN or infinity in step 1 of 50, at timestep 0.9957" in err
+    assert list(Path().glob("out_*")) == []
+
+
+def test_checkpoint_of_another_network_is_one_line(cfg_sample, tiny):
+    status, _, err = cfg_sample("--model", "emoji", "--checkpoint", tiny)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "is of another network" in err
+
+
+def test_out_of_memory_names_the_flags_that_help(cfg_sample, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(diffusion, "sample", full)
+    status, _, err = cfg_sample(*FAST)
+    assert status == 1
+    assert "lower --batch-size" in err.splitlines()[-1]
+
+
+def test_a_device_that_is_not_there_is_refused(cfg_sample):
+    status, _, err = cfg_sample(*FAST, "--device", "cuda:77")
+    assert status == 2
+    assert "--device cuda:77 is not there: this machine has" in err
+
+
+def test_ctrl_c_keeps_finished_images_and_exits_with_130(tmp_path):
+    run = subprocess.Popen(
+        [sys.executable, ROOT / "cfg_sample.py", *FAST, "a cat", "-n", "100000"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert run.stdout.readline() == "out_00000.png\n"
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "Traceback" not in err
+    assert "finished images are kept" in err
+    names = ["out_00000.png", *out.split()]
+    assert sorted(os.listdir(tmp_path)) == names
+    assert all(pixels(tmp_path / name).shape == (64, 64, 3) for name in names)
+
+
+def test_script_runs_from_any_folder_by_its_own_name(tmp_path):
+    start = time.time()
+    done = subprocess.run(
+        [ROOT / "cfg_sample.py", "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    assert done.stdout.startswith(b"usage: cfg_sample.py")
+    assert time.time() - start < 5

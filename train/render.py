@@ -1,0 +1,178 @@
+"""Renders captioned pictures of emoji to train on: `python -m train.render`.
+
+Writes a folder of `name.png` and `name.txt` (one caption a line), the form that the trainers read,
+and `vocabulary.json`: the things, the grounds and the pairs of both that were held out. The same
+seed gives the same folder. Needs the font Noto Color Emoji and Unicode CLDR (Debian's packages
+fonts-noto-color-emoji and unicode-cldr-core).
+"""
+
+import argparse
+import json
+import random
+import sys
+import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from train.vocabulary import GROUNDS, THINGS
+
+FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+ANNOTATIONS = Path("/usr/share/unicode/cldr/common/annotations/en.xml")
+STRIKE = 109  # the one size of the font's bitmaps
+HELD_OUT = 0.08  # the share of (thing, ground) pairs that training never sees
+
+TEMPLATES = ("{a}", "{a} on {g} background", "{a} on {ground}", "{n}, {ground} background")
+PLAIN = ("{n}", "{a}")
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An emoji with its name and the other words that CLDR knows it by."""
+
+    emoji: str
+    name: str
+    keywords: tuple[str, ...]
+
+
+def read_things(annotations=ANNOTATIONS):
+    """The things of the vocabulary with their CLDR names and keywords."""
+    names, words = {}, {}
+    for node in ET.parse(annotations).getroot().iter("annotation"):
+        if node.get("type") == "tts":
+            names[node.get("cp")] = node.text
+        else:
+            words[node.get("cp")] = [word.strip() for word in node.text.split("|")]
+    things = []
+    for emoji in THINGS:
+        key = emoji if emoji in names else emoji.removesuffix("\ufe0f")
+        name = names[key].lower()
+        short, *more = (THINGS[emoji] or name).split("|")
+        others = [*more, name, *(word.lower() for word in words[key])]
+        things.append(Thing(emoji, short, tuple(dict.fromkeys(w for w in others if w != short))))
+    # A word that several things share names none of them.
+    counts = {}
+    for thing in things:
+        for word in {thing.name, *thing.keywords}:
+            counts[word] = counts.get(word, 0) + 1
+    return [
+        Thing(t.emoji, t.name, tuple(w for w in t.keywords if counts[w] == 1 and usable(w)))
+        for t in things
+    ]
+
+
+def usable(word):
+    """Whether a keyword can stand for a thing in a caption: no digit, no colour of a ground."""
+    return len(word) > 2 and word not in GROUNDS and not any(c.isdigit() for c in word)
+
+
+def sprite(emoji, font=FONT):
+    """The picture of an emoji as RGBA, cropped to what is drawn and centred in a square."""
+    picture = Image.new("RGBA", (STRIKE * 2, STRIKE * 2))
+    ImageDraw.Draw(picture).text(
+        (20, 20), emoji, font=ImageFont.truetype(font, STRIKE), embedded_color=True
+    )
+    picture = picture.crop(picture.getbbox())
+    side = max(picture.size)
+    square = Image.new("RGBA", (side, side))
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return square
+
+
+def compose(picture, ground, size, kind, rng):
+    """An image of `size` pixels: the sprite on a plain ground, nearly fixed in size and place."""
+    canvas = Image.new("RGB", (size, size), ground)
+    share = {"plain": 0.8, "small": 0.4, "two": 0.42}[kind] * rng.uniform(0.95, 1.0)
+    side = round(size * share)
+    scaled = picture.resize((side, side), Image.Resampling.LANCZOS)
+    centres = [0.27, 0.73] if kind == "two" else [0.5]
+    for centre in centres:
+        jitter = [rng.randint(-1, 1) * size // 64 for _ in range(2)]
+        place = (round(size * centre - side / 2) + jitter[0], (size - side) // 2 + jitter[1])
+        canvas.paste(scaled, place, scaled)
+    return canvas
+
+
+def article(words):
+    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
+
+
+def plural(name):
+    if name.endswith(("s", "x", "sh", "ch")):
+        return name + "es"
+    if name.endswith("y") and name[-2] not in "aeiou":
+        return name[:-1] + "ies"
+    return name + "s"
+
+
+def captions(thing, ground, kind, rng, count=4):
+    """Ways to ask for the image; most name the ground, some use another word for the thing."""
+    lines = []
+    for _ in range(count):
+        name = rng.choice(thing.keywords) if thing.keywords and rng.random() < 0.25 else thing.name
+        if kind == "two":
+            words = {"n": f"two {plural(name)}", "a": f"two {plural(name)}"}
+        else:
+            name = f"small {name}" if kind == "small" else name
+            words = {"n": name, "a": article(name)}
+        template = rng.choice(TEMPLATES if rng.random() < 0.7 else PLAIN)
+        lines.append(template.format(g=article(ground), ground=ground, **words))
+    return lines
+
+
+def held_out_pairs(things, seed):
+    """The (thing, ground) pairs that training never sees: at most one ground in four a thing."""
+    rng = random.Random(f"held out {seed}")
+    pairs = [(thing.name, ground) for thing in things for ground in GROUNDS]
+    rng.shuffle(pairs)
+    chosen, of_thing = [], {}
+    for name, ground in pairs:
+        if len(chosen) < HELD_OUT * len(pairs) and of_thing.get(name, 0) < len(GROUNDS) // 4:
+            chosen.append((name, ground))
+            of_thing[name] = of_thing.get(name, 0) + 1
+    return sorted(chosen)
+
+
+def main(argv=None):
+    p = argparse.ArgumentParser(prog="python -m train.render", description=__doc__)
+    p.add_argument("--output", type=Path, default=Path("data/emoji"))
+    p.add_argument("--count", type=int, default=30_000)
+    p.add_argument("--size", type=int, default=64)
+    p.add_argument("--seed", type=int, default=0)
+    args = p.parse_args(argv)
+
+    things = read_things()
+    sprites = {thing.name: sprite(thing.emoji) for thing in things}
+    held_out = held_out_pairs(things, args.seed)
+    allowed = {
+        thing.name: [g for g in GROUNDS if (thing.name, g) not in set(held_out)] for thing in things
+    }
+    args.output.mkdir(parents=True, exist_ok=True)
+
+    def write(i):
+        rng = random.Random(f"{args.seed} {i}")
+        thing = things[i % len(things)]  # each equally often
+        ground = rng.choice(allowed[thing.name])
+        kind = rng.choices(["plain", "small", "two"], [0.88, 0.06, 0.06])[0]
+        image = compose(sprites[thing.name], GROUNDS[ground], args.size, kind, rng)
+        image.save(args.output / f"{i:06}.png", compress_level=1)
+        lines = captions(thing, ground, kind, rng)
+        (args.output / f"{i:06}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, range(args.count)))
+    vocabulary = {
+        "things": [{"emoji": t.emoji, "name": t.name, "keywords": t.keywords} for t in things],
+        "grounds": GROUNDS,
+        "held_out": held_out,
+        "seed": args.seed,
+    }
+    text = json.dumps(vocabulary, indent=1, ensure_ascii=False)
+    (args.output / "vocabulary.json").write_text(text + "\n", encoding="utf-8")
+    print(f"{args.count} images of {len(things)} things in {args.output}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
