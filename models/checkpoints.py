@@ -90,7 +90,9 @@ def verify(network, path):
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     if found != network.sha256:
-        what = strange(head) or f"its SHA-256 is {found}, expected {network.sha256}"
+        what = f"its SHA-256 is {found}, expected {network.sha256}"
+        if page := strange(head):
+            what = f"{page}; {what}"
         again = "delete it and it is downloaded again" if network.url else "restore it"
         raise CheckpointError(
             f"{path} is not the {network.name} checkpoint: {what}; {again}, or, if it is your own, "
@@ -174,9 +176,10 @@ def complaint(error):
         name = re.search(r"GLOBAL ([\w.]{1,80})", text)
         if name:
             return f"holds more than tensors ({name[1]}), which could run code: it was not loaded"
+        return "is damaged or holds other things than tensors: it was not loaded"
     if isinstance(error, MemoryError):
         return "does not fit into memory"
-    first = next(iter(text.splitlines()), "").strip() or type(error).__name__
+    first = text.partition("\n")[0].partition(". ")[0].strip() or type(error).__name__
     return f"is damaged, cut off or not a checkpoint ({ascii(first[:120])[1:-1]}): get it again"
 
 
@@ -237,7 +240,7 @@ def load_weights(build, path, device="cpu", dtype=None):
 
     Nothing is initialised and nothing copied that need not be: float32 weights on the CPU stay
     mapped from the file, which must not change while they are in use; others are converted tensor
-    by tensor. A module with the attribute `full_precision` keeps float32 in any case.
+    by tensor.
 
     Args:
         build: makes the network; called with the meta device as the default one.
@@ -257,8 +260,16 @@ def load_weights(build, path, device="cpu", dtype=None):
     match(net, state, path)
     net.load_state_dict(state, strict=True, assign=True)
     del state  # so that a tensor of an unmapped file is gone once it is converted
-    net.eval().requires_grad_(False)
-    device, dtype = torch.device(device), dtype or torch.float32
+    return convert(net.eval().requires_grad_(False), torch.device(device), dtype or torch.float32)
+
+
+def convert(net, device, dtype):
+    """The network itself, its weights moved to a device and a dtype one by one, in place.
+
+    A module with the attribute `full_precision` keeps float32 in any case.
+    """
+    import torch
+
     for module in net.modules():
         keep = torch.float32 if getattr(module, "full_precision", False) else dtype
         own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))

@@ -109,8 +109,6 @@ def fetch(url, path, expected, size, progress):
         ) as bar,
     ):
         while part.digest() != expected:
-            if part.size >= limit:
-                part.restart()
             try:
                 total = receive(url, part, limit, bar)
                 judge(part, expected, size or total)
@@ -272,17 +270,8 @@ class Part:
         return self.file.read(64).lstrip().lower().startswith((b"<!doctype", b"<html"))
 
 
-class WebOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https, and to nothing else."""
-
-    def redirect_request(self, request, file, code, message, headers, url):
-        if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise urllib.error.URLError(f"the server redirects to {url!r}")
-        return super().redirect_request(request, file, code, message, headers, url)
-
-
 def web_opener():
-    """An opener that knows http, https and their proxies: no file:, ftp: or data:."""
+    """An opener that knows http, https and their proxies; no redirect can lead anywhere else."""
     opener = urllib.request.OpenerDirector()
     proxies = urllib.request.getproxies()
     web = {scheme: proxies[scheme] for scheme in ("http", "https") if scheme in proxies}
@@ -292,7 +281,7 @@ def web_opener():
         urllib.request.HTTPHandler(),
         urllib.request.HTTPSHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
-        WebOnly(),
+        urllib.request.HTTPRedirectHandler(),
         urllib.request.HTTPErrorProcessor(),
     ):
         opener.add_handler(handler)

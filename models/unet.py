@@ -23,7 +23,9 @@ class FourierFeatures(nn.Module):
 
     def __init__(self, features):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(features // 2, 1))
+        weight = torch.empty(features // 2, 1)
+        # Drawing on the meta device would import half of torch's compiler first.
+        self.weight = nn.Parameter(weight if weight.is_meta else weight.normal_())
 
     def forward(self, s):
         """s [N] -> [N, features]."""
@@ -39,6 +41,7 @@ class Modulation(nn.Module):
         self.layer = nn.Linear(features, channels * 2, bias=False)
 
     def forward(self, x, features):
+        features = features.to(self.layer.weight.dtype)
         scale, shift = self.layer(features)[:, :, None, None].chunk(2, dim=1)
         return torch.addcmul(shift, F.group_norm(x, 1), scale + 1)
 
@@ -149,7 +152,7 @@ class MappingBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """A network that predicts v. It computes in the dtype of its weights.
+    """A network that predicts v. Its convolutions compute in the dtype of their weights.
 
     Args:
         arch: a `models.zoo.Architecture`. Weights are random, to be trained or replaced.
@@ -165,6 +168,9 @@ class UNet(nn.Module):
                 MappingBlock(arch.clip_dim + MAPPING_TIMESTEP_FEATURES, arch.features),
                 MappingBlock(arch.features, arch.features, relu=False),
             )
+            # It is small, and every block of the network multiplies by what comes out of it.
+            for module in self.mapping.modules():
+                module.full_precision = True
         self.timestep_embed = FourierFeatures(TIMESTEP_CHANNELS)
         self.net = nn.ModuleList(level_layers(arch, 0, colours + TIMESTEP_CHANNELS, colours))
 
@@ -175,11 +181,11 @@ class UNet(nn.Module):
             t: timesteps [N].
             clip_embed: CLIP embeddings [N, clip_dim] of any length; zeros: no condition.
         Returns:
-            Features [N, features] in the dtype of the weights.
+            Features [N, features] in float32.
         """
         embed = F.normalize(clip_embed.float(), dim=1) * math.sqrt(self.arch.clip_dim)
         features = torch.cat([embed, self.mapping_timestep_embed(t.float())], dim=1)
-        return self.mapping(features.to(self.mapping[0].main["0"].weight.dtype))
+        return self.mapping(features)
 
     def forward(self, x, t, clip_embed=None):
         """v of noised images.

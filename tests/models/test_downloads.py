@@ -30,6 +30,16 @@ def path(tmp_path):
     return tmp_path / "file.pth"
 
 
+@pytest.fixture
+def written(monkeypatch):
+    """The number of bytes of every write."""
+    counts, write = [], downloads.Part.write
+    monkeypatch.setattr(
+        downloads.Part, "write", lambda part, chunk: counts.append(len(chunk)) or write(part, chunk)
+    )
+    return counts
+
+
 def run(path, *answers, data=DATA, **options):
     """Downloads from a server with these answers; returns the server, to be asked what it saw."""
     with Server(data, *answers).running() as server:
@@ -120,17 +130,30 @@ def test_server_that_sends_another_range_is_not_trusted(path):
     assert path.read_bytes() == DATA
 
 
-def test_range_with_an_absurd_total_is_survived(path):
+def test_range_with_an_absurd_total_is_survived(path, written):
     def absurd(handler, server):
         does.head(handler, 206, Content_Range="bytes 1000-2000/10")
         handler.wfile.write(DATA[1000:])
 
     run(path, does.breaks_after(1000), absurd, does.whole)
+    assert sum(written) == 1000 + len(DATA)  # nothing of the absurd answer
     assert path.read_bytes() == DATA
 
 
-def test_announcing_too_much_does_not_matter_once_all_is_there(path):
+def test_announcing_too_much_does_not_matter_once_all_is_there(path, monkeypatch):
+    monkeypatch.setattr(downloads, "ATTEMPTS", 1)
     assert run(path, does.announces(len(DATA) + 1000)).ranges == [None]
+    assert path.read_bytes() == DATA
+
+
+def test_hanging_does_not_matter_once_all_is_there(path, monkeypatch):
+    def more_to_come(handler, server):
+        does.announces(len(DATA) + 1000)(handler, server)
+        handler.wfile.flush()
+        server.stop.wait(20)
+
+    monkeypatch.setattr(downloads, "ATTEMPTS", 1)
+    run(path, more_to_come)
     assert path.read_bytes() == DATA
 
 
@@ -146,14 +169,7 @@ def test_announcing_too_little_is_mended_where_the_size_is_known(path):
     assert path.read_bytes() == DATA
 
 
-def test_no_more_is_written_than_expected(path, monkeypatch):
-    written = []
-    write = downloads.Part.write
-    monkeypatch.setattr(
-        downloads.Part,
-        "write",
-        lambda part, chunk: written.append(len(chunk)) or write(part, chunk),
-    )
+def test_no_more_is_written_than_expected(path, written):
     fails(path, does.endless, size=100_000)
     assert sum(written) == 100_000
 

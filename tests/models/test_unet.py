@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import models
+from models.checkpoints import convert
 from tests.weights import deterministic_state_dict
 
 DATA = Path(__file__).parent.parent / "data"
@@ -100,3 +101,14 @@ def test_length_of_an_embedding_does_not_matter_but_its_direction_does():
     assert torch.allclose(net(x, t, embed), net(x, t, embed * 7), atol=1e-5)
     assert not torch.allclose(net(x, t, embed), net(x, t, -embed), atol=1e-3)
     assert not torch.allclose(net(x, t, embed), net(x, t, embed * 0), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_half_precision_stays_within_1_percent():
+    inputs, v = figures("cc12m_1")
+    for dtype in (torch.float16, torch.bfloat16):
+        net = convert(with_weights("cc12m_1"), torch.device("cpu"), dtype)
+        with torch.inference_mode():
+            ours = net(*inputs)
+        assert ours.dtype == torch.float32
+        assert rms(ours - v) <= 0.01 * rms(v)

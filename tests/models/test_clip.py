@@ -1,0 +1,104 @@
+import open_clip
+import pytest
+import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from safetensors.torch import save_file
+from torch.nn.functional import cosine_similarity, normalize
+
+from models import clip
+
+
+@pytest.fixture(scope="module")
+def emoji():
+    return clip.load("emoji")
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """An open_clip ViT-B-16 with QuickGELU and random weights, and a file of its weights."""
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-B-16-quickgelu", load_weights=False).eval()
+    path = tmp_path_factory.mktemp("clip") / "vit.pt"
+    torch.save(model.state_dict(), path)
+    return model, path
+
+
+def test_wordings_of_one_thing_are_near_each_other_and_far_from_others(emoji):
+    cat, face, kitty, dog, apple = normalize(
+        emoji.encode_text(["a cat", "cat face", "kitty", "a dog", "red apple"])
+    )
+    assert min(cat @ face, cat @ kitty) > 0.8
+    assert max(cat @ dog, cat @ apple) < 0.6
+
+
+def test_any_text_has_an_embedding_of_its_own(emoji):
+    texts = ["", "zzyzx", "ünïcödé 猫", "🦊", "word " * 500]
+    embeds = emoji.encode_text(texts)
+    assert embeds.shape == (5, emoji.dim)
+    assert torch.isfinite(embeds).all()
+    assert len({tuple(e) for e in embeds.tolist()}) == 5
+    assert emoji.encode_text([]).shape == (0, emoji.dim)
+
+
+def test_image_embeddings_have_unit_length_and_gradients_flow_through_them(emoji):
+    images = torch.zeros(2, 3, emoji.image_size, emoji.image_size, requires_grad=True)
+    embeds = emoji.encode_image(images)
+    assert torch.allclose(embeds.norm(dim=1), torch.ones(2), atol=1e-6)
+    embeds[:, 0].sum().backward()
+    assert images.grad.abs().sum() > 0
+
+
+@pytest.mark.slow
+def test_embeddings_are_those_of_open_clip_with_quick_gelu(published):
+    model, path = published
+    ours = clip.load("ViT-B-16", path)
+    images = torch.rand(1, 3, 224, 224)
+    mean, std = (torch.tensor(v)[:, None, None] for v in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
+    tokens = open_clip.get_tokenizer("ViT-B-16")(["a cat"])
+    with torch.inference_mode():
+        by_hand = normalize(model.encode_image((images - mean) / std))
+        text = model.encode_text(tokens)
+        assert torch.allclose(ours.encode_image(images * 2 - 1), by_hand, atol=1e-5)
+        assert torch.allclose(ours.encode_text(["a cat"]), text, atol=1e-5)
+    gelu = open_clip.create_model("ViT-B-16", load_weights=False).eval()
+    gelu.load_state_dict(model.state_dict())
+    with torch.inference_mode():  # the wrong activation does show
+        assert cosine_similarity(gelu.encode_text(tokens), text) < 0.9999
+
+
+@pytest.mark.slow
+def test_file_of_another_clip_is_refused_in_one_line(published):
+    _, path = published
+    with pytest.raises(clip.ClipError, match="no weights of the bundled CLIP") as error:
+        clip.load("emoji", path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", clip.CLIPS)
+def test_tensors_that_are_no_clip_are_refused_in_one_line(tmp_path, name):
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {"merges": '"a b"'})
+    with pytest.raises(clip.ClipError, match=r"missing .* unknown") as error:
+        clip.load(name, tmp_path / "x.safetensors")
+    assert "\n" not in str(error.value)
+
+
+def test_a_download_that_fails_says_how_to_give_a_file(monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no route to host\nand more lines")
+
+    monkeypatch.setattr(open_clip, "create_model", offline)
+    with pytest.raises(clip.ClipError, match="--clip-checkpoint") as error:
+        clip.load("ViT-B-16")
+    assert "\n" not in str(error.value)
+
+
+def test_tokens_follow_the_merges_they_are_given():
+    tokenizer = clip.tokenizer_of("c a\nca t</w>", context_length=6)
+    whole, letters = tokenizer(["cat", "act"])
+    assert (whole > 0).sum() == 3  # start, "cat", end
+    assert (letters > 0).sum() == 5
+
+
+def test_loading_leaves_no_trace_on_the_terminal(emoji, capfd):
+    clip.load("emoji")
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,253 @@
+import collections
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.checkpoints import CheckpointError, load_weights, read
+from tests.models.small import Small, complains, digest, saved, small_state
+
+
+@pytest.fixture
+def pth(tmp_path):
+    return saved(tmp_path / "small.pth")
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+class Attack:
+    """A pickle that runs a command when it is loaded without care."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.trace}",)
+
+
+def evil_pth(path, trace, **options):
+    torch.save(small_state() | {"evil": Attack(trace)}, path, **options)
+
+
+def evil_pickle(protocol):
+    return lambda path, trace: path.write_bytes(pickle.dumps(Attack(trace), protocol))
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        evil_pth,
+        lambda path, trace: evil_pth(path, trace, _use_new_zipfile_serialization=False),
+        *map(evil_pickle, range(pickle.HIGHEST_PROTOCOL + 1)),
+    ],
+)
+def test_code_in_a_checkpoint_does_not_run(tmp_path, attack):
+    path, trace = tmp_path / "evil.pth", tmp_path / "trace"
+    attack(path, trace)
+    complains(read, path)
+    complains(load_weights, Small, path)
+    assert not trace.exists()
+    # The attack is a real one: a careless reader falls for it.
+    try:
+        torch.load(path, weights_only=False)
+    except Exception:
+        pickle.loads(path.read_bytes())
+    assert trace.exists()
+
+
+def test_what_could_run_code_is_named(tmp_path):
+    evil_pth(tmp_path / "evil.pth", tmp_path / "trace")
+    message = complains(read, tmp_path / "evil.pth")
+    assert "system" in message
+    assert "could run code" in message
+
+
+@pytest.mark.parametrize("name", ["small.pth", "small.safetensors", "old.pth"])
+def test_what_was_saved_is_read(tmp_path, name):
+    options = {"_use_new_zipfile_serialization": False} if name == "old.pth" else {}
+    state = read(saved(tmp_path / name, **options))
+    assert state.keys() == small_state().keys()
+    assert all(torch.equal(value, small_state()[key]) for key, value in state.items())
+
+
+def test_format_is_told_by_content(tmp_path):
+    saved(tmp_path / "small.safetensors").rename(tmp_path / "small.pth")
+    assert read(tmp_path / "small.pth").keys() == small_state().keys()
+
+
+@pytest.mark.parametrize("name", ["small.pth", "small.safetensors", "old.pth"])
+@pytest.mark.parametrize("kept", [1, 9, 100, 0.3, 0.7, 0.99])
+def test_truncated_file_is_one_line(tmp_path, name, kept):
+    options = {"_use_new_zipfile_serialization": False} if name == "old.pth" else {}
+    path = saved(tmp_path / name, **options)
+    data = path.read_bytes()
+    path.write_bytes(data[: kept if kept >= 1 else int(len(data) * kept)])
+    assert str(path) in complains(load_weights, Small, path)
+
+
+@pytest.mark.parametrize("name", ["small.pth", "small.safetensors", "old.pth"])
+def test_damage_anywhere_raises_nothing_but_checkpoint_errors(tmp_path, name):
+    options = {"_use_new_zipfile_serialization": False} if name == "old.pth" else {}
+    path = saved(tmp_path / name, **options)
+    data = path.read_bytes()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        broken = bytearray(data)
+        for place in torch.randint(len(data), (20,), generator=generator).tolist():
+            broken[place] ^= 0x55
+        path.write_bytes(broken)
+        try:
+            load_weights(Small, path)
+        except CheckpointError as error:
+            assert str(error).isprintable()  # noqa: PT017 (a hit among the weights is no error)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\n<!DOCTYPE html><html>Sign in</html>", "an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "is not a checkpoint"),
+        (b"PK\x03\x04" + bytes(100), "is damaged"),
+        (b"\xff\xff\xff\xff\xff\xff\xff\x7f{" + bytes(100), "is damaged"),
+    ],
+)
+def test_other_file_is_told(tmp_path, data, words):
+    path = tmp_path / "small.pth"
+    path.write_bytes(data)
+    assert words in complains(read, path)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_ema"])
+def test_training_checkpoint_is_told(tmp_path, key):
+    foreign = {"epoch": 3, key: small_state()}
+    message = complains(read, saved(tmp_path / "small.pth", foreign))
+    assert f"'{key}'" in message
+    assert "training checkpoint" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (torch.zeros(3), "holds a Tensor"),
+        ([torch.zeros(3)], "holds a list"),
+        ({"epoch": 3}, "'epoch' is not a plain tensor"),
+        ({3: torch.zeros(3)}, "3 is not a plain tensor"),
+        ({"a": torch.zeros(3).to_sparse()}, "'a' is not a plain tensor"),
+        ({"a": torch.zeros(3, device="meta")}, "'a' is not a plain tensor"),
+        (collections.OrderedDict(a="\x1b[31m"), "'a' is not a plain tensor"),
+        ({"\x1b[31m\n": 1}, "\\x1b[31m\\n"),
+    ],
+)
+def test_what_is_no_state_dict_is_told(tmp_path, content, words):
+    assert words in complains(read, saved(tmp_path / "small.pth", content))
+
+
+# ---- loading -------------------------------------------------------------------------------------
+
+
+def test_missing_and_unexpected_keys_are_named_and_counted(tmp_path):
+    state = small_state()
+    del state["conv.bias"]
+    state |= {f"more.{i}\x1b": torch.zeros(1) for i in range(9)}
+    message = complains(load_weights, Small, saved(tmp_path / "small.pth", state))
+    assert "missing 'conv.bias'" in message
+    assert "unexpected 'more.0\\x1b', 'more.1\\x1b', 'more.2\\x1b' and 6 more" in message
+
+
+def test_other_shapes_are_named(tmp_path):
+    state = small_state() | {"linear.bias": torch.zeros(5), "linear.weight": torch.zeros(5, 16)}
+    message = complains(load_weights, Small, saved(tmp_path / "small.pth", state))
+    assert "shape of 'linear.weight' [5, 16] instead of [4, 16] and 1 more" in message
+
+
+def test_integers_where_numbers_should_be_are_named(tmp_path):
+    state = small_state() | {"linear.bias": torch.zeros(4, dtype=torch.int64)}
+    assert "'linear.bias'" in complains(load_weights, Small, saved(tmp_path / "a.pth", state))
+
+
+@pytest.mark.parametrize("name", ["small.pth", "small.safetensors", "old.pth"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_weights_are_those_of_the_file(tmp_path, name, dtype):
+    options = {"_use_new_zipfile_serialization": False} if name == "old.pth" else {}
+    net = load_weights(Small, saved(tmp_path / name, **options), dtype=dtype)
+    assert not net.training
+    for key, value in net.state_dict().items():
+        assert not value.requires_grad
+        expected = small_state()[key]
+        if key not in ("features.weight", "steps"):
+            expected = expected.to(dtype)
+        assert value.dtype == expected.dtype, key
+        assert torch.equal(value, expected), key
+    converted = dtype != torch.float32
+    assert net.conv.weight.is_contiguous(memory_format=torch.channels_last) == converted
+
+
+def test_weights_of_another_type_are_converted(tmp_path):
+    state = {key: v.double() if v.is_floating_point() else v for key, v in small_state().items()}
+    net = load_weights(Small, saved(tmp_path / "small.pth", state))
+    assert net.conv.weight.dtype == torch.float32
+    assert torch.equal(net.conv.weight, small_state()["conv.weight"])
+
+
+@pytest.mark.parametrize("name", ["small.pth", "small.safetensors"])
+def test_float32_weights_stay_mapped_from_the_file(tmp_path, name):
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("no /proc")
+    path = saved(tmp_path / name)
+    net = load_weights(Small, path)
+    places = [
+        [int(place, 16) for place in line.split()[0].split("-")]
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if line.endswith(str(path))
+    ]
+    for key, value in net.state_dict().items():
+        assert any(start <= value.data_ptr() < end for start, end in places), key
+
+
+def test_changing_mapped_weights_does_not_change_the_file(pth):
+    before = digest(pth)
+    net = load_weights(Small, pth)
+    net.conv.weight.data.zero_()
+    assert digest(pth) == before
+    assert read(pth)["conv.weight"].any()
+
+
+def test_what_no_checkpoint_fills_is_an_error_of_ours(pth):
+    class Forgetful(Small):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("window", torch.ones(3), persistent=False)
+
+    with pytest.raises(RuntimeError, match=r"Forgetful\.window is in no state_dict"):
+        load_weights(Forgetful, pth)
+
+
+def test_nothing_is_initialised(pth):
+    class Watched(Small):
+        def __init__(self):
+            super().__init__()
+            assert all(p.is_meta for p in self.parameters())
+
+    state = torch.random.get_rng_state()
+    load_weights(Watched, pth)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_metadata_in_a_state_dict_is_ignored(tmp_path):
+    state = collections.OrderedDict(small_state())
+    state._metadata = {"": {"version": "not a number"}, "conv": 7}
+    net = load_weights(Small, saved(tmp_path / "small.pth", state))
+    assert torch.equal(net.linear.bias, small_state()["linear.bias"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_weights_arrive_on_the_gpu(pth, dtype):
+    net = load_weights(Small, pth, device="cuda", dtype=dtype)
+    assert all(value.is_cuda for value in net.state_dict().values())
+    assert torch.equal(net.conv.weight.cpu(), small_state()["conv.weight"].to(dtype))
+    assert net.conv.weight.is_contiguous(memory_format=torch.channels_last)
