@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """Draw images from weighted text and image prompts, by classifier-free guidance."""
 
+import math
 import sys
 
+import diffusion
+import models
 from cli import arguments, images, latents, outputs, prompts, run
 from cli.errors import UserError
+from models import NETWORKS, checkpoints, clip
 
 EXAMPLES = (
     'cfg_sample.py "a red apple on a blue background" -n 4',
@@ -36,121 +40,141 @@ def parse(argv=None):
 
 def main():
     args = parse()
-    text = " ".join(p.text for p in [*args.prompts, *args.images] if p.weight > 0)
-    targets = outputs.plan(
-        args.output,
-        [
-            {"index": i, "seed": seed, "prompt": text, "model": args.model}
-            for i, seed in enumerate(args.seeds)
-        ],
-        args.policy,
-    )
+    row = NETWORKS[args.model]
+    targets = plan(args)
     if not targets:
         print("nothing to draw: all files exist", file=sys.stderr)
         return
     # All that can be wrong with what the user named is found before torch is imported.
     init = args.init and images.resize_and_crop(images.open_image(args.init), args.size)
     photos = [images.open_image(prompt.text) for prompt in args.images]
-
     if args.note:
         print(args.note, file=sys.stderr)
+
     import torch
 
-    import diffusion
-    import models
-    from models import NETWORKS, checkpoints, clip
-
-    row = NETWORKS[args.model]
     device = run.pick_device(args.device)
     dtype = run.pick_dtype(args.dtype, device)
     path = checkpoints.find(row, args.checkpoint, args.mirror)
-    digest = checkpoints.sha256(path)
-    if args.expected_sha256 not in (None, digest):
+    facts = {
+        "model_sha256": checkpoints.sha256(path),
+        "checkpoint": path.name,
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": device.type,
+    }
+    if args.expected_sha256 not in (None, facts["model_sha256"]):
         print(f"note: {path} is not the checkpoint of the recipe", file=sys.stderr)
-
-    if row.clip:
-        embeds = torch.zeros(0, row.architecture.clip_dim)
-        if args.prompts or photos:
-            reader = clip.load(row.clip, args.clip_checkpoint)
-            embeds = embed(reader, [p.text for p in args.prompts], photos)
-        weights = [p.weight for p in [*args.prompts, *args.images]]
-        conditions = [*args.prompts, *args.images]
-        for line in prompts.describe(conditions, 1 - sum(weights)) if conditions else ():
-            print(line, file=sys.stderr)
-        net = models.load(args.model, path, device, dtype)
-        model = diffusion.guided(net, embeds.to(device), weights, args.chunk)
-    else:
-        net = models.load(args.model, path, device, dtype)
-
-        def model(x, t):
-            return diffusion.guidance.in_chunks(net, (x, t), args.chunk)
-
-    model = diffusion.clamp_t(model, row.min_t, row.max_t)
-    shape = (3, args.size[1], args.size[0])
-    start = args.starting_timestep if init else None
-    if args.latent:
-        stored, start = latents.load(args.latent, args.model, args.size)
-    timesteps = diffusion.schedule(args.schedule, args.steps, start)
-    if args.latent and timesteps[0] != start:
-        timesteps = torch.cat([timesteps.new_tensor([start]), timesteps])
+    start, timesteps = begin(args, init)
+    with torch.inference_mode():
+        model = build_model(args, row, path, photos, device, dtype)
 
     @torch.inference_mode()
     def sample(batch, callback):
         sources = diffusion.generators([target.image["seed"] for target in batch])
-        x = diffusion.noise(sources, shape)
-        if init:
-            x = diffusion.add_noise(images.to_tensor(init), x, float(timesteps[0]))
-        if args.latent:
-            x = stored[[target.image["index"] for target in batch]]
+        shape = (3, args.size[1], args.size[0])
+        eps = diffusion.noise(sources, shape)
+        x = start(eps, [target.image["index"] for target in batch])
         return diffusion.sample(
             model,
             x.to(device),
             timesteps,
             args.method,
             args.eta,
-            lambda: diffusion.noise(sources, shape),
-            callback,
+            noise=lambda: diffusion.noise(sources, shape),
+            callback=callback,
         )
 
     def recipe(target):
-        if args.no_metadata:
-            return None
-        return {
-            "script": "cfg_sample.py",
-            "prompts": [[p.text, p.weight] for p in args.prompts],
-            "images": [[p.text, p.weight] for p in args.images],
-            "seed": target.image["seed"],
-            "steps": args.steps,
-            "method": args.method,
-            "schedule": args.schedule,
-            "eta": args.eta,
-            "starting_timestep": args.starting_timestep if init else None,
-            "init": args.init,
-            "latent": args.latent and str(args.latent),
-            "size": list(args.size),
-            "model": args.model,
-            "model_sha256": digest,
-            "checkpoint": path.name,
-            "clip": row.clip,
-            "dtype": str(dtype).removeprefix("torch."),
-            "device": device.type,
-            "software": run.SOFTWARE,
-        }
+        return None if args.no_metadata else {**described(args, target.image["seed"]), **facts}
 
     run.draw(targets, args.batch_size, len(timesteps) - 1, sample, recipe)
 
 
+def plan(args):
+    """Where each image goes."""
+    text = " ".join(p.text for p in [*args.prompts, *args.images] if p.weight > 0)
+    wanted = [
+        {"index": i, "seed": seed, "prompt": text, "model": args.model}
+        for i, seed in enumerate(args.seeds)
+    ]
+    return outputs.plan(args.output, wanted, args.policy)
+
+
+def begin(args, init):
+    """Where a run starts.
+
+    Args:
+        init: the image to start from, a PIL image of the right size; None: there is none.
+    Returns:
+        (start, timesteps): the function (noise [N, 3, H, W], the images' numbers in the run) ->
+        noised images at timesteps[0].
+    """
+    if args.latent:
+        stored, t = latents.load(args.latent, args.model, args.size)
+        below = diffusion.schedule(args.schedule, args.steps, start=t)
+        timesteps = below if below[0] == t else [t, *below.tolist()]
+        return lambda eps, numbers: stored[numbers], timesteps
+    if init:
+        timesteps = diffusion.schedule(args.schedule, args.steps, args.starting_timestep)
+        image = images.to_tensor(init)
+        return lambda eps, _: diffusion.add_noise(image, eps, float(timesteps[0])), timesteps
+    return lambda eps, _: eps, diffusion.schedule(args.schedule, args.steps)
+
+
+def build_model(args, row, path, photos, device, dtype):
+    """The model to sample: (x [N, 3, H, W], t [N]) -> v, guided by the prompts and the photos."""
+    import torch
+
+    if row.clip is None:
+        net = models.load(row.name, path, device, dtype)
+        return diffusion.clamp_t(
+            lambda x, t: diffusion.in_chunks(net, (x, t), args.chunk), row.min_t, row.max_t
+        )
+    conditions = [*args.prompts, *args.images]
+    weights = [prompt.weight for prompt in conditions]
+    embeds = torch.zeros(0, row.architecture.clip_dim)
+    if conditions:
+        for line in prompts.describe(conditions, 1 - math.fsum(weights)):
+            print(line, file=sys.stderr)
+        if clip.CLIPS[row.clip].file is None and args.clip_checkpoint is None:
+            print(f"CLIP {row.clip}: open_clip downloads it on first use", file=sys.stderr)
+        embeds = embed(clip.load(row.clip, args.clip_checkpoint), args.prompts, photos)
+    net = models.load(row.name, path, device, dtype)
+    model = diffusion.guided(net, embeds.to(device), weights, args.chunk)
+    return diffusion.clamp_t(model, row.min_t, row.max_t)
+
+
 def embed(reader, texts, photos):
-    """The CLIP embeddings of texts, then of photos (PIL images): [K, D]."""
+    """The CLIP embeddings of text prompts, then of photos (PIL images): [K, D]."""
     import torch
 
     size = (reader.image_size, reader.image_size)
-    tensors = [images.to_tensor(images.resize_and_crop(photo, size)) for photo in photos]
-    with torch.inference_mode():
-        parts = [reader.encode_text(texts)]
-        if tensors:
-            parts.append(reader.encode_image(torch.stack(tensors)))
-        return torch.cat(parts)
+    embeds = [reader.encode_text([prompt.text for prompt in texts])]
+    for photo in photos:
+        image = images.to_tensor(images.resize_and_crop(photo, size))
+        embeds.append(reader.encode_image(image[None]))
+    return torch.cat(embeds)
+
+
+def described(args, seed):
+    """What the recipe of an image says of the arguments."""
+    return {
+        "script": "cfg_sample.py",
+        "prompts": [[p.text, p.weight] for p in args.prompts],
+        "images": [[p.text, p.weight] for p in args.images],
+        "seed": seed,
+        "steps": args.steps,
+        "method": args.method,
+        "schedule": args.schedule,
+        "eta": args.eta,
+        "starting_timestep": args.starting_timestep if args.init else None,
+        "init": args.init,
+        "latent": args.latent and str(args.latent),
+        "size": list(args.size),
+        "model": args.model,
+        "clip": NETWORKS[args.model].clip,
+        "software": run.SOFTWARE,
+    }
 
 
 if __name__ == "__main__":

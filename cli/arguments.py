@@ -320,6 +320,7 @@ def settle(args):
         UserError: for flags that do not go together, in one line.
     """
     recipe = metadata.read(args.from_png) if args.from_png else {}
+    args.prompts = args.prompts or None  # argparse gives an empty list where there are none
     args.expected_sha256, args.note = recipe.get("model_sha256"), None
     _fill(args, _from_recipe(args, recipe))
     _fill(args, DEFAULTS)

@@ -6,7 +6,7 @@ A model is any callable `(x [N, C, H, W], t [N]) -> v [N, C, H, W]`.
 import importlib
 
 _HOMES = {
-    "guidance": ("conditions", "guided"),
+    "guidance": ("conditions", "guided", "in_chunks"),
     "objective": ("to_pred_eps", "to_x_v"),
     "sampling": (
         "NonFiniteError",

@@ -172,6 +172,8 @@ def complaint(error):
     import pickle
 
     text = str(error)
+    if "TorchScript" in text:
+        return "is a TorchScript archive, which is a program: give a file of its state_dict"
     if isinstance(error, pickle.UnpicklingError):
         name = re.search(r"GLOBAL ([\w.]{1,80})", text)
         if name:

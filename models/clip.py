@@ -14,6 +14,7 @@ from pathlib import Path
 from models.checkpoints import CHECKPOINTS, CheckpointError, read
 
 TEXTS_AT_ONCE = 256
+NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's own state_dict
 
 
 @dataclass(frozen=True)
@@ -23,18 +24,24 @@ class Row:
     Args:
         config: the arguments of `open_clip.CLIP`, or None: those of `open_clip_name`.
         open_clip_name, pretrained: what open_clip calls it and the weights it finds by itself.
+        home: where people find these weights.
         file: the bundled checkpoint.
     """
 
     config: dict | None = None
     open_clip_name: str | None = None
     pretrained: str | None = None
+    home: str | None = None
     file: str | None = None
 
 
 CLIPS = {
     # The weights were trained with QuickGELU; a file of them does not say so, the name does.
-    "ViT-B-16": Row(open_clip_name="ViT-B-16-quickgelu", pretrained="openai"),
+    "ViT-B-16": Row(
+        open_clip_name="ViT-B-16-quickgelu",
+        pretrained="openai",
+        home="huggingface.co/timm/vit_base_patch16_clip_224.openai",
+    ),
     "emoji": Row(
         file="emoji_clip.safetensors",
         config={
@@ -165,16 +172,18 @@ def _from_open_clip(name, row, checkpoint, device):
     tokenizer = open_clip.get_tokenizer(row.open_clip_name)
     if checkpoint is not None:
         model = open_clip.create_model(row.open_clip_name, load_weights=False, device="cpu")
-        weights = read(checkpoint)
-        _fill(model, {k.removeprefix("module."): v.float() for k, v in weights.items()}, checkpoint)
+        weights = {k.removeprefix("module."): v.float() for k, v in read(checkpoint).items()}
+        for key in NOT_WEIGHTS:
+            weights.pop(key, None)
+        _fill(model, weights, checkpoint)
         return model.to(device), tokenizer
     try:
         model = open_clip.create_model(row.open_clip_name, row.pretrained, device=device)
     except Exception as error:  # whatever the libraries beneath raise, it means one thing here
         raise ClipError(
             f"the weights of CLIP {name} are not here and cannot be downloaded "
-            f"({type(error).__name__}): download ViT-B-16 of OpenAI elsewhere and give the file "
-            "with --clip-checkpoint"
+            f"({type(error).__name__}): get open_clip_model.safetensors from {row.home} "
+            "and give it with --clip-checkpoint"
         ) from error
     return model, tokenizer
 

@@ -37,6 +37,7 @@ def tiny(monkeypatch, tmp_path_factory):
         channels=(32, 64),
         blocks=1,
         attention_from=1,
+        head_channels=32,
         attention_norm=False,
         timestep="log_snr",
         upsampling="nearest",
@@ -404,7 +405,7 @@ def test_checkpoint_of_another_network_is_one_line(cfg_sample, tiny):
 
 
 def test_out_of_memory_names_the_flags_that_help(cfg_sample, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(diffusion, "sample", full)

@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 from torch.nn.functional import cosine_similarity, normalize
 
 from models import clip
+from models.checkpoints import CheckpointError
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +81,25 @@ def test_tensors_that_are_no_clip_are_refused_in_one_line(tmp_path, name):
     with pytest.raises(clip.ClipError, match=r"missing .* unknown") as error:
         clip.load(name, tmp_path / "x.safetensors")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_torchscript_is_refused_in_one_line(tmp_path):
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "program.pt")
+    with pytest.raises(CheckpointError, match=r"TorchScript .* state_dict") as error:
+        clip.load("ViT-B-16", tmp_path / "program.pt")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_a_converted_file_of_openai_is_read(published, tmp_path):
+    model, _ = published
+    sizes = {"input_resolution": 224, "context_length": 77, "vocab_size": 49408}
+    tensors = {key: torch.tensor(value) for key, value in sizes.items()}
+    half = {key: value.half() for key, value in model.state_dict().items()}
+    torch.save(half | tensors, tmp_path / "converted.pt")
+    ours = clip.load("ViT-B-16", tmp_path / "converted.pt")
+    assert torch.equal(ours.model.text_projection, model.text_projection.half().float())
 
 
 def test_a_download_that_fails_says_how_to_give_a_file(monkeypatch):
