@@ -173,7 +173,10 @@ def complaint(error):
 
     text = str(error)
     if "TorchScript" in text:
-        return "is a TorchScript archive, which is a program: give a file of its state_dict"
+        return (
+            "is a TorchScript archive, which is a program; if you trust it, save its weights with "
+            "torch.save(torch.jit.load(FILE, 'cpu').state_dict(), NEW_FILE) and give that"
+        )
     if isinstance(error, pickle.UnpicklingError):
         name = re.search(r"GLOBAL ([\w.]{1,80})", text)
         if name:

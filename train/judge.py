@@ -5,6 +5,7 @@ augmentation lets a drawing be a little off and still be the thing.
 """
 
 import argparse
+import itertools
 import json
 import random
 import time
@@ -29,7 +30,7 @@ def build(classes):
     """The network: images [N, 3, 64, 64] in [-1, 1] -> logits [N, classes]."""
     widths = (3, 32, 64, 128, 128)
     layers = []
-    for c_in, c_out in zip(widths, widths[1:], strict=False):
+    for c_in, c_out in itertools.pairwise(widths):
         conv = nn.Conv2d(c_in, c_out, 3, stride=2, padding=1, bias=False)
         layers += [conv, nn.BatchNorm2d(c_out), nn.ReLU()]
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(128 * (SIZE // 16) ** 2, classes))
@@ -117,8 +118,9 @@ def train(names, sprites, steps=400, batch_size=256, lr=3e-3, seed=0, log=print)
         schedule.step()
         losses.append(loss.item())
         if (step + 1) % 50 == 0 or step + 1 == steps:
-            log(f"judge: step {step + 1} of {steps}, loss {sum(losses[-50:]) / len(losses[-50:]):.3f}, "
-                f"{time.time() - start:.0f} s")
+            recent = sum(losses[-50:]) / len(losses[-50:])
+            seconds = time.time() - start
+            log(f"judge: step {step + 1} of {steps}, loss {recent:.3f}, {seconds:.0f} s")
     return net.eval().requires_grad_(False), losses
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from train.vocabulary import GROUNDS, THINGS
+from train.vocabulary import CORE, GROUNDS, THINGS
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 ANNOTATIONS = Path("/usr/share/unicode/cldr/common/annotations/en.xml")
@@ -141,9 +141,15 @@ def main(argv=None):
     p.add_argument("--count", type=int, default=30_000)
     p.add_argument("--size", type=int, default=64)
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument(
+        "--core", action="store_true", help=f"only {len(CORE)} simple things, one to an image"
+    )
     args = p.parse_args(argv)
 
-    things = read_things()
+    for needed, package in ((FONT, "fonts-noto-color-emoji"), (ANNOTATIONS, "unicode-cldr-core")):
+        if not needed.is_file():
+            sys.exit(f"{needed} is missing: install it (Debian: apt-get install {package})")
+    things = [t for t in read_things() if t.name in CORE or not args.core]
     sprites = {thing.name: sprite(thing.emoji) for thing in things}
     held_out = held_out_pairs(things, args.seed)
     allowed = {
@@ -156,6 +162,7 @@ def main(argv=None):
         thing = things[i % len(things)]  # each equally often
         ground = rng.choice(allowed[thing.name])
         kind = rng.choices(["plain", "small", "two"], [0.88, 0.06, 0.06])[0]
+        kind = "plain" if args.core else kind
         image = compose(sprites[thing.name], GROUNDS[ground], args.size, kind, rng)
         image.save(args.output / f"{i:06}.png", compress_level=1)
         lines = captions(thing, ground, kind, rng)

@@ -119,6 +119,16 @@ THINGS = {
     "⛵": "",
 }
 
+# What two CPU cores can learn to draw in an hour: few things, of simple shapes and colours.
+CORE = (
+    *("smiling face", "angry face", "ghost", "skull"),
+    *("cat", "dog", "fox", "panda", "pig", "frog", "penguin"),
+    *("red apple", "banana", "strawberry", "watermelon", "carrot", "mushroom", "hamburger"),
+    *("red heart", "blue heart", "yellow heart"),
+    *("star", "sunflower", "cactus", "rainbow", "fire"),
+    *("soccer ball", "basketball", "balloon", "crown", "car", "rocket"),
+)
+
 GROUNDS = {
     "white": (250, 250, 250),
     "black": (20, 20, 20),

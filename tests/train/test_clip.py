@@ -1,0 +1,76 @@
+import json
+import math
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from models import clip
+from tests.train.squares import COLOURS
+from train import clip as trainer
+
+
+def train(folder, path, steps, every=4):
+    """A run of the trainer in `path`: (the weights it wrote, what it logged)."""
+    output = path / "clip.safetensors"
+    argv = ["--data", folder, "--output", output, "--run", path, "--device", "cpu"]
+    argv += ["--batch-size", 8, "--steps", steps, "--every", every]
+    trainer.main([str(value) for value in argv])
+    log = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
+    return output, log
+
+
+def test_a_few_steps_on_any_folder_lower_the_loss_and_give_a_clip_that_knows_it(squares, tmp_path):
+    output, log = train(squares, tmp_path, 24)
+    assert log[-1]["loss"] < 0.8 * log[0]["loss"]
+    ours = clip.load("emoji", output)
+    images = torch.stack(
+        [torch.tensor(c)[:, None, None].expand(3, 64, 64) for c in COLOURS.values()]
+    )
+    with torch.inference_mode():
+        texts = normalize(ours.encode_text([f"a {name} square" for name in COLOURS]))
+        cosines = ours.encode_image(images / 127.5 - 1) @ texts.T
+    assert cosines.argmax(dim=1).tolist() == [0, 1, 2, 3]
+
+
+def test_killed_run_ends_as_the_unbroken_one(squares, tmp_path, monkeypatch):
+    whole, _ = train(squares, tmp_path / "whole", 6, every=3)
+
+    calls, loss = [], trainer.contrastive_loss
+
+    def killed(*args):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return loss(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "contrastive_loss", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(squares, tmp_path / "broken", 6, every=3)
+    assert not (tmp_path / "broken" / "clip.safetensors").exists()
+    resumed, log = train(squares, tmp_path / "broken", 6, every=3)
+    assert [entry["step"] for entry in log] == [3, 6]
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
+def test_loss_is_that_of_guessing_for_equal_embeddings_and_nothing_for_perfect_ones():
+    same, eye = torch.ones(4, 8) / math.sqrt(8), torch.eye(4, 8)
+    distinct = torch.arange(4)
+    assert trainer.contrastive_loss(same, same, 10.0, distinct).item() == pytest.approx(math.log(4))
+    assert trainer.contrastive_loss(eye, eye, 100.0, distinct).item() < 1e-6
+
+
+def test_pairs_with_the_same_text_are_no_counter_examples_of_each_other():
+    embeds = torch.eye(4)[[0, 0, 1, 2]]
+    loss = trainer.contrastive_loss
+    assert loss(embeds, embeds, 100.0, torch.tensor([0, 0, 1, 2])).item() < 1e-6
+    assert loss(embeds, embeds, 100.0, torch.arange(4)).item() > 0.3
+
+
+def test_merges_keep_the_words_of_the_captions_whole():
+    tokenizer = clip.tokenizer_of(trainer.merges_for(["a four leaf clover"]), 24)
+    theirs = trainer.SimpleTokenizer(context_length=24)
+    for text in ("a four leaf clover", "clover leaf"):
+        assert (tokenizer([text]) > 0).sum() == (theirs([text]) > 0).sum()
+    assert tokenizer.vocab_size < 3000 < theirs.vocab_size

@@ -1,0 +1,175 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import diffusion
+import models
+from models.zoo import NETWORKS
+from train import drawing, evaluate, judge, measures, pictures
+from train.vocabulary import CORE, GROUNDS
+
+NAMES = [*CORE, "tiger", "key", "lock"]
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path):
+    """A network of few channels with random weights in place of the bundled one: its file."""
+    row = NETWORKS["emoji"]
+    architecture = dataclasses.replace(
+        row.architecture, channels=(16, 32), head_channels=16, features=32
+    )
+    monkeypatch.setitem(NETWORKS, "emoji", dataclasses.replace(row, architecture=architecture))
+    torch.manual_seed(0)
+    weights = {k: v.contiguous() for k, v in models.build("emoji").state_dict().items()}
+    save_file(weights, tmp_path / "net.safetensors")
+    return tmp_path / "net.safetensors"
+
+
+@pytest.fixture
+def quick(tiny, tmp_path, monkeypatch):
+    """Runs a quick evaluation with a judge that has learnt nothing: the folder it writes."""
+    monkeypatch.setattr(evaluate, "MIXES", (("a cat:2", "a fox:1"), ("face:3", "smile:-1")))
+    output = tmp_path / "evaluation"
+    torch.manual_seed(0)
+    judge.save(judge.build(len(NAMES)), NAMES, output / "judge.safetensors")
+
+    def call(*argv):
+        evaluate.main(["--quick", "--checkpoint", str(tiny), "--output", str(output), *argv])
+        return output
+
+    return call
+
+
+def test_quick_evaluation_writes_its_figures_and_pictures(quick, capsys):
+    folder = quick("--core")
+    summary = json.loads((folder / "evaluation.json").read_text())
+    for name in ("prompts", "held_out"):
+        assert summary[name]["top1"]["of"] == 6
+        assert summary[name]["top1"]["share"] <= summary[name]["top5"]["share"]
+    assert [part["weight"] for part in summary["guidance"]] == [0, 1, 3, 6]
+    for name in ("prompts", "held_out", "guidance", "mixing"):
+        with Image.open(folder / f"{name}.png") as image:
+            assert np.ptp(np.asarray(image)) > 100
+    assert "prompts top1: " in capsys.readouterr().out
+
+
+def test_finished_parts_are_kept_and_those_of_other_settings_are_not(quick, monkeypatch, capsys):
+    folder, whole = quick(), evaluate.guidance_part
+    before = (folder / "prompts.json").read_text()
+    (folder / "guidance_6.json").unlink()
+    weights = []
+    monkeypatch.setattr(
+        evaluate, "guidance_part", lambda *args: weights.append(args[-1]) or whole(*args)
+    )
+    quick()
+    assert weights == [6]
+    assert (folder / "prompts.json").read_text() == before
+    quick("--seed", "1")
+    assert weights == [6, 0, 1, 3, 6]
+
+
+def test_broken_judge_is_one_line(quick, tmp_path):
+    (tmp_path / "evaluation" / "judge.safetensors").write_bytes(b"nothing")
+    with pytest.raises(SystemExit, match=r"is no judge: delete it, and it is trained again$"):
+        quick()
+
+
+def test_image_of_a_batch_is_that_of_its_prompt_alone(tiny):
+    net = models.load("emoji", tiny)
+    args = evaluate.arguments(["--steps", "3", "--method", "ddim", "--batch-size", "2"])
+    embeds = torch.randn(3, 256, generator=torch.Generator().manual_seed(0))
+    for weight in (0.0, 1.0, 3.0):
+        images = drawing.draw(args, net, embeds, weight, [4, 5, 6], "test")
+        for i in range(3):
+            model = diffusion.guided(net, embeds[i : i + 1], [weight])
+            alone = drawing.sampled(args, model, [4 + i], "cpu")
+            assert (images[i] - alone[0]).abs().max() < 3 / 127.5
+
+
+def test_prompts_ask_for_each_thing_alike_and_never_for_what_was_held_out():
+    things, not_seen, held_out = evaluate.vocabulary(NAMES, core=False)
+    assert things == NAMES
+    assert held_out == not_seen
+    asked = evaluate.draw_prompts(140, things, set(not_seen), None, seed=0)
+    assert asked == evaluate.draw_prompts(140, things, set(not_seen), None, seed=0)
+    assert asked != evaluate.draw_prompts(140, things, set(not_seen), None, seed=1)
+    assert {sum(name == n for _, n, _ in asked) for name in NAMES} == {4}
+    assert not {(name, ground) for _, name, ground in asked} & set(not_seen)
+    assert sum(ground is None for _, _, ground in asked) == 35
+    for prompt, name, ground in asked:
+        assert name in prompt
+        assert (f" {ground} background" in prompt) == (ground is not None)
+    only = evaluate.draw_prompts(50, things, set(not_seen), held_out, seed=0)
+    assert {(name, ground) for _, name, ground in only} == set(held_out)
+
+
+def test_new_to_a_model_of_the_core_is_what_neither_it_nor_its_clip_saw():
+    things, own, held_out = evaluate.vocabulary(NAMES, core=True)
+    assert things == list(CORE)
+    _, everything, _ = evaluate.vocabulary(NAMES, core=False)
+    assert set(held_out) == set(own) & set(everything)
+
+
+def test_interval_is_the_one_of_wilson():
+    # Worked by hand: centre (0.9 + 1.9208 / 10) / 1.38416, half width 0.2973.
+    found = measures.interval(9, 10)
+    assert (found["share"], found["of"]) == (0.9, 10)
+    assert (found["low"], found["high"]) == pytest.approx((0.5958, 0.9821), abs=1e-4)
+    assert measures.interval(0, 5)["low"] == 0
+    assert measures.interval(0, 0) is None
+
+
+def test_ground_is_the_colour_around_whatever_is_drawn():
+    images = torch.zeros(len(GROUNDS), 3, 64, 64)
+    for image, colour in zip(images, GROUNDS.values(), strict=True):
+        image[:] = torch.tensor(colour)[:, None, None] / 127.5 - 1
+        image[:, 2:-2, 2:-2] = torch.rand(3, 60, 60) * 2 - 1
+        image[:, :20] = 1  # less than half of the border
+    noisy = (images + 0.05 * torch.randn(images.shape)).clamp(-1, 1)
+    assert measures.grounds_of(images) == measures.grounds_of(noisy) == list(GROUNDS)
+
+
+def test_judged_counts_right_things_among_one_and_five_and_right_grounds(monkeypatch):
+    orders = torch.tensor([[0, 1, 2, 3, 4, 5], [1, 2, 3, 4, 0, 5], [1, 2, 3, 4, 5, 0]])
+    monkeypatch.setattr(judge, "ranking", lambda net, images: orders)
+    images = torch.ones(3, 3, 64, 64)
+    asked = [("p", "a", "white"), ("q", "a", "black"), ("r", "a", None)]
+    found = measures.judged(images, asked, (None, list("abcdef")))
+    assert [found[key]["share"] for key in ("top1", "top5", "ground")] == [0.3333, 0.6667, 0.5]
+    assert found["ground"]["of"] == 2
+    assert found["wrong"] == ["q: b", "r: b"]
+
+
+def test_diversity_is_the_mean_distance_of_pairs_of_one_prompt():
+    triangle = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    assert measures.diversity(torch.stack([triangle, triangle + 100])) == pytest.approx(4)
+    assert measures.diversity(torch.ones(2, 4, 8)) == 0
+
+
+def test_sheet_shows_labels_prompts_and_images_in_their_rows(tmp_path):
+    red, blue = (Image.new("RGB", (64, 64), colour) for colour in ("red", "blue"))
+    rows = [("a prompt:3", [], [red, blue]), ("(image):3", [blue], [red])]
+    pictures.sheet(rows, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as image:
+        levels = np.asarray(image)
+    is_red = (levels == (255, 0, 0)).all(axis=2)
+    is_blue = (levels == (0, 0, 255)).all(axis=2)
+    middle = levels.shape[0] // 2
+    assert (is_red[:middle].sum(), is_blue[:middle].sum()) == (64 * 64, 64 * 64)
+    assert (is_red[middle:].sum(), is_blue[middle:].sum()) == (64 * 64, 64 * 64)
+    assert levels[:, :140].min() < 100  # the labels
+
+
+@pytest.mark.parametrize(
+    "argv", [["--prompts", "0"], ["--guidance-seeds", "1"], ["--steps", "-3"], ["--method", "x"]]
+)
+def test_wrong_flag_is_refused(argv, capsys):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.arguments(argv)
+    assert stop.value.code == 2
+    assert argv[0] in capsys.readouterr().err

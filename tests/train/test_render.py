@@ -1,0 +1,105 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from train import render
+from train.vocabulary import CORE, GROUNDS, THINGS
+
+installed = pytest.mark.skipif(
+    not (Path(render.FONT).exists() and Path(render.ANNOTATIONS).exists()),
+    reason="needs fonts-noto-color-emoji and unicode-cldr-core",
+)
+
+
+@pytest.fixture(scope="module")
+def things():
+    return render.read_things()
+
+
+def read(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@installed
+def test_same_seed_gives_the_same_folder_and_another_seed_another(tmp_path):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        render.main(["--output", str(tmp_path / name), "--count", "30", "--seed", str(seed)])
+    a, b, c = (read(tmp_path / name) for name in "abc")
+    assert a == b
+    assert a.keys() == c.keys()
+    assert a != c
+
+
+@installed
+def test_folder_never_shows_what_was_held_out(tmp_path, things):
+    count = 3 * len(things)
+    render.main(["--output", str(tmp_path), "--count", str(count)])
+    held_out = {
+        tuple(p) for p in json.loads((tmp_path / "vocabulary.json").read_text())["held_out"]
+    }
+    assert len(held_out) == pytest.approx(0.08 * len(things) * len(GROUNDS), abs=1)
+    names = {value: name for name, value in GROUNDS.items()}
+    shown = {}
+    for i in range(count):
+        with Image.open(tmp_path / f"{i:06}.png") as image:
+            ground = names[image.getpixel((0, 0))]  # no sprite reaches a corner
+        assert (things[i % len(things)].name, ground) not in held_out
+        shown.setdefault(things[i % len(things)].name, set()).add(ground)
+    assert len(shown) == len(THINGS)
+
+
+@installed
+def test_every_thing_keeps_some_ground_and_every_word_means_one_thing(things):
+    held_out = render.held_out_pairs(things, seed=0)
+    left = {t.name: len(GROUNDS) - sum(n == t.name for n, _ in held_out) for t in things}
+    assert min(left.values()) >= 3 * len(GROUNDS) // 4
+    words = [word for t in things for word in {t.name, *t.keywords}]
+    assert len(words) == len(set(words))
+
+
+@installed
+def test_things_differ_from_each_other_at_a_glance(things):
+    ground = GROUNDS["white"]
+    rng = [render.random.Random(0) for _ in things]
+    pictures = np.stack(
+        [
+            np.asarray(render.compose(render.sprite(t.emoji), ground, 64, "plain", r), float)
+            for t, r in zip(things, rng, strict=True)
+        ]
+    )
+    assert np.ptp(pictures, axis=(1, 2)).max(axis=1).min() > 50  # none is blank
+    flat = pictures.reshape(len(things), -1)
+    for i in range(len(things) - 1):
+        assert np.sqrt(np.mean((flat[i + 1 :] - flat[i]) ** 2, axis=1)).min() > 10
+
+
+def test_captions_name_the_thing_in_plain_words():
+    thing = render.Thing("🍎", "red apple", ("apple",))
+    rng = render.random.Random(0)
+    plain = {line for _ in range(99) for line in render.captions(thing, "blue", "plain", rng)}
+    assert {"a red apple", "an apple", "a red apple on a blue background"} <= plain
+    small = render.captions(thing, "blue", "small", rng, count=50)
+    assert all(line.startswith(("a small ", "small ")) for line in small)
+    two = render.captions(thing, "blue", "two", rng, count=50)
+    assert all(line.startswith(("two red apples", "two apples")) for line in two)
+    assert 0.5 < sum("blue" in line for line in small + two) / 100 < 0.9
+
+
+@installed
+def test_core_is_the_simple_things_one_to_an_image(tmp_path):
+    render.main(["--output", str(tmp_path), "--count", str(2 * len(CORE)), "--core"])
+    vocabulary = json.loads((tmp_path / "vocabulary.json").read_text())
+    assert sorted(thing["name"] for thing in vocabulary["things"]) == sorted(CORE)
+    lines = [line for p in tmp_path.glob("*.txt") for line in p.read_text().splitlines()]
+    assert len(lines) == 4 * 2 * len(CORE)
+    assert not [line for line in lines if line.startswith(("two ", "small ", "a small "))]
+
+
+def test_missing_font_is_one_line_that_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(render, "FONT", tmp_path / "none.ttf")
+    with pytest.raises(SystemExit, match=r"^\S+none.ttf is missing: install it .*fonts-noto"):
+        render.main(["--output", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()

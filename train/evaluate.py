@@ -1,0 +1,299 @@
+"""Draws with a model of emoji and has an independent judge look: `python -m train.evaluate`.
+
+Writes what it measures as JSON and shows guidance and mixed prompts as pictures. A part that is
+finished is kept: given again, the same command goes on with the next one.
+"""
+
+import argparse
+import json
+import math
+import random
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+import diffusion
+import models
+import models.clip
+from cli import run
+from cli.images import to_image, to_tensor
+from models import NETWORKS, checkpoints
+from models.hashes import hash_file
+from train import judge, pictures, render
+from train.data import replace_file
+from train.drawing import device_of, draw, sampled
+from train.measures import diversity, judged
+from train.vocabulary import CORE, GROUNDS
+
+WEIGHT = 3.0
+WEIGHTS = (0.0, 1.0, 3.0, 6.0)  # of the guidance part
+SHOWN = 100  # drawings on a sheet
+
+# Rows of the sheet of mixed prompts; an emoji in braces is an image prompt, its render.
+MIXES = (
+    ("a cat:3",),
+    ("a cat:2", "a fox:1"),
+    ("a cat:1", "a fox:2"),
+    ("a fox:3",),
+    ("a red heart:1.5", "a blue heart:1.5"),
+    ("a dog:1.5", "a panda:1.5"),
+    ("face:3",),
+    ("face:3", "happy:-1"),
+    ("{🌈}:3",),
+    ("{🍄}:3",),
+    ("{🍄}:2", "a pink background:1"),
+    ("{🍄}:1.5", "a hamburger:1.5"),
+)
+
+
+def arguments(argv=None):
+    p = argparse.ArgumentParser(prog="python -m train.evaluate", description=__doc__)
+    p.add_argument("--model", default="emoji", choices=[n for n, r in NETWORKS.items() if r.clip])
+    p.add_argument("--checkpoint", type=Path, help="weights of the network")
+    p.add_argument("--clip-checkpoint", type=Path, help="weights of its CLIP")
+    p.add_argument("--output", type=Path, default=Path("runs/evaluation"))
+    p.add_argument("--judge", type=Path, default=judge.JUDGE, help="trained if it is not there")
+    p.add_argument("--core", action="store_true", help="ask for the things of render --core alone")
+    p.add_argument("--prompts", type=int, default=500, help="of pairs that training saw")
+    p.add_argument("--held-out", type=int, default=168, help="prompts of pairs that it did not")
+    p.add_argument("--guidance-prompts", type=int, default=32, help="for each weight")
+    p.add_argument("--guidance-seeds", type=int, default=8, help="for each of these prompts")
+    p.add_argument("--mix-seeds", type=int, default=8, help="images in a row of the sheet")
+    p.add_argument("--method", default="plms", choices=diffusion.METHODS)
+    p.add_argument("--steps", type=int, default=50)
+    p.add_argument("--batch-size", type=int, default=50)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--device")
+    p.add_argument("--dtype", default="auto", choices=["auto", "float32", "float16", "bfloat16"])
+    p.add_argument("--quick", action="store_true", help="few prompts and steps: does it run?")
+    args = p.parse_args(argv)
+    if args.quick:
+        args.prompts = args.held_out = 6
+        args.guidance_prompts = args.guidance_seeds = args.mix_seeds = args.steps = 2
+        args.method = "plms2"
+        args.judge = args.output / "judge.safetensors"
+    for name in ("prompts", "held_out", "guidance_prompts", "mix_seeds", "steps", "batch_size"):
+        if getattr(args, name) < 1:
+            p.error(f"--{name.replace('_', '-')} is 1 or more")
+    if args.guidance_seeds < 2:
+        p.error("--guidance-seeds is 2 or more: diversity is between images of one prompt")
+    return args
+
+
+def vocabulary(names, core):
+    """What to ask for: (things, pairs not to count as seen, pairs that nothing ever saw).
+
+    A model of the core has the CLIP of all things, and may have begun with them: only pairs that
+    were held out from both are new to it.
+    """
+    things = [name for name in names if name in CORE or not core]
+    everything, own = (
+        render.held_out_pairs([render.Thing("", name, ()) for name in of], seed=0)
+        for of in (names, things)
+    )
+    return things, own, sorted(set(own) & set(everything))
+
+
+def draw_prompts(count, things, not_seen, held_out, seed):
+    """Prompts with what they ask for, the same for a seed.
+
+    Args:
+        things: names; each is asked for as often as the others, every fourth time without a ground.
+        not_seen: (thing, ground) pairs not to ask for.
+        held_out: None, or the pairs to ask for, each as often as the others, and nothing else.
+    Returns:
+        `count` triples (prompt, thing, ground or None).
+    """
+    rng = random.Random(f"{'prompts' if held_out is None else 'held out'} {seed}")
+    pool, picked = list(things if held_out is None else held_out), []
+    while len(picked) < count:
+        rng.shuffle(pool)
+        picked += pool
+    asked = []
+    for i, pick in enumerate(picked[:count]):
+        if held_out is not None:
+            name, ground = pick
+        else:
+            name = pick
+            seen = [g for g in GROUNDS if (name, g) not in not_seen]
+            ground = rng.choice(seen) if i % 4 else None
+        prompt = render.article(name)
+        if ground:
+            prompt += f" on {render.article(ground)} background"
+        asked.append((prompt, name, ground))
+    return asked
+
+
+def prompt_part(args, net, clip, critic, name, count):
+    """Accuracy on prompts of the vocabulary, or of its held-out pairs."""
+    things, not_seen, held_out = vocabulary(critic[1], args.core)
+    if name != "held_out":
+        held_out = None
+    asked = draw_prompts(count, things, set(not_seen), held_out, args.seed)
+    with torch.inference_mode():
+        embeds = clip.encode_text([prompt for prompt, _, _ in asked]).to(device_of(net))
+    seeds = range(args.seed, args.seed + count)
+    images = draw(args, net, embeds, WEIGHT, seeds, name)
+    pictures.grid([to_image(image) for image in images[:SHOWN]], args.output / f"{name}.png")
+    return {"pairs": len({pair[1:] for pair in asked}), **judged(images, asked, critic)}
+
+
+def guidance_part(args, net, clip, critic, weight):
+    """Accuracy and diversity at one weight."""
+    things, _, _ = vocabulary(critic[1], args.core)
+    things = random.Random(f"guidance {args.seed}").sample(things, args.guidance_prompts)
+    asked = [(render.article(t), t, None) for t in things for _ in range(args.guidance_seeds)]
+    # Every prompt and every weight starts from the same noise: only the guidance differs.
+    seeds = list(range(args.seed, args.seed + args.guidance_seeds)) * args.guidance_prompts
+    with torch.inference_mode():
+        embeds = clip.encode_text([prompt for prompt, _, _ in asked]).to(device_of(net))
+        images = draw(args, net, embeds, weight, seeds, f"weight {weight:g}")
+        small = torch.nn.functional.interpolate(images, clip.image_size, mode="area")
+        embedded = clip.encode_image(small).cpu()
+    result = judged(images, asked, critic)
+    shape = (args.guidance_prompts, args.guidance_seeds, -1)
+    # The root of the mean squared difference of two images, in levels of 0 to 255.
+    levels = images.reshape(shape) * 127.5 / math.sqrt(images[0].numel())
+    return {
+        "weight": weight,
+        "top1": result["top1"],
+        "top5": result["top5"],
+        "pixel_distance": round(diversity(levels), 2),
+        "embedding_distance": round(diversity(embedded.reshape(shape)), 4),
+    }
+
+
+def mixing_part(args, net, clip, path):
+    """Draws the rows of MIXES to a sheet."""
+    rows = []
+    for prompts in MIXES:
+        pairs = [(text, float(weight)) for text, weight in (p.rsplit(":", 1) for p in prompts)]
+        emoji = {text: text.strip("{}") for text, _ in pairs if text.startswith("{")}
+        if emoji and not render.FONT.exists():
+            print(f"mixes: no image prompts without the font {render.FONT}", flush=True)
+            continue
+        shown = {
+            text: render.compose(
+                render.sprite(e), GROUNDS["white"], clip.image_size, "plain", random.Random(e)
+            )
+            for text, e in emoji.items()
+        }
+        with torch.inference_mode():
+            embeds = [
+                clip.encode_image(to_tensor(shown[text])[None])
+                if text in shown
+                else clip.encode_text([text])
+                for text, _ in pairs
+            ]
+        embeds = torch.cat(embeds).to(device_of(net))
+        model = diffusion.guided(net, embeds, [weight for _, weight in pairs])
+        images = sampled(args, model, range(args.seed, args.seed + args.mix_seeds), embeds.device)
+        label = "\n".join(f"{'(image)' if t in shown else t}:{w:g}" for t, w in pairs)
+        rows.append((label, list(shown.values()), [to_image(image) for image in images]))
+        print(f"mixes: {len(rows)} of {len(MIXES)} rows", flush=True)
+    pictures.sheet(rows, path)
+
+
+def kept(path, settings, measure):
+    """The result in the JSON file `path` if it is of these settings, else what `measure` returns.
+
+    A part of the evaluation takes minutes: one that is finished is not done again.
+    """
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if result["settings"] == settings:
+            print(f"{path} is kept", flush=True)
+            return result
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    start = time.time()
+    result = {**measure(), "seconds": round(time.time() - start), "settings": settings}
+    text = json.dumps(result, indent=1, ensure_ascii=False) + "\n"
+    replace_file(path, lambda p: p.write_text(text, encoding="utf-8"))
+    return result
+
+
+def main(argv=None):
+    args = arguments(argv)
+    args.output.mkdir(parents=True, exist_ok=True)
+    if not args.judge.exists():
+        few = ["--steps", "4", "--batch-size", "16"] if args.quick else []
+        judge.main(["--output", str(args.judge), *few])
+    try:
+        critic = judge.load(args.judge)
+    except ValueError as error:
+        sys.exit(str(error))
+    things, _, _ = vocabulary(critic[1], args.core)
+    if args.guidance_prompts > len(things):
+        sys.exit(f"--guidance-prompts is at most {len(things)}, the number of things")
+
+    row = NETWORKS[args.model]
+    device = run.pick_device(args.device)
+    dtype = run.pick_dtype(args.dtype, device)
+    path = checkpoints.find(row, args.checkpoint)
+    net = models.load(args.model, path, device, dtype)
+    clip = models.clip.load(row.clip, args.clip_checkpoint)
+    settings = {
+        "checkpoint": hash_file(path),
+        "judge": hash_file(args.judge),
+        "device": device.type,
+        "dtype": str(dtype).removeprefix("torch."),
+        **{name: getattr(args, name) for name in ("core", "method", "steps", "seed")},
+    }
+
+    def part(name, measure, **sizes):
+        return kept(args.output / f"{name}.json", {**settings, **sizes}, measure)
+
+    summary = {"settings": settings}
+    for name, count in (("prompts", args.prompts), ("held_out", args.held_out)):
+        summary[name] = part(
+            name,
+            lambda name=name, count=count: prompt_part(args, net, clip, critic, name, count),
+            count=count,
+            weight=WEIGHT,
+        )
+    summary["guidance"] = [
+        part(
+            f"guidance_{weight:g}",
+            lambda weight=weight: guidance_part(args, net, clip, critic, weight),
+            count=[args.guidance_prompts, args.guidance_seeds],
+            weight=weight,
+        )
+        for weight in WEIGHTS
+    ]
+    pictures.guidance_plot(summary["guidance"], args.output / "guidance.png")
+    mixes = args.output / "mixing.png"
+    part(
+        "mixing",
+        lambda: mixing_part(args, net, clip, mixes) or {"file": mixes.name},
+        count=args.mix_seeds,
+        rows=[list(row) for row in MIXES],
+    )
+    text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
+    replace_file(args.output / "evaluation.json", lambda p: p.write_text(text, encoding="utf-8"))
+    for line in report(summary):
+        print(line)
+
+
+def report(summary):
+    """The figures of an evaluation in a few lines."""
+
+    def percent(value):
+        if value is None:
+            return "none asked for"
+        return f"{value['share']:.1%} ({value['low']:.1%} to {value['high']:.1%}) of {value['of']}"
+
+    for name in ("prompts", "held_out"):
+        for key in ("top1", "top5", "ground"):
+            yield f"{name} {key}: {percent(summary[name][key])}"
+    for part in summary["guidance"]:
+        yield (
+            f"weight {part['weight']:g}: top1 {percent(part['top1'])}, distances "
+            f"{part['pixel_distance']:g} levels, {part['embedding_distance']:g} of embeddings"
+        )
+
+
+if __name__ == "__main__":
+    run.script(main)
