@@ -6,8 +6,8 @@ import sys
 
 import diffusion
 import models
-from cli import arguments, images, latents, outputs, prompts, run
-from cli.errors import UserError
+from cli import arguments, images, latents, metadata, outputs, prompts, run
+from cli.settle import settle
 from models import NETWORKS, checkpoints, clip
 
 EXAMPLES = (
@@ -27,15 +27,7 @@ def parse(argv=None):
     arguments.add_sampling(parser)
     arguments.add_output(parser)
     arguments.add_help(parser)
-    args = parser.parse_args(argv)
-    if args.latent:
-        n = latents.count(args.latent)
-        if args.seeds is None and args.n is None:
-            args.n = n
-    arguments.settle(args)
-    if args.latent and args.n != n:
-        raise UserError(f"{args.latent} holds {n} latents, but {args.n} images are asked for")
-    return args
+    return settle(parser.parse_args(argv))
 
 
 def main():
@@ -62,37 +54,45 @@ def main():
         "dtype": str(dtype).removeprefix("torch."),
         "device": device.type,
     }
-    if args.expected_sha256 not in (None, facts["model_sha256"]):
-        print(f"note: {path} is not the checkpoint of the recipe", file=sys.stderr)
+    if row.clip and (args.prompts or args.images):
+        facts["clip_sha256"] = clip.sha256(row.clip, args.clip_checkpoint)
+    for what, digest in args.expected.items():
+        if digest is not None and facts.get(what) not in (None, digest):
+            print(f"note: the {what[:-7]}'s weights are not those of the recipe", file=sys.stderr)
     start, timesteps = begin(args, init)
     with torch.inference_mode():
         model = build_model(args, row, path, photos, device, dtype)
 
+    rows, its_row = args.batch or (None, None)
+
     @torch.inference_mode()
     def sample(batch, callback):
         sources = diffusion.generators([target.image["seed"] for target in batch])
-        shape = (3, args.size[1], args.size[0])
-        eps = diffusion.noise(sources, shape)
-        x = start(eps, [target.image["index"] for target in batch])
-        return diffusion.sample(
-            model,
-            x.to(device),
-            timesteps,
-            args.method,
-            args.eta,
-            noise=lambda: diffusion.noise(sources, shape),
-            callback=callback,
-        )
 
-    def recipe(target):
-        return None if args.no_metadata else {**described(args, target.image["seed"]), **facts}
+        def noise():
+            eps = diffusion.noise(sources, (3, args.size[1], args.size[0]))
+            # An image that is drawn again is rounded as then in a batch of the same shape alone.
+            return eps.repeat(rows, 1, 1, 1) if rows else eps
+
+        x = start(noise(), [target.image["index"] for target in batch])
+        drawn = diffusion.sample(
+            model, x.to(device), timesteps, args.method, args.eta, noise, callback
+        )
+        return drawn[its_row : its_row + 1] if rows else drawn
+
+    def recipe(target, batch):
+        if args.no_metadata:
+            return None
+        return {**described(args, target.image), **facts, "batch": args.batch or batch}
 
     run.draw(targets, args.batch_size, len(timesteps) - 1, sample, recipe)
 
 
 def plan(args):
     """Where each image goes."""
-    text = " ".join(p.text for p in [*args.prompts, *args.images] if p.weight > 0)
+    texts = [p.text for p in args.prompts if p.weight > 0]
+    texts += [metadata.file_name(p.text) for p in args.images if p.weight > 0]
+    text = " ".join(texts)
     wanted = [
         {"index": i, "seed": seed, "prompt": text, "model": args.model}
         for i, seed in enumerate(args.seeds)
@@ -110,10 +110,11 @@ def begin(args, init):
         noised images at timesteps[0].
     """
     if args.latent:
-        stored, t = latents.load(args.latent, args.model, args.size)
+        stored, t = latents.load(args.latent)[list(args.latent_indices)], args.latent_timestep
         below = diffusion.schedule(args.schedule, args.steps, start=t)
         timesteps = below if below[0] == t else [t, *below.tolist()]
-        return lambda eps, numbers: stored[numbers], timesteps
+        # One that is drawn again in a batch of its old shape fills that batch.
+        return lambda eps, numbers: stored[numbers].expand(len(eps), -1, -1, -1), timesteps
     if init:
         timesteps = diffusion.schedule(args.schedule, args.steps, args.starting_timestep)
         image = images.to_tensor(init)
@@ -127,9 +128,7 @@ def build_model(args, row, path, photos, device, dtype):
 
     if row.clip is None:
         net = models.load(row.name, path, device, dtype)
-        return diffusion.clamp_t(
-            lambda x, t: diffusion.in_chunks(net, (x, t), args.chunk), row.min_t, row.max_t
-        )
+        return diffusion.clamp_t(diffusion.in_chunks(net, args.chunk), row.min_t, row.max_t)
     conditions = [*args.prompts, *args.images]
     weights = [prompt.weight for prompt in conditions]
     embeds = torch.zeros(0, row.architecture.clip_dim)
@@ -156,13 +155,13 @@ def embed(reader, texts, photos):
     return torch.cat(embeds)
 
 
-def described(args, seed):
-    """What the recipe of an image says of the arguments."""
+def described(args, image):
+    """What the recipe of an image (its number in the run and its seed) says of the arguments."""
     return {
         "script": "cfg_sample.py",
         "prompts": [[p.text, p.weight] for p in args.prompts],
         "images": [[p.text, p.weight] for p in args.images],
-        "seed": seed,
+        "seed": image["seed"],
         "steps": args.steps,
         "method": args.method,
         "schedule": args.schedule,
@@ -170,6 +169,8 @@ def described(args, seed):
         "starting_timestep": args.starting_timestep if args.init else None,
         "init": args.init,
         "latent": args.latent and str(args.latent),
+        "latent_index": args.latent_indices[image["index"]] if args.latent else None,
+        "chunk": args.chunk,
         "size": list(args.size),
         "model": args.model,
         "clip": NETWORKS[args.model].clip,

@@ -1,35 +1,24 @@
-"""Flags, defined once for all scripts and checked before torch is imported.
+"""Flags, defined once for all scripts, each checked by itself before torch is imported.
 
-A flag that is not given parses to None; `settle` then fills in what a recipe says, and the
-defaults. So a flag beside `--from-png` wins, and whoever reads the arguments sees all values.
+A flag that is not given parses to None, so that `cli/settle.py` can tell.
 """
 
 import argparse
 import difflib
 import math
 import re
+import urllib.parse
 from pathlib import Path
 
 import diffusion
-from cli import metadata, outputs, prompts
+from cli import outputs, prompts
 from cli.errors import UserError, printable
 from models.zoo import NETWORKS
 
 MAX_IMAGES = 1_000_000
+MAX_STEPS = 100_000
 MAX_SEED = 2**63 - 1
 MAX_SIDE = 16_384  # pixels
-
-DEFAULTS = {
-    "batch_size": 1,
-    "dtype": "auto",
-    "images": [],
-    "method": "plms",
-    "n": 1,
-    "prompts": [],
-    "seed": 0,
-    "starting_timestep": 0.9,
-    "steps": 50,
-}
 
 
 class Parser(argparse.ArgumentParser):
@@ -126,6 +115,14 @@ def existing_file(text):
     return path
 
 
+def address(text):
+    """An http or https address."""
+    parts = urllib.parse.urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.netloc or not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{_quote(text)} is not an http or https address")
+    return text
+
+
 def _raises_argument_error(read):
     """A type function from a reader that raises UserError."""
 
@@ -190,8 +187,8 @@ def add_model(parser):
         "--model",
         metavar="NAME",
         type=name_of("model", NETWORKS),
-        help=f"one of {', '.join(NETWORKS)}; default: cc12m_1_cfg if its checkpoint is there, "
-        "else emoji, which comes with the suite",
+        help=f"one of {', '.join(NETWORKS)}; default: cc12m_1_cfg if its checkpoint is there or "
+        "given, else emoji, which comes with the suite",
     )
     group.add_argument(
         "--checkpoint",
@@ -208,6 +205,7 @@ def add_model(parser):
     group.add_argument(
         "--mirror",
         metavar="URL",
+        type=address,
         help="download checkpoints from this folder instead (or set V_DIFFUSION_MIRROR)",
     )
     group.add_argument(
@@ -248,7 +246,7 @@ def add_sampling(parser):
         type=name_of("method", diffusion.METHODS),
         help=f"{', '.join(diffusion.METHODS)} (plms)",
     )
-    group.add_argument("--steps", metavar="N", type=whole(1, 100_000), help="steps to take (50)")
+    group.add_argument("--steps", metavar="N", type=whole(1, MAX_STEPS), help="steps to take (50)")
     group.add_argument(
         "--schedule",
         metavar="NAME",
@@ -265,7 +263,7 @@ def add_sampling(parser):
     group.add_argument(
         "--chunk",
         metavar="N",
-        type=whole(1, 1_000_000),
+        type=whole(1, MAX_IMAGES),
         help="images in one call of the network, prompts times batch (default: all that fit)",
     )
 
@@ -297,152 +295,8 @@ def add_help(parser):
     )
 
 
-def default_model():
-    """The network to use where none is named, and a note that says which and why."""
-    from models.checkpoints import is_present
-
-    if is_present(NETWORKS["cc12m_1_cfg"]):
-        return "cc12m_1_cfg", "model: cc12m_1_cfg (use --model emoji for the small one)"
-    return "emoji", (
-        "model: emoji, which comes with the suite (use --model cc12m_1_cfg to download the large "
-        "one, 2.4 GB)"
-    )
-
-
-def settle(args):
-    """Fills in every value that was not given, and checks what depends on several flags.
-
-    Args:
-        args: as parsed; its values are set in place: `model`, `eta`, `schedule`, `size`, `seeds`,
-            `policy` and those of DEFAULTS. A recipe's hash becomes `expected_sha256`; `note` says
-            which model was chosen where none was named.
-    Raises:
-        UserError: for flags that do not go together, in one line.
-    """
-    recipe = metadata.read(args.from_png) if args.from_png else {}
-    args.prompts = args.prompts or None  # argparse gives an empty list where there are none
-    args.expected_sha256, args.note = recipe.get("model_sha256"), None
-    _fill(args, _from_recipe(args, recipe))
-    _fill(args, DEFAULTS)
-    if args.model is None:
-        args.model, args.note = default_model()
-    row = NETWORKS[args.model]
-    _settle_method(args, row, given_eta=args.eta)
-    _settle_size(args, row)
-    _settle_seeds(args)
-    if row.clip is None and (args.prompts or args.images):
-        raise UserError(
-            f"{row.name} takes no prompts: leave them out, choose a model that does "
-            f"({', '.join(r.name for r in NETWORKS.values() if r.clip)}) or steer it with "
-            "clip_sample.py"
-        )
-    if args.init and args.latent:
-        raise UserError("--init and --latent are two starts: give one of them")
-    total = sum(p.weight for p in [*args.prompts, *args.images])
-    if not math.isfinite(total):
-        raise UserError("the weights of the prompts are too large to add up")
-    args.prompts, args.images = prompts.merge(args.prompts), prompts.merge(args.images)
-    args.policy = None
-    if args.skip_existing or args.overwrite:
-        policy = outputs.Policy.SKIP if args.skip_existing else outputs.Policy.OVERWRITE
-        if args.output is None:
-            flag = "--skip-existing" if args.skip_existing else "--overwrite"
-            raise UserError(f"{flag} needs to know the names: give them with --output")
-        args.policy = policy
-    return args
-
-
-def _fill(args, values):
-    for name, value in values.items():
-        if getattr(args, name, None) is None:
-            setattr(args, name, value)
-
-
-def _from_recipe(args, recipe):
-    """What a recipe says of the arguments, where it may."""
-    values = {
-        name: recipe[name]
-        for name in ("seed", "steps", "method", "schedule", "dtype", "starting_timestep", "model")
-        if name in recipe
-    }
-    for name, known in (
-        ("model", NETWORKS),
-        ("method", diffusion.METHODS),
-        ("schedule", diffusion.SCHEDULES),
-        ("dtype", ("float32", "bfloat16", "float16")),
-    ):
-        if name in values and getattr(args, name) is None and values[name] not in known:
-            raise UserError(
-                f"{args.from_png} was made with the {name} {_quote(values[name])}, which is not "
-                f"known here: give another with --{name}"
-            )
-    if args.method in (None, values.get("method")):
-        values["eta"] = recipe.get("eta")
-    if args.model in (None, values.get("model")):
-        values["size"] = recipe.get("size")
-    values["prompts"] = [prompts.Prompt(t, w) for t, w in recipe.get("prompts", [])]
-    near = args.from_png.parent if args.from_png else Path()
-    if args.images is None:
-        values["images"] = [
-            prompts.Prompt(_found(name, near, "--images"), w)
-            for name, w in recipe.get("images", [])
-        ]
-    if recipe.get("init") and args.init is None and args.latent is None:
-        values["init"] = _found(recipe["init"], near, "--init")
-    if recipe.get("latent") and args.init is None and args.latent is None:
-        values["latent"] = Path(_found(recipe["latent"], near, "--latent"))
-    return values
-
-
-def _found(name, folder, flag):
-    """The file of a recipe, which holds no folders, beside the PNG or where we are."""
-    for path in (folder / name, Path(name)):
-        if path.is_file():
-            return str(path)
-    raise UserError(f"the recipe needs {_quote(name)}, which is not here: give it with {flag}")
-
-
-def _settle_method(args, row, given_eta):
-    method = diffusion.METHODS[args.method]
-    low, high = method.eta_range
-    args.eta = (method.eta or 0.0) if given_eta is None else given_eta
-    if not low <= args.eta <= high:
-        what = "is ddim with eta 1" if args.method == "ddpm" else "adds no noise"
-        raise UserError(f"--eta {args.eta:g}: {args.method} {what}: leave it out or use ddim")
-    if args.schedule is None:
-        args.schedule = "ddpm" if row.min_t > 0 else "spliced"
-
-
-def _settle_size(args, row):
-    if args.size is None:
-        args.size = (row.shape[2], row.shape[1])
-    args.size = tuple(args.size)
-    multiple = row.size_multiple
-    if any(side % multiple for side in args.size):
-        w, h = args.size
-        sizes = dict.fromkeys(
-            f"{max(multiple, round_to(w))} {max(multiple, round_to(h))}"
-            for round_to in (
-                lambda side: side // multiple * multiple,
-                lambda side: -(-side // multiple) * multiple,
-            )
-        )
-        raise UserError(
-            f"--size {w} {h}: {row.name} draws sides that are multiples of {multiple}: "
-            f"the nearest are {' and '.join(sizes)}"
-        )
-
-
-def _settle_seeds(args):
-    if args.seeds is None:
-        if args.seed + args.n - 1 > MAX_SEED:
-            raise UserError(f"-n {args.n} goes past the largest seed, {MAX_SEED}: lower --seed")
-        args.seeds = range(args.seed, args.seed + args.n)
-    args.n = len(args.seeds)
-
-
 def _span(kind, low, high):
-    if high in (MAX_SEED, 100_000, 1_000_000):
+    if high in (MAX_SEED, MAX_STEPS, MAX_IMAGES):
         return f"a {kind}number of at least {low:g}"
     return f"a {kind}number from {low:g} to {high:g}"
 

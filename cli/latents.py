@@ -34,40 +34,13 @@ def save(path, latents, facts):
             os.unlink(part)
 
 
-def load(path, model, size):
-    """Reads latents for a model and an image size.
+def head(path, model, size):
+    """Checks, without torch and without reading the latents, that they fit a model and a size.
 
     Returns:
-        (latents float32 [N, 3, H, W], timestep).
+        (how many there are, the timestep they belong to).
     Raises:
         UserError: if the file holds no latents, or those of another model or size; one line.
-    """
-    latents, facts = _read(path)
-    name = printable(path, 200)
-    made_for = facts.get("model")
-    if isinstance(made_for, str) and made_for != model:
-        raise UserError(
-            f"{name} was made for the model {printable(made_for, 40)}, not for {model}: "
-            f"use --model {printable(made_for, 40)}"
-        )
-    width, height = size
-    channels, h, w = latents.shape[1:]
-    if (channels, h, w) != (3, height, width):
-        raise UserError(
-            f"{name} holds latents of {w} x {h} pixels in {channels} channels, not of "
-            f"{width} x {height} in 3: use --size {w} {h}"
-        )
-    timestep = facts.get("timestep")
-    if not isinstance(timestep, int | float) or not 0 < timestep <= 1:
-        raise UserError(f"{name} does not say which timestep its latents belong to")
-    return latents, float(timestep)
-
-
-def count(path):
-    """How many latents a file holds, read without torch.
-
-    Raises:
-        UserError: if it is no file of latents.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -76,28 +49,47 @@ def count(path):
         if os.path.getsize(path) > MAX_BYTES:
             raise UserError(f"{name} is larger than {MAX_BYTES // 2**30} GB: not read")
         with safe_open(path, "numpy") as file:
+            facts = json.loads((file.metadata() or {}).get(KEY, "{}"))
             shape = file.get_slice("latents").get_shape() if "latents" in set(file.keys()) else []
-    except (OSError, SafetensorError):
-        raise UserError(f"{name} is damaged, or no .safetensors file") from None
+    except (OSError, SafetensorError, ValueError, RecursionError):
+        raise UserError(f"{name} is damaged, or no .safetensors file of latents") from None
     if len(shape) != 4 or min(shape) < 1:
         raise UserError(f"{name} holds no latents: it needs a tensor latents [N, 3, H, W]")
-    return shape[0]
+    if not isinstance(facts, dict) or facts.get("version") != VERSION:
+        raise UserError(f"{name} does not say how its latents were made, in a way known here")
+    made_for = facts.get("model")
+    if isinstance(made_for, str) and made_for != model:
+        raise UserError(
+            f"{name} was made for the model {printable(made_for, 40)}, not for {model}: "
+            f"use --model {printable(made_for, 40)}"
+        )
+    (width, height), (n, channels, h, w) = size, shape
+    if (channels, h, w) != (3, height, width):
+        raise UserError(
+            f"{name} holds latents of {w} x {h} pixels in {channels} channels, not of "
+            f"{width} x {height} in 3: use --size {w} {h}"
+        )
+    timestep = facts.get("timestep")
+    if not isinstance(timestep, int | float) or not 0 < timestep <= 1:
+        raise UserError(f"{name} does not say which timestep its latents belong to")
+    return n, float(timestep)
 
 
-def _read(path):
+def load(path):
+    """Reads latents whose `head` was found good: float32 [N, 3, H, W].
+
+    Raises:
+        UserError: if they are not finite numbers, or the file is damaged.
+    """
     import torch
     from safetensors import SafetensorError, safe_open
 
     name = printable(path, 200)
-    count(path)
     try:
         with safe_open(path, "pt") as file:
-            latents, metadata = file.get_tensor("latents"), file.metadata() or {}
-        facts = json.loads(metadata.get(KEY, "{}"))
-    except (OSError, SafetensorError, ValueError, RecursionError):
-        raise UserError(f"{name} is damaged, or no file of latents") from None
-    if not isinstance(facts, dict) or facts.get("version") != VERSION:
-        raise UserError(f"{name} does not say how its latents were made, in a way known here")
+            latents = file.get_tensor("latents")
+    except (OSError, SafetensorError):
+        raise UserError(f"{name} is damaged, or no .safetensors file of latents") from None
     if not latents.is_floating_point() or not torch.isfinite(latents).all():
         raise UserError(f"{name} holds latents that are not finite numbers")
-    return latents.float(), facts
+    return latents.float()

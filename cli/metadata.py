@@ -211,6 +211,11 @@ def _size(value):
     return [width, height]
 
 
+def _batch(value):
+    rows, row = _list(value)
+    return [_whole(1, 4096)(rows), _whole(0, rows - 1)(row)]
+
+
 def _list(value):
     if not isinstance(value, list | tuple):
         raise ValueError
@@ -232,6 +237,9 @@ FIELDS = {
     "max_timestep": _number,
     "init": _name,  # the image that the sampling started from
     "latent": _name,  # the file of latent noise that it started from
+    "latent_index": _whole(0),  # which of that file's
+    "batch": _batch,  # [rows, row]: the shape of the batch it was drawn in, and its place there
+    "chunk": _whole(1),
     "size": _size,  # [width, height] in pixels
     "model": _text,
     "model_sha256": _hash,

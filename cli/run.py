@@ -2,10 +2,13 @@
 
 import functools
 import os
+import signal
 import sys
 
 from cli import outputs
 from cli.errors import UserError, printable
+from diffusion.memory import is_out_of_memory
+from models.checkpoints import CheckpointError
 
 SOFTWARE = "v-diffusion 1.0"
 INTERRUPTED = 130  # the exit status that shells give to Ctrl-C
@@ -17,11 +20,18 @@ def script(main):
     The status is 0, 2 after a user's mistake, 1 after a failure and 130 after Ctrl-C.
     """
     name = os.path.basename(sys.argv[0])
+    _mend_streams()
 
     def stop(message, status):
         print(f"{name}: error: {message}", file=sys.stderr)
         sys.exit(status)
 
+    def quit_at_once(*_):
+        # Exceptions raised in the middle of an import are swallowed, or leave it half-done.
+        os.write(2, f"{name}: stopped\n".encode())
+        os._exit(INTERRUPTED)
+
+    before = signal.signal(signal.SIGINT, quit_at_once)
     try:
         main()
         sys.stdout.flush()
@@ -33,23 +43,29 @@ def script(main):
         sys.exit(1)
     except UserError as error:
         stop(error, 2)
+    except CheckpointError as error:
+        stop(printable(error, 2000), 2)
+    except OSError as error:
+        stop(f"{printable(error.filename or 'output')}: {error.strerror or error}", 1)
     except Exception as error:
-        if type(error).__name__ in ("CheckpointError", "ClipError"):
-            stop(printable(error, 2000), 2)
-        if type(error).__name__ == "NonFiniteError":
+        # Of the errors that come with torch, only if torch was imported at all.
+        if isinstance(error, ArithmeticError) and "NaN or infinity" in str(error):
             stop(f"{error}: float32 may help (--dtype float32), or lower weights", 1)
-        if _out_of_memory(error):
+        if is_out_of_memory(error):
             stop("out of memory: lower --batch-size, --chunk or --size, or use --dtype bfloat16", 1)
         raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def _out_of_memory(error):
-    # On the CPU torch raises a plain RuntimeError.
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
-    )
+def _mend_streams():
+    """Makes stdout and stderr fit to print any file name on, even where they were closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def pick_device(name):
@@ -93,13 +109,15 @@ def draw(targets, batch_size, steps, sample, recipe, save=outputs.publish):
         batch_size: images at once.
         steps: of one image, for the bar.
         sample: function (targets of a batch, callback for each step) -> images [N, 3, H, W].
-        recipe: function (target) -> the recipe of its PNG, or None.
+        recipe: function (target, [rows, row] of its batch) -> the recipe of its PNG, or None.
         save: as `outputs.publish`.
     """
     from tqdm import tqdm
 
     from cli.images import to_image
 
+    # Until here there was nothing to lose; from here on a Ctrl-C must not cut a file short.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tqdm(
         total=len(targets) * steps, unit="step", dynamic_ncols=True, disable=None, leave=False
     ) as bar:
@@ -109,8 +127,8 @@ def draw(targets, batch_size, steps, sample, recipe, save=outputs.publish):
             which = f"image {last}" if len(batch) == 1 else f"images {first + 1}-{last}"
             bar.set_description(f"{which} of {len(targets)}")
             drawn = sample(batch, functools.partial(_advance, bar, len(batch)))
-            for target, image in zip(batch, drawn.cpu(), strict=True):
-                path = save(to_image(image), target, recipe(target))
+            for row, (target, image) in enumerate(zip(batch, drawn.cpu(), strict=True)):
+                path = save(to_image(image), target, recipe(target, [len(batch), row]))
                 with bar.external_write_mode(file=sys.stdout):
                     print(printable(path, 1000), flush=True)
 

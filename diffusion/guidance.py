@@ -7,6 +7,8 @@ import math
 
 import torch
 
+from diffusion.memory import in_chunks
+
 # Sums of decimal weights miss 1 by rounding; a condition this light is no condition.
 NEGLIGIBLE = 1e-9
 
@@ -56,30 +58,14 @@ def guided(net, embeds, weights, chunk=None):
     if chunk is not None and chunk < 1:
         raise ValueError(f"a chunk has at least 1 image, not {chunk}")
     embeds, weights = conditions(embeds, weights)
+    call = in_chunks(net, chunk)
 
     def model(x, t):
         k, n = len(weights), len(x)
         xs, ts = x.repeat(k, 1, 1, 1), t.repeat(k)
         conds = embeds.repeat_interleave(n, dim=0)
-        v = in_chunks(net, (xs, ts, conds), chunk)
+        v = call(xs, ts, conds)
         w = torch.tensor(weights, dtype=v.dtype, device=v.device)
         return torch.tensordot(w, v.unflatten(0, (k, n)), dims=1)
 
     return model
-
-
-def in_chunks(net, arguments, chunk=None):
-    """Calls net on all rows of its arguments, at most `chunk` at once.
-
-    Without a chunk all rows go in one call; where memory runs out, in two calls, in four, ...
-    """
-    rows = len(arguments[0])
-    size, halving = min(chunk or rows, rows), chunk is None
-    while True:
-        try:
-            parts = [a.split(size) for a in arguments]
-            return torch.cat([net(*part) for part in zip(*parts, strict=True)])
-        except torch.OutOfMemoryError:
-            if not halving or size == 1:
-                raise
-            size = math.ceil(size / 2)

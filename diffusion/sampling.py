@@ -46,7 +46,7 @@ def generators(seeds):
 def _generator(seed):
     if not 0 <= seed < MAX_SEED:
         raise ValueError(f"a seed is a whole number from 0 to 2**63 - 1, not {seed}")
-    # The generator itself looks at the low 32 bits alone; larger seeds must not repeat small ones.
+    # The generator looks at 32 bits alone: larger seeds are folded, so that 2**32 is not 0 again.
     low, high = seed & 0xFFFFFFFF, seed >> 32
     return torch.Generator().manual_seed(low ^ (high * 0x9E3779B1 & 0xFFFFFFFF))
 

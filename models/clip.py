@@ -11,7 +11,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.checkpoints import CHECKPOINTS, CheckpointError, read
+from models import hashes
+from models.checkpoints import CHECKPOINTS, CheckpointError, head_of, read
 
 TEXTS_AT_ONCE = 256
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's own state_dict
@@ -129,6 +130,15 @@ def load(name, checkpoint=None, device="cpu"):
         return Clip(*_from_open_clip(name, row, checkpoint, device))
 
 
+def sha256(name, checkpoint=None):
+    """The SHA-256 of the file that `load` reads; None: open_clip finds it by itself."""
+    path = checkpoint or (CLIPS[name].file and CHECKPOINTS / CLIPS[name].file)
+    if path is None:
+        return None
+    head_of(path)
+    return hashes.sha256(path)
+
+
 def build(config, vocabulary_size):
     """An `open_clip.CLIP` of a bundled configuration with random weights."""
     import open_clip
@@ -153,13 +163,16 @@ def tokenizer_of(merges, context_length):
 def _bundled(row, path, device):
     from safetensors import SafetensorError, safe_open
 
+    head_of(path)
     try:
         with safe_open(path, "pt") as file:
             merges = json.loads((file.metadata() or {}).get("merges", "null"))
     except (OSError, SafetensorError, ValueError):
         merges = None
     if not isinstance(merges, str):
-        raise ClipError(f"{path}: no weights of the bundled CLIP: give its .safetensors file")
+        raise ClipError(
+            f"{path}: not the bundled CLIP: restore it or name another with --clip-checkpoint"
+        )
     tokenizer = tokenizer_of(merges, row.config["text_cfg"]["context_length"])
     model = build(row.config, tokenizer.vocab_size)
     _fill(model, {key: value.float() for key, value in read(path).items()}, path)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file
 
 import diffusion
@@ -262,6 +263,84 @@ def test_from_png_draws_the_same_image_again(cfg_sample, flags):
     assert metadata.read("first.png") == metadata.read("again.png")
 
 
+@pytest.mark.parametrize("method", ["plms", "ddpm"])
+def test_image_of_a_batch_is_drawn_again_to_the_bit(cfg_sample, method):
+    common = ("--model", "emoji", "--steps", "6", "--dtype", "bfloat16", "--method", method)
+    cfg_sample(*common, "a red apple", "-n", 3, "-bs", 3, "-o", "{seed}.png")
+    for seed in (0, 1, 2):
+        cfg_sample("--from-png", f"{seed}.png", "-o", f"again_{seed}.png")
+        assert np.array_equal(pixels(f"{seed}.png"), pixels(f"again_{seed}.png"))
+        assert metadata.read(f"{seed}.png")["batch"] == [3, seed]
+        assert metadata.read(f"again_{seed}.png")["batch"] == [3, seed]
+
+
+def test_image_from_a_latent_is_drawn_again_from_the_same_one(cfg_sample):
+    x = diffusion.noise([7, 8, 9], (3, 64, 64))
+    latents.save("x.safetensors", x, {"model": "emoji", "timestep": 0.9})
+    cfg_sample(*FAST, "a cat", "--latent", "x.safetensors", "-o", "{index}.png")
+    for i in (0, 2):
+        status, out, err = cfg_sample("--from-png", f"{i}.png", "-o", f"again_{i}.png")
+        assert (status, out) == (0, [f"again_{i}.png"]), err
+        assert np.array_equal(pixels(f"{i}.png"), pixels(f"again_{i}.png"))
+    assert not np.array_equal(pixels("0.png"), pixels("2.png"))
+
+
+HOSTILE = {
+    "starting_timestep": (-5, "above 0 and up to 1"),
+    "steps": (10**13, "at least 1"),
+    "size": ([2**20, 2**20], "from 1 to 16384"),
+    "prompts": ([["", 3]], "is empty"),
+    "images": ([["/etc/passwd", 3]], "is not here: give it with --images"),
+    "method": ("euler", "no method"),
+    "dtype": ("float8", "no dtype"),
+    "eta": (7, "from 0 to 1"),
+    "model": ("evil", "not known here"),
+}
+
+
+@pytest.mark.parametrize("field", HOSTILE)
+def test_recipe_passes_the_same_checks_as_flags(cfg_sample, field):
+    value, message = HOSTILE[field]
+    info = PngInfo()
+    info.add_text(metadata.KEY, json.dumps({"version": 1, "model": "emoji", field: value}))
+    Image.new("RGB", (8, 8)).save("hostile.png", pnginfo=info)
+    status, out, err = cfg_sample("--from-png", "hostile.png")
+    assert (status, out, err.count("\n")) == (2, [], 1)
+    assert message in err
+
+
+def test_recipe_with_a_thousand_prompts_too_many_is_refused(cfg_sample):
+    info = PngInfo()
+    pairs = [[f"prompt {i}", 1] for i in range(1001)]
+    info.add_text(metadata.KEY, json.dumps({"version": 1, "model": "emoji", "prompts": pairs}))
+    Image.new("RGB", (8, 8)).save("hostile.png", pnginfo=info)
+    assert "too many" in cfg_sample("--from-png", "hostile.png")[2]
+
+
+def test_recipe_downloads_nothing_unasked(cfg_sample, monkeypatch, tmp_path):
+    monkeypatch.setattr("models.checkpoints.CHECKPOINTS", tmp_path)
+    info = PngInfo()
+    info.add_text(metadata.KEY, json.dumps({"version": 1, "model": "yfcc_2"}))
+    Image.new("RGB", (8, 8)).save("large.png", pnginfo=info)
+    status, _, err = cfg_sample("--from-png", "large.png")
+    assert status == 2
+    assert "--model yfcc_2 downloads it" in err
+
+
+def test_checkpoint_without_a_model_is_the_published_one(cfg_sample, tiny):
+    status, _, err = cfg_sample("a cat", "--checkpoint", tiny)
+    assert status == 2
+    assert err.startswith("model: cc12m_1_cfg")
+
+
+def test_image_prompts_leave_no_folders_in_file_names(cfg_sample):
+    Path("secret").mkdir()
+    Image.new("RGB", (90, 70), (215, 40, 40)).save("secret/red.png")
+    assert cfg_sample(*FAST, "--images", "secret/red.png", "-o", "{prompt}.png")[1] == [
+        "red_png.png"
+    ]
+
+
 def test_flags_beside_from_png_win(cfg_sample):
     cfg_sample(*FAST, "a cat:5", "--seed", 3, "-o", "first.png")
     cfg_sample("--from-png", "first.png", "a dog", "--steps", 3, "-n", 2, "-o", "{seed}.png")
@@ -294,6 +373,9 @@ MISTAKES = {
     "--seed 9223372036854775808": "not a whole number",
     "--seed 9223372036854775807 -n 2": "largest seed",
     "--seeds 3-1": "names no seeds",
+    "--seeds 1-5 -n 3": "leave out --seed and -n",
+    "--seeds 1-5 --seed 3": "leave out --seed and -n",
+    "--mirror foo": "not an http or https address",
     "--seeds 1,,2": "names no seeds",
     "--seeds 0-9999999": "more than 1,000,000",
     "-st 0": "above 0 and up to 1",
@@ -328,7 +410,7 @@ MISTAKES = {
     "--from-png broken": "not a PNG",
     "--init broken": "broken",
     "--images broken": "broken",
-    "--init broken --latent broken": "broken",
+    "--init broken --latent broken": "two starts",
     "--nonsense": "unrecognized",
     "--step 5": "unrecognized",
 }
@@ -437,6 +519,41 @@ def test_ctrl_c_keeps_finished_images_and_exits_with_130(tmp_path):
     names = ["out_00000.png", *out.split()]
     assert sorted(os.listdir(tmp_path)) == names
     assert all(pixels(tmp_path / name).shape == (64, 64, 3) for name in names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.3, 0.8, 1.5, 2.5])
+def test_ctrl_c_before_the_first_image_is_one_line(tmp_path, delay):
+    run = subprocess.Popen(
+        [sys.executable, ROOT / "cfg_sample.py", *FAST, "a cat", "-n", "100000"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(delay)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert err.splitlines()[-1].startswith("cfg_sample.py: stopped")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_closed_stream_does_not_stop_the_drawing(tmp_path, stream):
+    number = {"stdout": 1, "stderr": 2}[stream]
+    command = f'exec "{sys.executable}" "{ROOT}/cfg_sample.py" {" ".join(FAST)} {number}>&-'
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out_00000.png").is_file()
+
+
+def test_full_disk_behind_stdout_is_one_line(tmp_path):
+    command = f'exec "{sys.executable}" "{ROOT}/cfg_sample.py" {" ".join(FAST)} >/dev/full'
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr
+    assert b"No space left on device" in done.stderr.splitlines()[-1]
 
 
 def test_script_runs_from_any_folder_by_its_own_name(tmp_path):

@@ -1,10 +1,11 @@
 import io
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from cli import arguments, outputs, run
+from cli import outputs, run, settle
 from cli.errors import UserError
 from models import checkpoints
 
@@ -19,7 +20,7 @@ def targets(n):
 
 
 def draw(n, batch_size, sample, **options):
-    run.draw(targets(n), batch_size, 3, sample, lambda _: None, **options)
+    run.draw(targets(n), batch_size, 3, sample, lambda *_: None, **options)
 
 
 def grey(batch, callback):
@@ -134,8 +135,9 @@ def test_device_is_the_best_there_is(monkeypatch):
 
 def test_default_model_is_the_large_one_where_it_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
-    name, note = arguments.default_model()
+    args = SimpleNamespace(checkpoint=None, clip_checkpoint=None)
+    name, note = settle.default_model(args)
     assert (name, "--model cc12m_1_cfg" in note) == ("emoji", True)
     (tmp_path / "cc12m_1_cfg.safetensors").touch()
-    name, note = arguments.default_model()
+    name, note = settle.default_model(args)
     assert (name, "--model emoji" in note) == ("cc12m_1_cfg", True)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import diffusion
-from diffusion.guidance import in_chunks
+from diffusion.memory import in_chunks
 
 D = 4
 generator = torch.Generator().manual_seed(0)
@@ -74,19 +74,31 @@ def test_chunks_do_not_change_v(chunk, calls):
     assert torch.equal(v, diffusion.guided(Net(), EMBEDS, [1.0, 2.0, 3.0])(X, T))
 
 
-def test_where_memory_runs_out_the_call_is_halved_until_it_fits():
+@pytest.mark.parametrize(
+    "full",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("MPS backend out of memory"),
+        MemoryError(),
+    ],
+)
+def test_where_memory_runs_out_the_call_is_halved_until_it_fits(full):
     tried = []
 
     def small(x):
         tried.append(len(x))
         if len(x) > 2:
-            raise torch.OutOfMemoryError
+            raise full
         return x * 2
 
-    assert torch.equal(in_chunks(small, (torch.arange(7.0),)), torch.arange(7.0) * 2)
+    call = in_chunks(small)
+    assert torch.equal(call(torch.arange(7.0)), torch.arange(7.0) * 2)
     assert tried == [7, 4, 2, 2, 2, 1]
-    with pytest.raises(torch.OutOfMemoryError):
-        in_chunks(small, (torch.arange(7.0),), chunk=3)
+    call(torch.arange(7.0))
+    assert tried[6:] == [2, 2, 2, 1]  # what fitted is remembered
+    with pytest.raises(type(full)):
+        in_chunks(small, chunk=3)(torch.arange(7.0))
 
 
 def test_guided_model_goes_through_the_sampler():
@@ -103,3 +115,15 @@ def test_guided_model_goes_through_the_sampler():
 def test_mistakes_are_named(weights, chunk, message):
     with pytest.raises(ValueError, match=message):
         diffusion.guided(Net(), EMBEDS, weights, chunk)
+
+
+def test_errors_that_are_not_about_memory_are_not_tried_again():
+    tried = []
+
+    def broken(x):
+        tried.append(len(x))
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        in_chunks(broken)(torch.arange(7.0))
+    assert tried == [7]

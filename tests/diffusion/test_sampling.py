@@ -40,7 +40,7 @@ def test_noise_is_standard_normal():
     assert abs((eps[:-1] * eps[1:]).mean()) < 0.005  # neighbouring seeds know nothing of each other
 
 
-def test_large_seeds_do_not_repeat_small_ones():
+def test_high_bits_of_a_seed_count():
     seeds = [0, 1, 2**32, 2**32 + 1, 2**33, 2**62, 2**63 - 1]
     draws = diffusion.noise(seeds, SHAPE).flatten(1)
     assert len({tuple(row) for row in draws.tolist()}) == len(seeds)

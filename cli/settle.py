@@ -1,0 +1,251 @@
+"""What the arguments come to: recipe and defaults filled in, and all that depends on several flags.
+
+A flag beats the recipe of `--from-png`, and the recipe beats the defaults. A recipe is a stranger's
+file: its values pass the same checks as the flags they stand for.
+"""
+
+import argparse
+import math
+from pathlib import Path
+
+import diffusion
+from cli import arguments, latents, metadata, outputs, prompts
+from cli.errors import UserError, printable
+from models.checkpoints import is_present
+from models.zoo import NETWORKS
+
+DEFAULTS = {
+    "batch_size": 1,
+    "dtype": "auto",
+    "images": [],
+    "method": "plms",
+    "n": 1,
+    "prompts": [],
+    "seed": 0,
+    "starting_timestep": 0.9,
+    "steps": 50,
+}
+MAX_PROMPTS = 1000  # in a recipe
+
+
+def settle(args):
+    """Fills in every value that was not given, and checks what depends on several flags.
+
+    Args:
+        args: as parsed; its values are set in place. Besides those of flags: `note` (which model
+            was chosen where none was named, or None), `policy` (for `outputs.plan`), `seeds` (of
+            all images), `latent_indices` (which latents of --latent to draw), `expected` (hashes
+            that the recipe names) and `batch` ([rows, row] to draw in, or None).
+    Returns:
+        args.
+    Raises:
+        UserError: for flags that do not go together and for recipes that cannot be followed.
+    """
+    args.prompts = args.prompts or None  # argparse gives an empty list where there are none
+    if args.seeds is not None and (args.seed is not None or args.n is not None):
+        raise UserError("--seeds names all seeds: leave out --seed and -n")
+    args.n_is_default = args.n is None
+    recipe = metadata.read(args.from_png) if args.from_png else {}
+    _settle_model(args, recipe)
+    _settle_recipe(args, recipe)
+    _fill(args, DEFAULTS)
+    row = NETWORKS[args.model]
+    _settle_method(args, row)
+    _settle_size(args, row)
+    _settle_latents(args)
+    _settle_seeds(args)
+    _settle_prompts(args, row)
+    _settle_policy(args)
+    return args
+
+
+def default_model(args):
+    """The network to use where none is named, and a note that says which and why."""
+    if is_present(NETWORKS["cc12m_1_cfg"]) or args.checkpoint or args.clip_checkpoint:
+        return "cc12m_1_cfg", "model: cc12m_1_cfg (use --model emoji for the small one)"
+    return "emoji", (
+        "model: emoji, which comes with the suite (use --model cc12m_1_cfg to download the large "
+        "one, 2.4 GB)"
+    )
+
+
+def _fill(args, values):
+    for name, value in values.items():
+        if getattr(args, name, None) is None:
+            setattr(args, name, value)
+
+
+def _settle_model(args, recipe):
+    args.note, known = None, recipe.get("model")
+    if args.model is None and known is not None:
+        if known not in NETWORKS:
+            raise UserError(
+                f"{printable(args.from_png)} was made with the model {_quote(known)}, which is not "
+                "known here: give another with --model"
+            )
+        row = NETWORKS[known]
+        # A picture must not make anybody download gigabytes.
+        if row.url and not args.checkpoint and not is_present(row):
+            raise UserError(
+                f"{printable(args.from_png)} was made with {known}, whose checkpoint is not here: "
+                f"--model {known} downloads it"
+            )
+        args.model = known
+    if args.model is None:
+        args.model, args.note = default_model(args)
+    same = args.model == known
+    args.expected = {k: recipe.get(k) if same else None for k in ("model_sha256", "clip_sha256")}
+
+
+def _settle_recipe(args, recipe):
+    """Fills in what a recipe says of the flags that were not given."""
+    if not recipe:
+        args.batch = None
+        return
+    source = printable(args.from_png)
+
+    def fill(name, read, flag=None, text=str):
+        if getattr(args, name) is None and recipe.get(name) is not None:
+            try:
+                setattr(args, name, read(text(recipe[name])))
+            except (argparse.ArgumentTypeError, UserError) as error:
+                flag = flag or "--" + name.replace("_", "-")
+                raise UserError(f"the recipe of {source}: {error}: give {flag}") from None
+
+    # Rows of a batch are rounded alike where the batch has the same shape.
+    alone = args.batch_size is None and args.n is None and args.seeds is None
+    args.batch = recipe.get("batch") if alone else None
+    if args.method in (None, recipe.get("method")):
+        fill("eta", arguments.number(0, 1))
+    if args.model == recipe.get("model") and args.size is None and "size" in recipe:
+        side = arguments.whole(1, arguments.MAX_SIDE)
+        fill("size", lambda sides: [side(str(s)) for s in sides], text=list)
+    if args.seeds is None:
+        fill("seed", arguments.whole(0, arguments.MAX_SEED))
+    fill("steps", arguments.whole(1, arguments.MAX_STEPS))
+    fill("chunk", arguments.whole(1, arguments.MAX_IMAGES))
+    fill("starting_timestep", arguments.number(0, 1, above=True))
+    fill("method", arguments.name_of("method", diffusion.METHODS))
+    fill("schedule", arguments.name_of("schedule", diffusion.SCHEDULES))
+    fill("dtype", arguments.name_of("dtype", ["float32", "bfloat16", "float16"]))
+    near = args.from_png.parent
+    if args.init is None and args.latent is None:
+        fill("init", lambda name: _found(name, near, "--init"))
+        fill("latent", lambda name: Path(_found(name, near, "--latent")))
+        args.latent_index = recipe.get("latent_index", 0) if args.latent else None
+    if NETWORKS[args.model].clip is None:
+        return
+    fill("prompts", lambda pairs: [_again(p, prompts.parse) for p in pairs], "prompts", _pairs)
+    fill(
+        "images",
+        lambda pairs: [prompts.Prompt(_found(p.text, near, "--images"), p.weight) for p in pairs],
+        text=_pairs,
+    )
+
+
+def _pairs(pairs):
+    if len(pairs) > MAX_PROMPTS:
+        raise UserError(f"{len(pairs):,} prompts are too many")
+    return [prompts.Prompt(text, weight) for text, weight in pairs]
+
+
+def _again(prompt, parse):
+    """A prompt of a recipe, by way of the command line and its checks."""
+    return parse(prompts.format_prompt(prompt))
+
+
+def _found(name, folder, flag):
+    """The file of a recipe, which holds no folders, beside the PNG or where we are."""
+    for path in (folder / name, Path(name)):
+        if path.is_file():
+            return str(path)
+    raise UserError(f"the recipe needs {_quote(name)}, which is not here: give it with {flag}")
+
+
+def _settle_method(args, row):
+    method = diffusion.METHODS[args.method]
+    low, high = method.eta_range
+    args.eta = (method.eta or 0.0) if args.eta is None else args.eta
+    if not low <= args.eta <= high:
+        what = "is ddim with eta 1" if args.method == "ddpm" else "adds no noise"
+        raise UserError(f"--eta {args.eta:g}: {args.method} {what}: leave it out or use ddim")
+    if args.schedule is None:
+        args.schedule = "ddpm" if row.min_t > 0 else "spliced"
+
+
+def _settle_size(args, row):
+    if args.size is None:
+        args.size = (row.shape[2], row.shape[1])
+    args.size = tuple(args.size)
+    multiple = row.size_multiple
+    if any(side % multiple for side in args.size):
+        w, h = args.size
+        sizes = dict.fromkeys(
+            f"{max(multiple, round_to(w))} {max(multiple, round_to(h))}"
+            for round_to in (
+                lambda side: side // multiple * multiple,
+                lambda side: -(-side // multiple) * multiple,
+            )
+        )
+        raise UserError(
+            f"--size {w} {h}: {row.name} draws sides that are multiples of {multiple}: "
+            f"the nearest are {' and '.join(sizes)}"
+        )
+
+
+def _settle_latents(args):
+    args.latent_indices = None
+    if not args.latent:
+        return
+    if args.init:
+        raise UserError("--init and --latent are two starts: give one of them")
+    n, args.latent_timestep = latents.head(args.latent, args.model, args.size)
+    of_recipe = getattr(args, "latent_index", None)
+    if of_recipe is not None and of_recipe >= n:
+        raise UserError(f"{printable(args.latent)} holds {n} latents, the recipe needs more")
+    args.latent_indices = range(n) if of_recipe is None else [of_recipe]
+
+
+def _settle_seeds(args):
+    if args.latent_indices is not None:
+        n = len(args.latent_indices)
+        wanted = n if args.n_is_default else args.n
+        wanted = wanted if args.seeds is None else len(args.seeds)
+        if wanted != n:
+            raise UserError(
+                f"{printable(args.latent)} holds {n} latents, but {wanted} images are asked for"
+            )
+        args.n = n
+    if args.seeds is None:
+        if args.seed + args.n - 1 > arguments.MAX_SEED:
+            raise UserError(
+                f"-n {args.n} goes past the largest seed, {arguments.MAX_SEED}: lower --seed"
+            )
+        args.seeds = range(args.seed, args.seed + args.n)
+    args.n = len(args.seeds)
+
+
+def _settle_prompts(args, row):
+    if row.clip is None and (args.prompts or args.images):
+        raise UserError(
+            f"{row.name} takes no prompts: leave them out, or choose a model that does: "
+            f"{', '.join(r.name for r in NETWORKS.values() if r.clip)}"
+        )
+    if not math.isfinite(sum(p.weight for p in [*args.prompts, *args.images])):
+        raise UserError("the weights of the prompts are too large to add up")
+    args.prompts, args.images = prompts.merge(args.prompts), prompts.merge(args.images)
+    args.prompts = [p for p in args.prompts if p.weight]  # one of weight 0 is no prompt
+    args.images = [p for p in args.images if p.weight]
+
+
+def _settle_policy(args):
+    args.policy = None
+    if args.skip_existing or args.overwrite:
+        args.policy = outputs.Policy.SKIP if args.skip_existing else outputs.Policy.OVERWRITE
+        if args.output is None:
+            flag = "--skip-existing" if args.skip_existing else "--overwrite"
+            raise UserError(f"{flag} needs to know the names: give them with --output")
+
+
+def _quote(text):
+    return f'"{printable(text, 100)}"'
