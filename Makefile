@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 .PHONY: sample test quick lint format clean
 
 sample: $(READY)
-	$(BIN)/python cfg_sample.py "a red apple on a blue background" -n 4 -bs 4 --model emoji
+	$(BIN)/python cfg_sample.py "a red apple on a blue background:3" -n 4 -bs 4 --model emoji
 
 test: lint
 	$(BIN)/python -m pytest
