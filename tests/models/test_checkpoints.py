@@ -114,13 +114,6 @@ def test_unusable_file_is_one_line(tmp_path, folder, pth, make, monkeypatch):
         assert words[make] in complains(find, network)
 
 
-def test_torchscript_archive_is_refused_with_what_to_give_instead(tmp_path):
-    archive = tmp_path / "clip.pt"
-    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(archive))
-    with pytest.raises(checkpoints.CheckpointError, match=r"TorchScript archive, .* state_dict"):
-        read(archive)
-
-
 def test_finding_and_downloading_need_no_torch(folder, pth):
     code = (
         "import sys; from types import SimpleNamespace; from models import checkpoints\n"
