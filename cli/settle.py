@@ -61,7 +61,7 @@ def settle(args):
 
 def default_model(args):
     """The network to use where none is named, and a note that says which and why."""
-    if is_present(NETWORKS["cc12m_1_cfg"]) or args.checkpoint or args.clip_checkpoint:
+    if is_present(NETWORKS["cc12m_1_cfg"]) or args.checkpoint:
         return "cc12m_1_cfg", "model: cc12m_1_cfg (use --model emoji for the small one)"
     return "emoji", (
         "model: emoji, which comes with the suite (use --model cc12m_1_cfg to download the large "
