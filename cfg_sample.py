@@ -58,7 +58,8 @@ def main():
         facts["clip_sha256"] = clip.sha256(row.clip, args.clip_checkpoint)
     for what, digest in args.expected.items():
         if digest is not None and facts.get(what) not in (None, digest):
-            print(f"note: the {what[:-7]}'s weights are not those of the recipe", file=sys.stderr)
+            whose = what.removesuffix("_sha256")
+            print(f"note: the {whose}'s weights are not those of the recipe", file=sys.stderr)
     start, timesteps = begin(args, init)
     with torch.inference_mode():
         model = build_model(args, row, path, photos, device, dtype)

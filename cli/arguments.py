@@ -117,7 +117,10 @@ def existing_file(text):
 
 def address(text):
     """An http or https address."""
-    parts = urllib.parse.urlsplit(text)
+    try:
+        parts = urllib.parse.urlsplit(text)
+    except ValueError:
+        parts = urllib.parse.urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.netloc or not text.isprintable():
         raise argparse.ArgumentTypeError(f"{_quote(text)} is not an http or https address")
     return text

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 
+import diffusion
 from cli import outputs
 from cli.errors import UserError, printable
 from diffusion.memory import is_out_of_memory
@@ -48,8 +49,7 @@ def script(main):
     except OSError as error:
         stop(f"{printable(error.filename or 'output')}: {error.strerror or error}", 1)
     except Exception as error:
-        # Of the errors that come with torch, only if torch was imported at all.
-        if isinstance(error, ArithmeticError) and "NaN or infinity" in str(error):
+        if isinstance(error, diffusion.NonFiniteError):
             stop(f"{error}: float32 may help (--dtype float32), or lower weights", 1)
         if is_out_of_memory(error):
             stop("out of memory: lower --batch-size, --chunk or --size, or use --dtype bfloat16", 1)

@@ -135,7 +135,13 @@ def _settle_recipe(args, recipe):
         args.latent_index = recipe.get("latent_index", 0) if args.latent else None
     if NETWORKS[args.model].clip is None:
         return
-    fill("prompts", lambda pairs: [_again(p, prompts.parse) for p in pairs], "prompts", _pairs)
+    # By way of the command line, for the checks that prompts pass there.
+    fill(
+        "prompts",
+        lambda pairs: [prompts.parse(prompts.format_prompt(p)) for p in pairs],
+        flag="prompts",
+        text=_pairs,
+    )
     fill(
         "images",
         lambda pairs: [prompts.Prompt(_found(p.text, near, "--images"), p.weight) for p in pairs],
@@ -147,11 +153,6 @@ def _pairs(pairs):
     if len(pairs) > MAX_PROMPTS:
         raise UserError(f"{len(pairs):,} prompts are too many")
     return [prompts.Prompt(text, weight) for text, weight in pairs]
-
-
-def _again(prompt, parse):
-    """A prompt of a recipe, by way of the command line and its checks."""
-    return parse(prompts.format_prompt(prompt))
 
 
 def _found(name, folder, flag):

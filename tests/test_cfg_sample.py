@@ -333,6 +333,17 @@ def test_checkpoint_without_a_model_is_the_published_one(cfg_sample, tiny):
     assert err.startswith("model: cc12m_1_cfg")
 
 
+def test_other_weights_than_those_of_the_recipe_are_noted(cfg_sample):
+    cfg_sample(*FAST, "-o", "first.png")
+    weights = {
+        k: v.float() for k, v in checkpoints.read(checkpoints.find(NETWORKS["emoji"])).items()
+    }
+    save_file(weights, "mine.safetensors")
+    status, _, err = cfg_sample("--from-png", "first.png", "--checkpoint", "mine.safetensors")
+    assert status == 0
+    assert "note: the model's weights are not those of the recipe" in err
+
+
 def test_image_prompts_leave_no_folders_in_file_names(cfg_sample):
     Path("secret").mkdir()
     Image.new("RGB", (90, 70), (215, 40, 40)).save("secret/red.png")
@@ -376,6 +387,7 @@ MISTAKES = {
     "--seeds 1-5 -n 3": "leave out --seed and -n",
     "--seeds 1-5 --seed 3": "leave out --seed and -n",
     "--mirror foo": "not an http or https address",
+    "--mirror http://[": "not an http or https address",
     "--seeds 1,,2": "names no seeds",
     "--seeds 0-9999999": "more than 1,000,000",
     "-st 0": "above 0 and up to 1",
