@@ -38,6 +38,7 @@ def arguments(argv=None):
     p.add_argument("--ema", type=float, default=0.999)
     p.add_argument("--every", type=int, default=250, help="steps between checkpoints and samples")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--compile", action="store_true", help="torch.compile: two minutes for 17%%")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return p.parse_args(argv)
 
@@ -120,6 +121,7 @@ def main(argv=None):
         first = state["step"]
         print(f"goes on from step {first}", flush=True)
 
+    call = torch.compile(net) if args.compile else net
     losses, start = [], time.time()
     for step in range(first, args.steps):
         # Everything random in a step comes from its number: a resumed run repeats the unbroken one.
@@ -134,7 +136,7 @@ def main(argv=None):
             group["lr"] = args.lr * lr_factor(step, args.steps, args.decay)
         # The backward pass of fused attention is slow on the CPU, and these images are small.
         with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            loss = v_loss(lambda x, t, c=cond: net(x, t, c), x.to(device), t, eps).mean()
+            loss = v_loss(lambda x, t, c=cond: call(x, t, c), x.to(device), t, eps).mean()
         opt.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -85,15 +85,18 @@ def arguments(argv=None):
 def vocabulary(names, core):
     """What to ask for: (things, pairs not to count as seen, pairs that nothing ever saw).
 
-    A model of the core has the CLIP of all things, and may have begun with them: only pairs that
-    were held out from both are new to it.
+    The bundled model was trained on all things and, in between, on those of the core, each with
+    its own hold-out: a pair is new to it and to its CLIP if it was held out wherever it could be.
     """
-    things = [name for name in names if name in CORE or not core]
-    everything, own = (
-        render.held_out_pairs([render.Thing("", name, ()) for name in of], seed=0)
-        for of in (names, things)
+    of_all, of_core = (
+        set(render.held_out_pairs([render.Thing("", name, ()) for name in of], seed=0))
+        for of in (names, [name for name in names if name in CORE])
     )
-    return things, own, sorted(set(own) & set(everything))
+    new = {pair for pair in of_all if pair[0] not in CORE or pair in of_core}
+    if core:
+        things = [name for name in names if name in CORE]
+        return things, sorted(of_core), sorted(pair for pair in new if pair[0] in CORE)
+    return names, sorted(of_all), sorted(new)
 
 
 def draw_prompts(count, things, not_seen, held_out, seed):
