@@ -4,21 +4,30 @@ A flag that is not given parses to None, so that `cli/settle.py` can tell.
 """
 
 import argparse
-import difflib
-import math
-import re
-import urllib.parse
-from pathlib import Path
+import functools
 
 import diffusion
 from cli import outputs, prompts
-from cli.errors import UserError, printable
+from cli.errors import printable
+from cli.flag_types import (
+    MAX_IMAGES,
+    MAX_POWER,
+    MAX_SCALE,
+    MAX_SEED,
+    MAX_SIDE,
+    MAX_STEPS,
+    address,
+    checked_by,
+    clip_name,
+    device,
+    existing_file,
+    name_of,
+    number,
+    seeds,
+    whole,
+)
+from models.clip import CLIPS
 from models.zoo import NETWORKS
-
-MAX_IMAGES = 1_000_000
-MAX_STEPS = 100_000
-MAX_SEED = 2**63 - 1
-MAX_SIDE = 16_384  # pixels
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,124 +47,28 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {printable(message)}\n")
 
 
-def whole(low, high):
-    """A type for whole numbers from low to high."""
-
-    def read(text):
-        if not re.fullmatch(r"[+-]?\d{1,30}", text, re.ASCII) or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{_quote(text)} is not {_span('whole ', low, high)}")
-        return int(text)
-
-    return read
-
-
-def number(low, high, above=False):
-    """A type for numbers from low (or above it) to high."""
-
-    def read(text):
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high or (above and value == low):
-            span = f"a number above {low:g} and up to {high:g}" if above else _span("", low, high)
-            raise argparse.ArgumentTypeError(f"{_quote(text)} is not {span}")
-        return value
-
-    return read
-
-
-def name_of(kind, names):
-    """A type for one of several names, which says what may have been meant."""
-    names = list(names)
-
-    def read(text):
-        if text in names:
-            return text
-        close = difflib.get_close_matches(text, names, n=1)
-        hint = f"did you mean {close[0]}? All: " if close else "choose from "
-        raise argparse.ArgumentTypeError(f"no {kind} {_quote(text)}: {hint}{', '.join(names)}")
-
-    return read
-
-
-def seeds(text):
-    """The seeds that `1,5-9` names, in order."""
-    parts = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,19})(?:\s*-\s*(\d{1,19}))?\s*", part, re.ASCII)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not first <= last <= MAX_SEED:
-            raise argparse.ArgumentTypeError(
-                f"{_quote(text)} names no seeds: write numbers and ranges like 1,5-9"
-            )
-        parts.append(range(first, last + 1))
-    if sum(map(len, parts)) > MAX_IMAGES:
-        raise argparse.ArgumentTypeError(f"{_quote(text)} names more than {MAX_IMAGES:,} seeds")
-    return [seed for part in parts for seed in part]
-
-
-def device(text):
-    """A device as torch names it; whether it is there is found out later."""
-    if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:\d{1,3})?", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"no device {_quote(text)}: use cuda, cuda:1, mps or cpu")
-    return text
-
-
-def existing_file(text):
-    """The path of a regular file that is there."""
-    path = Path(text)
-    try:
-        if not path.exists():
-            raise argparse.ArgumentTypeError(f"{_quote(text)}: no such file")
-        if not path.is_file():
-            raise argparse.ArgumentTypeError(f"{_quote(text)} is not a regular file")
-    except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{_quote(text)} is no file name") from error
-    return path
-
-
-def address(text):
-    """An http or https address."""
-    try:
-        parts = urllib.parse.urlsplit(text)
-    except ValueError:
-        parts = urllib.parse.urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.netloc or not text.isprintable():
-        raise argparse.ArgumentTypeError(f"{_quote(text)} is not an http or https address")
-    return text
-
-
-def _raises_argument_error(read):
-    """A type function from a reader that raises UserError."""
-
-    def checked(text):
-        try:
-            return read(text)
-        except UserError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return checked
-
-
-def add_prompts(parser):
+def add_prompts(parser, script):
+    weight = script.weight
     group = parser.add_argument_group("what to draw")
     group.add_argument(
         "prompts",
         nargs="*",
         default=None,
         metavar="TEXT[:WEIGHT]",
-        type=_raises_argument_error(prompts.parse),
-        help="text prompts with weights (default weight 3; negative: away from it)",
+        type=checked_by(functools.partial(prompts.parse, default_weight=weight)),
+        help=f"text prompts with weights (default weight {weight:g}; negative: away from it)",
     )
+    add_image_prompts(group, script)
+
+
+def add_image_prompts(group, script):
     group.add_argument(
         "--images",
         nargs="+",
         metavar="IMAGE[:WEIGHT]",
-        type=_raises_argument_error(prompts.parse_image),
+        type=checked_by(functools.partial(prompts.parse_image, default_weight=script.weight)),
         help="image prompts: files or http(s) addresses",
     )
-    return group
 
 
 def add_start(parser):
@@ -184,14 +97,14 @@ def add_start(parser):
     )
 
 
-def add_model(parser):
+def add_model(parser, script, clip_help=None):
     group = parser.add_argument_group("the model")
     group.add_argument(
         "--model",
         metavar="NAME",
         type=name_of("model", NETWORKS),
-        help=f"one of {', '.join(NETWORKS)}; default: cc12m_1_cfg if its checkpoint is there or "
-        "given, else emoji, which comes with the suite",
+        help=f"one of {', '.join(NETWORKS)}; default: {script.large} if its checkpoint is there "
+        "or given, else emoji, which comes with the suite",
     )
     group.add_argument(
         "--checkpoint",
@@ -203,7 +116,8 @@ def add_model(parser):
         "--clip-checkpoint",
         metavar="FILE",
         type=existing_file,
-        help="the weights of the CLIP that reads the prompts (default: open_clip finds them)",
+        help=clip_help
+        or "the weights of the CLIP that reads the prompts (default: open_clip finds them)",
     )
     group.add_argument(
         "--mirror",
@@ -222,20 +136,31 @@ def add_model(parser):
     )
 
 
-def add_sampling(parser):
+def add_sampling(parser, script):
     group = parser.add_argument_group("the sampling")
     group.add_argument("-n", metavar="N", type=whole(1, MAX_IMAGES), help="images to draw (1)")
+    group.add_argument(
+        "--seed", metavar="N", type=whole(0, MAX_SEED), help="of the first image (0), then up"
+    )
+    group.add_argument("--seeds", metavar="LIST", type=seeds, help="of all images, like 1,5-9")
+    add_steps(group, script, diffusion.METHODS)
+    group.add_argument(
+        "--eta",
+        metavar="X",
+        type=number(0, 1),
+        help="fresh noise in each step of ddim: 0 (none) to 1 (ddpm)",
+    )
+
+
+def add_steps(group, script, methods):
+    """The flags of whatever goes along the flow, in either direction."""
     group.add_argument(
         "--batch-size",
         "-bs",
         metavar="N",
         type=whole(1, 4096),
-        help="images to draw at once (1): faster on a GPU, takes more memory",
+        help="images at once (1): faster on a GPU, takes more memory",
     )
-    group.add_argument(
-        "--seed", metavar="N", type=whole(0, MAX_SEED), help="of the first image (0), then up"
-    )
-    group.add_argument("--seeds", metavar="LIST", type=seeds, help="of all images, like 1,5-9")
     group.add_argument(
         "--size",
         nargs=2,
@@ -246,22 +171,18 @@ def add_sampling(parser):
     group.add_argument(
         "--method",
         metavar="NAME",
-        type=name_of("method", diffusion.METHODS),
-        help=f"{', '.join(diffusion.METHODS)} (plms)",
+        type=name_of("method", methods),
+        help=f"{', '.join(methods)} ({script.method})",
     )
-    group.add_argument("--steps", metavar="N", type=whole(1, MAX_STEPS), help="steps to take (50)")
+    group.add_argument(
+        "--steps", metavar="N", type=whole(1, MAX_STEPS), help=f"steps to take ({script.steps})"
+    )
     group.add_argument(
         "--schedule",
         metavar="NAME",
         type=name_of("schedule", diffusion.SCHEDULES),
         help=f"of the timesteps: {', '.join(diffusion.SCHEDULES)} (spliced; ddpm for models "
         "trained on it)",
-    )
-    group.add_argument(
-        "--eta",
-        metavar="X",
-        type=number(0, 1),
-        help="fresh noise in each step of ddim: 0 (none) to 1 (ddpm)",
     )
     group.add_argument(
         "--chunk",
@@ -271,24 +192,78 @@ def add_sampling(parser):
     )
 
 
+def add_guidance(parser):
+    group = parser.add_argument_group("the guidance")
+    group.add_argument(
+        "--clip-guidance-scale",
+        "-cs",
+        metavar="X",
+        type=number(0, MAX_SCALE),
+        help="how strongly CLIP steers (500); 0: not at all, then only a conditional model follows "
+        "the prompts",
+    )
+    group.add_argument(
+        "--cutn",
+        metavar="N",
+        type=whole(1, 4096),
+        help="random crops of the image that CLIP looks at in each step (16)",
+    )
+    group.add_argument(
+        "--cut-pow",
+        metavar="X",
+        type=number(0, MAX_POWER, above=True),
+        help="above 1: more small crops, below 1: more large ones (1)",
+    )
+    group.add_argument(
+        "--guide-every",
+        metavar="K",
+        type=whole(1, MAX_STEPS),
+        help="look at every K-th evaluation and keep the direction in between: faster (1)",
+    )
+    group.add_argument(
+        "--guidance-interval",
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        type=number(0, 1),
+        help="steer between these timesteps alone: 0 is the image, 1 the noise (0 1)",
+    )
+    group.add_argument(
+        "--clip-model",
+        metavar="NAME",
+        type=clip_name,
+        help=f"the CLIP that steers: {', '.join(CLIPS)} or a name of open_clip, like "
+        "ViT-L-14:openai (default: the one the model reads prompts with, else ViT-B-16)",
+    )
+    group.add_argument(
+        "--low-memory",
+        action="store_true",
+        default=None,
+        help="steer in less memory: slower, by computing parts of the network twice",
+    )
+
+
 def add_output(parser):
     group = parser.add_argument_group("where to save")
     group.add_argument(
         "--output",
         "-o",
         metavar="NAME",
-        type=_raises_argument_error(outputs.Template),
+        type=checked_by(outputs.Template),
         help="name of the PNGs, with {index}, {seed}, {prompt}, {model}; default "
         f"{outputs.DEFAULT_TEMPLATE}, numbered on from the files there",
     )
+    add_policy(group)
+    group.add_argument(
+        "--no-metadata", action="store_true", help="save PNGs without how they were made"
+    )
+
+
+def add_policy(group):
     policy = group.add_mutually_exclusive_group()
     policy.add_argument(
         "--skip-existing", action="store_true", help="leave out images whose file exists"
     )
     policy.add_argument("--overwrite", action="store_true", help="replace files that exist")
-    group.add_argument(
-        "--no-metadata", action="store_true", help="save PNGs without how they were made"
-    )
 
 
 def add_help(parser):
@@ -296,13 +271,3 @@ def add_help(parser):
     parser.add_argument_group("help").add_argument(
         "--help", "-h", action="help", help="show this and exit"
     )
-
-
-def _span(kind, low, high):
-    if high in (MAX_SEED, MAX_STEPS, MAX_IMAGES):
-        return f"a {kind}number of at least {low:g}"
-    return f"a {kind}number from {low:g} to {high:g}"
-
-
-def _quote(text):
-    return f'"{printable(text, 100)}"'

@@ -5,12 +5,11 @@ import io
 import math
 import os
 import re
-import secrets
 import stat
 import warnings
-from pathlib import Path
 
 from cli.errors import UserError, printable
+from cli.files import write_whole
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
 MAX_BYTES = 64 * 2**20
@@ -102,6 +101,17 @@ def resize_and_crop(image, size):
     return part.resize(size, Image.Resampling.LANCZOS, box=box)
 
 
+def shrink(image, side):
+    """A PIL image scaled down evenly until its shorter side has `side` pixels; never enlarged."""
+    from PIL import Image
+
+    factor = side / min(image.size)
+    if factor >= 1:
+        return image
+    size = tuple(max(1, round(length * factor)) for length in image.size)
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
 def to_tensor(image):
     """A PIL image as a float32 tensor [3, height, width] from -1 to 1."""
     import numpy as np
@@ -145,38 +155,7 @@ def save_png(image, path, metadata=None, overwrite=False):
         FileExistsError: the file exists and `overwrite` is False.
         OSError: it cannot be written.
     """
-    path = Path(path)
-    if not overwrite and os.path.lexists(path):
-        raise FileExistsError(f"{path} exists")
-    part = path.with_name(f".{secrets.token_hex(8)}.part")  # beside it: on the same file system
-    try:
-        with open(part, "xb") as file:
-            image.save(file, format="PNG", pnginfo=metadata)
-        if overwrite:
-            os.replace(part, path)
-        else:
-            _place(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _place(part, path):
-    """Give a complete file its name unless that name is taken, as one step."""
-    try:
-        os.link(part, path)
-        return
-    except FileExistsError:
-        raise
-    except (OSError, AttributeError, NotImplementedError):
-        pass  # a file system without links, such as exFAT
-    # Claim the name with an empty file, then replace that.
-    with open(path, "xb"):
-        pass
-    try:
-        os.replace(part, path)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    write_whole(path, lambda part: image.save(part, format="PNG", pnginfo=metadata), overwrite)
 
 
 def _decode(data, name, max_pixels):

@@ -1,46 +1,73 @@
 """Latent noise in .safetensors files: what a run can start from, and what it was found with.
 
-A file holds one tensor `latents`, float32 [N, 3, H, W], and in its metadata under `v-diffusion` a
-JSON object with at least `version` and `timestep`, the t that the latents belong to.
+A file holds a tensor `latents` [N, 3, H, W] and, where a reversible method found them, a tensor
+`previous` of the same shape: the states one step before. Its metadata holds under `v-diffusion` a
+JSON object with `version`, `timestep`, the t that the latents belong to, and where it is known the
+recipe: the fields of `cli.metadata` and `timesteps`, those of the way there.
 """
 
+import itertools
 import json
 import os
+from typing import NamedTuple
 
+from cli import metadata
 from cli.errors import UserError, printable
+from cli.files import write_whole
 
 KEY = "v-diffusion"
 VERSION = 1
 MAX_BYTES = 4 * 2**30
+MAX_TIMESTEPS = 100_001
 
 
-def save(path, latents, facts):
+class Head(NamedTuple):
+    """What a file says of its latents.
+
+    Args:
+        count: how many there are.
+        shape: (channels, height, width) of one.
+        timestep: the t that they belong to.
+        recipe: what is known of how they were found, as `cli.metadata` checks it.
+        timesteps: the ascending timesteps of the way there, the last one `timestep`; or None.
+        reversible: whether the file holds the states one step before, too.
+    """
+
+    count: int
+    shape: tuple[int, int, int]
+    timestep: float
+    recipe: dict
+    timesteps: list[float] | None
+    reversible: bool
+
+
+def save(path, latents, facts, previous=None, overwrite=True):
     """Writes latents with facts about them; the file appears whole or not at all.
 
     Args:
-        path: where to; a file there is replaced.
-        latents: [N, 3, H, W].
-        facts: a dict that JSON can hold; `timestep` and, if known, `model` are read back.
-    """
-    from safetensors.torch import save_file
-
-    part = f"{path}.part"
-    metadata = {KEY: json.dumps({"version": VERSION, **facts}, allow_nan=False)}
-    try:
-        save_file({"latents": latents.float().contiguous().cpu()}, part, metadata)
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.unlink(part)
-
-
-def head(path, model, size):
-    """Checks, without torch and without reading the latents, that they fit a model and a size.
-
-    Returns:
-        (how many there are, the timestep they belong to).
+        path: where to.
+        latents: [N, 3, H, W], kept in float64 if they come with `previous`, else in float32.
+        facts: a dict that JSON can hold: `timestep`, if known `timesteps`, and fields of a recipe.
+        previous: the states one step before, for a way back that is exact.
+        overwrite: whether to replace a file there.
     Raises:
-        UserError: if the file holds no latents, or those of another model or size; one line.
+        FileExistsError: the file exists and `overwrite` is False.
+    """
+    from safetensors.torch import save as to_bytes
+
+    header = {KEY: json.dumps({"version": VERSION, **facts}, allow_nan=False)}
+    tensors = {"latents": latents.float() if previous is None else latents.double()}
+    if previous is not None:
+        tensors["previous"] = previous.double()
+    tensors = {key: tensor.contiguous().cpu() for key, tensor in tensors.items()}
+    write_whole(path, lambda part: part.write_bytes(to_bytes(tensors, header)), overwrite)
+
+
+def head(path):
+    """Reads, without torch and without the latents, what a file says of them.
+
+    Raises:
+        UserError: if the file holds no latents, or says what cannot be; one line.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -50,34 +77,48 @@ def head(path, model, size):
             raise UserError(f"{name} is larger than {MAX_BYTES // 2**30} GB: not read")
         with safe_open(path, "numpy") as file:
             facts = json.loads((file.metadata() or {}).get(KEY, "{}"))
-            shape = file.get_slice("latents").get_shape() if "latents" in set(file.keys()) else []
+            shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, RecursionError):
         raise UserError(f"{name} is damaged, or no .safetensors file of latents") from None
+    shape = shapes.get("latents", [])
     if len(shape) != 4 or min(shape) < 1:
         raise UserError(f"{name} holds no latents: it needs a tensor latents [N, 3, H, W]")
     if not isinstance(facts, dict) or facts.get("version") != VERSION:
         raise UserError(f"{name} does not say how its latents were made, in a way known here")
-    made_for = facts.get("model")
-    if isinstance(made_for, str) and made_for != model:
+    timestep = facts.get("timestep")
+    if not _is_number(timestep) or not 0 < timestep <= 1:
+        raise UserError(f"{name} does not say which timestep its latents belong to")
+    try:
+        recipe = metadata.checked({f: facts[f] for f in metadata.FIELDS if f in facts})
+    except ValueError as error:
+        raise UserError(f"{name}: what it says of its latents is damaged: {error}") from None
+    timesteps = _timesteps(facts.get("timesteps"), timestep, name)
+    reversible = shapes.get("previous") == shape and timesteps is not None and len(timesteps) > 1
+    return Head(shape[0], tuple(shape[1:]), float(timestep), recipe, timesteps, reversible)
+
+
+def check_fit(path, head, model, size):
+    """UserError unless latents are of this model and size (width, height)."""
+    name = printable(path, 200)
+    made_for = head.recipe.get("model", model)
+    if made_for != model:
         raise UserError(
             f"{name} was made for the model {printable(made_for, 40)}, not for {model}: "
             f"use --model {printable(made_for, 40)}"
         )
-    (width, height), (n, channels, h, w) = size, shape
+    (width, height), (channels, h, w) = size, head.shape
     if (channels, h, w) != (3, height, width):
         raise UserError(
             f"{name} holds latents of {w} x {h} pixels in {channels} channels, not of "
             f"{width} x {height} in 3: use --size {w} {h}"
         )
-    timestep = facts.get("timestep")
-    if not isinstance(timestep, int | float) or not 0 < timestep <= 1:
-        raise UserError(f"{name} does not say which timestep its latents belong to")
-    return n, float(timestep)
 
 
-def load(path):
-    """Reads latents whose `head` was found good: float32 [N, 3, H, W].
+def load(path, head):
+    """Reads the latents of a file whose head was found good.
 
+    Returns:
+        (latents, previous): [N, 3, H, W] each, `previous` None if the file is not reversible.
     Raises:
         UserError: if they are not finite numbers, or the file is damaged.
     """
@@ -87,9 +128,28 @@ def load(path):
     name = printable(path, 200)
     try:
         with safe_open(path, "pt") as file:
-            latents = file.get_tensor("latents")
+            tensors = [file.get_tensor("latents")]
+            if head.reversible:
+                tensors.append(file.get_tensor("previous"))
     except (OSError, SafetensorError):
         raise UserError(f"{name} is damaged, or no .safetensors file of latents") from None
-    if not latents.is_floating_point() or not torch.isfinite(latents).all():
+    if any(not t.is_floating_point() or not torch.isfinite(t).all() for t in tensors):
         raise UserError(f"{name} holds latents that are not finite numbers")
-    return latents.float()
+    if head.reversible:
+        return tensors[0].double(), tensors[1].double()
+    return tensors[0].float(), None
+
+
+def _is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _timesteps(values, last, name):
+    """The timesteps of the way to the latents, checked; None: the file does not say."""
+    if values is None:
+        return None
+    good = isinstance(values, list) and 0 < len(values) <= MAX_TIMESTEPS
+    good = good and all(_is_number(v) and 0 <= v <= 1 for v in values) and values[-1] == last
+    if not good or not all(a < b for a, b in itertools.pairwise(values)):
+        raise UserError(f"{name}: its timesteps do not lead up to {last:g}: the file is damaged")
+    return [float(v) for v in values]

@@ -29,7 +29,7 @@ def write(recipe):
     """
     from PIL.PngImagePlugin import PngInfo
 
-    recipe = _checked(recipe)
+    recipe = checked(recipe)
     info = PngInfo()
     text = parameters_text(recipe)
     if text.isascii():
@@ -67,7 +67,7 @@ def read(path):
             f"{VERSION}: update the program"
         )
     try:
-        return _checked({field: recipe[field] for field in FIELDS if field in recipe})
+        return checked({field: recipe[field] for field in FIELDS if field in recipe})
     except ValueError as error:
         raise UserError(f"{name}: its recipe is damaged: {error}") from None
 
@@ -105,7 +105,10 @@ def _pairs(recipe):
     yield "Steps", get("steps")
     yield "Sampler", get("method")
     yield "Schedule type", get("schedule")
-    yield "CFG scale", scale or None
+    if "clip_guidance_scale" in recipe:
+        yield "CLIP guidance scale", recipe["clip_guidance_scale"]
+    else:
+        yield "CFG scale", scale or None
     yield "Seed", get("seed")
     yield "Size", "x".join(str(side) for side in get("size", []))
     yield "Model hash", get("model_sha256", "")[:10]
@@ -150,17 +153,22 @@ def _refuse_constant(name):
     raise ValueError(f"{name} is not JSON")
 
 
-def _checked(recipe):
-    checked = {}
+def checked(recipe):
+    """A recipe with each value of the type that `FIELDS` demands, without what is None.
+
+    Raises:
+        ValueError: for a field that `FIELDS` does not list or a value it does not allow.
+    """
+    good = {}
     for field, value in recipe.items():
         if field not in FIELDS:
             raise ValueError(f"unknown field {printable(field, 40)}")
         if value is not None:
             try:
-                checked[field] = FIELDS[field](value)
+                good[field] = FIELDS[field](value)
             except (ValueError, TypeError, OverflowError):
                 raise ValueError(f"{field} cannot be {_shown(value)}") from None
-    return checked
+    return good
 
 
 def _shown(value):
@@ -211,6 +219,17 @@ def _size(value):
     return [width, height]
 
 
+def _interval(value):
+    low, high = (_number(end) for end in _list(value))
+    return [low, high]
+
+
+def _flag(value):
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
 def _batch(value):
     rows, row = _list(value)
     return [_whole(1, 4096)(rows), _whole(0, rows - 1)(row)]
@@ -238,6 +257,7 @@ FIELDS = {
     "init": _name,  # the image that the sampling started from
     "latent": _name,  # the file of latent noise that it started from
     "latent_index": _whole(0),  # which of that file's
+    "timesteps_of_latent": _flag,  # whether it went back over the timesteps of that file
     "batch": _batch,  # [rows, row]: the shape of the batch it was drawn in, and its place there
     "chunk": _whole(1),
     "size": _size,  # [width, height] in pixels
@@ -246,9 +266,14 @@ FIELDS = {
     "checkpoint": _name,
     "clip": _text,
     "clip_sha256": _hash,
+    "clip_model": _text,  # the CLIP that steers
+    "guiding_clip_sha256": _hash,
     "clip_guidance_scale": _number,
-    "cutouts": _whole(1),
-    "cutout_power": _number,
+    "cutn": _whole(1),
+    "cut_pow": _number,
+    "guide_every": _whole(1),
+    "guidance_interval": _interval,
+    "low_memory": _flag,
     "dtype": _text,
     "device": _text,  # its kind, such as "cuda"
     "software": _text,  # name and version of this program

@@ -27,6 +27,7 @@ _SPECS = {
     "seed": r"0?\d?\d?d?",
     "prompt": r"(\.[1-9]\d?)?",
     "model": r"(\.[1-9]\d?)?",
+    "photo": r"(\.[1-9]\d?)?",
 }
 _RESERVED = {"con", "prn", "aux", "nul"} | {
     f"{port}{i}" for port in ("com", "lpt") for i in range(10)
@@ -46,18 +47,25 @@ class Policy(StrEnum):
 class Template:
     """The pattern of output names, such as "runs/{prompt}_{seed:04}.png".
 
-    Fields: {index} (number of the image in the run), {seed}, {prompt} and {model}.
+    Args:
+        text: the pattern.
+        suffix: what names end in.
+        fields: what may stand in braces: index (number of the image in the run), seed, prompt,
+            model and photo (the name of the image it starts from).
 
     Raises:
         UserError: for any other field, for attributes, conversions and odd format specs, and for
-            a name that does not end in .png.
+            a name that does not end in the suffix.
     """
 
     text: str
+    suffix: str = ".png"
+    fields: tuple[str, ...] = ("index", "seed", "prompt", "model")
 
     def __post_init__(self):
         quoted = f'the output name "{printable(self.text, 100)}"'
-        fields = "use {index}, {seed}, {prompt} or {model}, with formats like {index:05}"
+        *others, last = (f"{{{field}}}" for field in self.fields)
+        fields = f"use {', '.join(others)} or {last}, with formats like {{index:05}}"
         try:
             parts = list(string.Formatter().parse(self.text))
         except ValueError as error:
@@ -65,7 +73,7 @@ class Template:
         for _, field, spec, conversion in parts:
             if field is None:
                 continue
-            if field not in _SPECS or conversion is not None:
+            if field not in self.fields or conversion is not None:
                 shown = field + (f"!{conversion}" if conversion else "")
                 shown = "{" + printable(shown, 40) + "}"
                 raise UserError(f"{quoted} has the unknown field {shown}: {fields}")
@@ -74,8 +82,9 @@ class Template:
                 raise UserError(f'{quoted} has the odd format "{shown}" for {field}: {fields}')
         if any(unicodedata.category(character) == "Cc" for character in self.text):
             raise UserError(f"{quoted} has control characters: leave them out")
-        if not re.search(r"[^/\\]\.png$", self.text, re.IGNORECASE):
-            raise UserError(f"{quoted} must end in a name with .png, like {DEFAULT_TEMPLATE}")
+        if not re.search(rf"[^/\\]{re.escape(self.suffix)}$", self.text, re.IGNORECASE):
+            example = DEFAULT_TEMPLATE.replace(".png", self.suffix)
+            raise UserError(f"{quoted} must end in a name with {self.suffix}, like {example}")
 
     def path(self, image):
         """The path for one image: a mapping with the values of the fields (index, seed, ...)."""
@@ -167,6 +176,22 @@ def publish(image, target, recipe=None):
     Raises:
         UserError: the file cannot be written, or appeared since `plan`.
     """
+
+    def save(path, number, overwrite):
+        info = metadata.write({**recipe, "index": number}) if recipe is not None else None
+        image_files.save_png(image, path, info, overwrite)
+
+    return place(save, target)
+
+
+def place(save, target):
+    """Save whatever it is where a target says, as `publish` does images.
+
+    Args:
+        save: function (path, number in its name, whether to overwrite) that writes the file whole
+            or raises FileExistsError.
+        target: one of those that `plan` returned.
+    """
     number, least = target.image["index"], 0
     path = target.template.path(target.image)
     try:
@@ -175,9 +200,8 @@ def publish(image, target, recipe=None):
             if target.policy is Policy.NUMBER:
                 number = max(least, _next_number(path.parent, target))
                 path = target.template.path({**target.image, "index": number})
-            info = metadata.write({**recipe, "index": number}) if recipe is not None else None
             try:
-                image_files.save_png(image, path, info, target.policy is Policy.OVERWRITE)
+                save(path, number, target.policy is Policy.OVERWRITE)
                 return path
             except FileExistsError:
                 if target.policy is Policy.SKIP:
@@ -258,6 +282,7 @@ def _values(image):
         "seed": image.get("seed", 0),
         "prompt": slug(image.get("prompt", "")),
         "model": slug(image.get("model", "")),
+        "photo": slug(image.get("photo", "")),
     }
 
 

@@ -59,17 +59,21 @@ def merge(prompts):
     return [Prompt(text, weight) for text, weight in weights.items()]
 
 
-def describe(conditions, zero_weight):
+def describe(conditions, zero_weight=None):
     """Lines that show what guides the sampling, weights aligned at their decimal points.
 
     Args:
         conditions: prompts, of texts and images alike.
-        zero_weight: the weight of the zero embedding, shown as "(no prompt)" at the end.
+        zero_weight: the weight of the zero embedding, shown as "(no prompt)" at the end; None: it
+            has no part in it.
     Returns:
-        one string per condition and one more, safe to print.
+        a string for each, safe to print.
     """
     rows = [(_decimal(prompt.weight), printable(prompt.text, 90)) for prompt in conditions]
-    rows.append((_decimal(zero_weight), "(no prompt)"))
+    if zero_weight is not None:
+        rows.append((_decimal(zero_weight), "(no prompt)"))
+    if not rows:
+        return []
     parts = [weight.partition(".") for weight, _ in rows]
     left = max(len(whole) for whole, _, _ in parts)
     right = max(len(point + digits) for _, point, digits in parts)

@@ -52,7 +52,11 @@ def script(main):
         if isinstance(error, diffusion.NonFiniteError):
             stop(f"{error}: float32 may help (--dtype float32), or lower weights", 1)
         if is_out_of_memory(error):
-            stop("out of memory: lower --batch-size, --chunk or --size, or use --dtype bfloat16", 1)
+            stop(
+                "out of memory: lower --batch-size, --chunk or --size, or use --dtype bfloat16 "
+                "(clip_sample.py: --low-memory)",
+                1,
+            )
         raise
     finally:
         signal.signal(signal.SIGINT, before)
@@ -99,6 +103,19 @@ def pick_dtype(name, device):
     return torch.bfloat16 if device.type == "cpu" and native else torch.float32
 
 
+def pick_clip_dtype(name, device):
+    """The torch dtype in which a CLIP steers; auto: the quickest that keeps small gradients."""
+    import torch
+
+    bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if name == "auto" and bfloat16 else pick_dtype(name, device)
+
+
+def finished_images_are_kept():
+    """Until here there was nothing to lose; from here on a Ctrl-C must not cut a file short."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def draw(targets, batch_size, steps, sample, recipe, save=outputs.publish):
     """Draws the images of all targets, a batch at a time, and saves each as soon as it is there.
 
@@ -116,8 +133,7 @@ def draw(targets, batch_size, steps, sample, recipe, save=outputs.publish):
 
     from cli.images import to_image
 
-    # Until here there was nothing to lose; from here on a Ctrl-C must not cut a file short.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    finished_images_are_kept()
     with tqdm(
         total=len(targets) * steps, unit="step", dynamic_ncols=True, disable=None, leave=False
     ) as bar:

@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 
 import diffusion
-from cli import arguments, latents, metadata, outputs, prompts
+from cli import flag_types, latents, metadata, outputs, prompts
 from cli.errors import UserError, printable
 from models.checkpoints import is_present
 from models.zoo import NETWORKS
@@ -18,24 +18,25 @@ DEFAULTS = {
     "batch_size": 1,
     "dtype": "auto",
     "images": [],
-    "method": "plms",
     "n": 1,
     "prompts": [],
     "seed": 0,
     "starting_timestep": 0.9,
-    "steps": 50,
 }
 MAX_PROMPTS = 1000  # in a recipe
 
 
-def settle(args):
+def settle(args, script):
     """Fills in every value that was not given, and checks what depends on several flags.
 
     Args:
         args: as parsed; its values are set in place. Besides those of flags: `note` (which model
             was chosen where none was named, or None), `policy` (for `outputs.plan`), `seeds` (of
-            all images), `latent_indices` (which latents of --latent to draw), `expected` (hashes
-            that the recipe names) and `batch` ([rows, row] to draw in, or None).
+            all images), `found` (the head of --latent, or None), `latent_indices` (which of them to
+            draw), `timesteps` (those of the way to the latents, descending, where they are to be
+            visited again; or None), `expected` (hashes that the recipe names), `batch` ([rows, row]
+            to draw in, or None) and `needs_gradients` (False: a script that steers sets it).
+        script: a row of `cli.scripts`.
     Returns:
         args.
     Raises:
@@ -45,26 +46,37 @@ def settle(args):
     if args.seeds is not None and (args.seed is not None or args.n is not None):
         raise UserError("--seeds names all seeds: leave out --seed and -n")
     args.n_is_default = args.n is None
+    args.needs_gradients = False
     recipe = metadata.read(args.from_png) if args.from_png else {}
-    _settle_model(args, recipe)
-    _settle_recipe(args, recipe)
-    _fill(args, DEFAULTS)
+    made_by = recipe.get("script", script.name)
+    if made_by != script.name:
+        raise UserError(
+            f"{printable(args.from_png)} was made by {printable(made_by, 40)}, not by "
+            f"{script.name}: draw it again with that"
+        )
+    if args.init and args.latent:
+        raise UserError("--init and --latent are two starts: give one of them")
+    args.found = latents.head(args.latent) if args.latent else None
+    _settle_model(args, recipe, args.from_png, script)
+    _settle_recipe(args, recipe, args.from_png, script)
+    _settle_way(args, recipe, script)
+    _fill(args, {**DEFAULTS, "method": script.method, "steps": script.steps})
     row = NETWORKS[args.model]
     _settle_method(args, row)
     _settle_size(args, row)
     _settle_latents(args)
     _settle_seeds(args)
-    _settle_prompts(args, row)
+    _settle_prompts(args, row, script)
     _settle_policy(args)
     return args
 
 
-def default_model(args):
+def default_model(args, large):
     """The network to use where none is named, and a note that says which and why."""
-    if is_present(NETWORKS["cc12m_1_cfg"]) or args.checkpoint:
-        return "cc12m_1_cfg", "model: cc12m_1_cfg (use --model emoji for the small one)"
+    if is_present(NETWORKS[large]) or args.checkpoint:
+        return large, f"model: {large} (use --model emoji for the small one)"
     return "emoji", (
-        "model: emoji, which comes with the suite (use --model cc12m_1_cfg to download the large "
+        f"model: emoji, which comes with the suite (use --model {large} to download the large "
         "one, 2.4 GB)"
     )
 
@@ -75,34 +87,54 @@ def _fill(args, values):
             setattr(args, name, value)
 
 
-def _settle_model(args, recipe):
+def _settle_model(args, recipe, source, script):
+    if not recipe and args.found:
+        recipe, source = args.found.recipe, args.latent
     args.note, known = None, recipe.get("model")
     if args.model is None and known is not None:
         if known not in NETWORKS:
             raise UserError(
-                f"{printable(args.from_png)} was made with the model {_quote(known)}, which is not "
+                f"{printable(source)} was made with the model {_quote(known)}, which is not "
                 "known here: give another with --model"
             )
         row = NETWORKS[known]
-        # A picture must not make anybody download gigabytes.
+        # A file must not make anybody download gigabytes.
         if row.url and not args.checkpoint and not is_present(row):
             raise UserError(
-                f"{printable(args.from_png)} was made with {known}, whose checkpoint is not here: "
+                f"{printable(source)} was made with {known}, whose checkpoint is not here: "
                 f"--model {known} downloads it"
             )
         args.model = known
     if args.model is None:
-        args.model, args.note = default_model(args)
+        args.model, args.note = default_model(args, script.large)
     same = args.model == known
-    args.expected = {k: recipe.get(k) if same else None for k in ("model_sha256", "clip_sha256")}
+    hashes = ("model_sha256", "clip_sha256", "guiding_clip_sha256")
+    args.expected = {k: recipe.get(k) if same else None for k in hashes}
 
 
-def _settle_recipe(args, recipe):
-    """Fills in what a recipe says of the flags that were not given."""
+def _settle_way(args, recipe, script):
+    """Goes the way that led to the latents, under the same prompts, unless flags say otherwise."""
+    args.timesteps = None
+    if not args.latent:
+        return
+    if args.found is None:  # the recipe has named them
+        args.found = latents.head(args.latent)
+    again = args.steps is None and args.schedule is None
+    if not recipe:
+        known = dict(args.found.recipe)
+        if args.prompts or args.images:
+            known.update(prompts=None, images=None)
+        _settle_recipe(args, known, args.latent, script)
+    if again and args.found.timesteps:
+        args.timesteps = args.found.timesteps[::-1]
+
+
+def _settle_recipe(args, recipe, path, script):
+    """Fills in what the recipe in a file says of the flags that were not given."""
     if not recipe:
         args.batch = None
         return
-    source = printable(args.from_png)
+    source = printable(path)
 
     def fill(name, read, flag=None, text=str):
         if getattr(args, name) is None and recipe.get(name) is not None:
@@ -116,24 +148,27 @@ def _settle_recipe(args, recipe):
     alone = args.batch_size is None and args.n is None and args.seeds is None
     args.batch = recipe.get("batch") if alone else None
     if args.method in (None, recipe.get("method")):
-        fill("eta", arguments.number(0, 1))
+        fill("eta", flag_types.number(0, 1))
     if args.model == recipe.get("model") and args.size is None and "size" in recipe:
-        side = arguments.whole(1, arguments.MAX_SIDE)
+        side = flag_types.whole(1, flag_types.MAX_SIDE)
         fill("size", lambda sides: [side(str(s)) for s in sides], text=list)
     if args.seeds is None:
-        fill("seed", arguments.whole(0, arguments.MAX_SEED))
-    fill("steps", arguments.whole(1, arguments.MAX_STEPS))
-    fill("chunk", arguments.whole(1, arguments.MAX_IMAGES))
-    fill("starting_timestep", arguments.number(0, 1, above=True))
-    fill("method", arguments.name_of("method", diffusion.METHODS))
-    fill("schedule", arguments.name_of("schedule", diffusion.SCHEDULES))
-    fill("dtype", arguments.name_of("dtype", ["float32", "bfloat16", "float16"]))
-    near = args.from_png.parent
+        fill("seed", flag_types.whole(0, flag_types.MAX_SEED))
+    if not recipe.get("timesteps_of_latent"):
+        fill("steps", flag_types.whole(1, flag_types.MAX_STEPS))
+        fill("schedule", flag_types.name_of("schedule", diffusion.SCHEDULES))
+    fill("chunk", flag_types.whole(1, flag_types.MAX_IMAGES))
+    fill("starting_timestep", flag_types.number(0, 1, above=True))
+    fill("method", flag_types.name_of("method", diffusion.METHODS))
+    fill("dtype", flag_types.name_of("dtype", ["float32", "bfloat16", "float16"]))
+    near = path.parent
     if args.init is None and args.latent is None:
         fill("init", lambda name: _found(name, near, "--init"))
         fill("latent", lambda name: Path(_found(name, near, "--latent")))
         args.latent_index = recipe.get("latent_index", 0) if args.latent else None
-    if NETWORKS[args.model].clip is None:
+    if script.guides_any:
+        _settle_guidance(fill)
+    elif NETWORKS[args.model].clip is None:
         return
     # By way of the command line, for the checks that prompts pass there.
     fill(
@@ -147,6 +182,19 @@ def _settle_recipe(args, recipe):
         lambda pairs: [prompts.Prompt(_found(p.text, near, "--images"), p.weight) for p in pairs],
         text=_pairs,
     )
+
+
+def _settle_guidance(fill):
+    """What a recipe of clip_sample.py says beside the others."""
+    positive = flag_types.whole(1, flag_types.MAX_STEPS)
+    fill("clip_guidance_scale", flag_types.number(0, flag_types.MAX_SCALE))
+    fill("cutn", positive)
+    fill("cut_pow", flag_types.number(0, flag_types.MAX_POWER, above=True))
+    fill("guide_every", positive)
+    t = flag_types.number(0, 1)
+    fill("guidance_interval", lambda ends: [t(str(end)) for end in ends], text=list)
+    fill("clip_model", flag_types.clip_name)
+    fill("low_memory", lambda said: said == "True")
 
 
 def _pairs(pairs):
@@ -175,6 +223,8 @@ def _settle_method(args, row):
 
 
 def _settle_size(args, row):
+    if args.size is None and args.found:
+        args.size = args.found.shape[:0:-1]  # that of the latents
     if args.size is None:
         args.size = (row.shape[2], row.shape[1])
     args.size = tuple(args.size)
@@ -198,9 +248,8 @@ def _settle_latents(args):
     args.latent_indices = None
     if not args.latent:
         return
-    if args.init:
-        raise UserError("--init and --latent are two starts: give one of them")
-    n, args.latent_timestep = latents.head(args.latent, args.model, args.size)
+    latents.check_fit(args.latent, args.found, args.model, args.size)
+    n = args.found.count
     of_recipe = getattr(args, "latent_index", None)
     if of_recipe is not None and of_recipe >= n:
         raise UserError(f"{printable(args.latent)} holds {n} latents, the recipe needs more")
@@ -218,22 +267,23 @@ def _settle_seeds(args):
             )
         args.n = n
     if args.seeds is None:
-        if args.seed + args.n - 1 > arguments.MAX_SEED:
+        if args.seed + args.n - 1 > flag_types.MAX_SEED:
             raise UserError(
-                f"-n {args.n} goes past the largest seed, {arguments.MAX_SEED}: lower --seed"
+                f"-n {args.n} goes past the largest seed, {flag_types.MAX_SEED}: lower --seed"
             )
         args.seeds = range(args.seed, args.seed + args.n)
     args.n = len(args.seeds)
 
 
-def _settle_prompts(args, row):
-    if row.clip is None and (args.prompts or args.images):
+def _settle_prompts(args, row, script):
+    if row.clip is None and (args.prompts or args.images) and not script.guides_any:
         raise UserError(
             f"{row.name} takes no prompts: leave them out, or choose a model that does: "
             f"{', '.join(r.name for r in NETWORKS.values() if r.clip)}"
         )
     if not math.isfinite(sum(p.weight for p in [*args.prompts, *args.images])):
         raise UserError("the weights of the prompts are too large to add up")
+    args.asks = bool(args.prompts or args.images)  # if only by prompts of weight 0
     args.prompts, args.images = prompts.merge(args.prompts), prompts.merge(args.images)
     args.prompts = [p for p in args.prompts if p.weight]  # one of weight 0 is no prompt
     args.images = [p for p in args.images if p.weight]

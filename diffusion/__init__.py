@@ -6,7 +6,8 @@ A model is any callable `(x [N, C, H, W], t [N]) -> v [N, C, H, W]`.
 import importlib
 
 _HOMES = {
-    "guidance": ("conditions", "guided"),
+    "gaussianity": ("mix_noise", "noise_report", "normalise"),
+    "guidance": ("conditions", "guided", "steered"),
     "memory": ("in_chunks",),
     "objective": ("to_pred_eps", "to_x_v"),
     "sampling": (

@@ -10,7 +10,7 @@ import math
 from diffusion.schedules import alpha_sigma
 
 
-def _like(t, x):
+def like(t, x):
     """A timestep, or one per image, ready to multiply images."""
     return t if isinstance(t, float) or t.ndim == 0 else t.to(x)[:, None, None, None]
 
@@ -34,7 +34,7 @@ def to_pred_eps(x, v, t):
     Returns:
         (pred, eps), both [N, C, H, W].
     """
-    alpha, sigma = alpha_sigma(_like(t, x))
+    alpha, sigma = alpha_sigma(like(t, x))
     return alpha * x - sigma * v, sigma * x + alpha * v
 
 
@@ -47,7 +47,7 @@ def to_x_v(pred, eps, t):
     Returns:
         (x, v), both [N, C, H, W].
     """
-    alpha, sigma = alpha_sigma(_like(t, pred))
+    alpha, sigma = alpha_sigma(like(t, pred))
     return alpha * pred + sigma * eps, alpha * eps - sigma * pred
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from diffusion.schedules import alpha_sigma
-from diffusion.solvers import METHODS
+from diffusion.solvers import METHODS, Evaluation
 
 MAX_SEED = 2**63
 
@@ -89,10 +89,16 @@ def clamp_t(model, min_t, max_t):
     return lambda x, t: model(x, t.clamp(min_t, max_t))
 
 
-def sample(model, x, timesteps, method="plms", eta=None, noise=None, callback=None):
+def sample(model, x, timesteps, method="plms", eta=None, noise=None, callback=None, before=None):
     """Takes x along the flow from the first timestep to the last.
 
     Descending timesteps draw images out of noise; ascending ones find the noise of images.
+
+    A reversible method is undone from the last two states of a run: the last, handed in as
+    `before`, and the one that the last callback saw, as x. The run back visits the timesteps of
+    the first run in reverse, but for its last, and returns the x that run started from. Keep x in
+    float64 for that, around a network in float32 if need be:
+    `lambda x, t: net(x.float(), t.float()).double()`.
 
     Args:
         model: callable (x [N, C, H, W], t [N]) -> v [N, C, H, W].
@@ -104,6 +110,8 @@ def sample(model, x, timesteps, method="plms", eta=None, noise=None, callback=No
         noise: a function of no arguments that draws fresh noise [N, C, H, W], called once a step
             in order; needed where eta is not 0.
         callback: called with a `Progress` before each step is taken.
+        before: (t, x [N, C, H, W]), the state that a reversible method comes from: a timestep
+            on the other side of timesteps[0] than where the run goes. None: a run starts here.
     Returns:
         x at timesteps[-1], [N, C, H, W].
     Raises:
@@ -118,7 +126,7 @@ def sample(model, x, timesteps, method="plms", eta=None, noise=None, callback=No
             raise ValueError(f"{method} with eta {eta:g} adds noise: pass a function that draws it")
         options = {"eta": eta, "noise": lambda: noise().to(x)}
 
-    past = []
+    past = [] if before is None else [_comes_from(before, x, ts, method)]
     for i, (t, s) in enumerate(itertools.pairwise(ts)):
 
         def checked(x, t, i=i):
@@ -135,6 +143,20 @@ def sample(model, x, timesteps, method="plms", eta=None, noise=None, callback=No
             callback(Progress(i, t, now.x, now.v, now.pred))
         past = [*past, now][-row.looks_back :] if row.looks_back else []
     return x
+
+
+def _comes_from(before, x, ts, method):
+    """The past of a run that goes on from `before`, once that is found to fit the run."""
+    if not METHODS[method].reversible:
+        can = ", ".join(name for name, row in METHODS.items() if row.reversible)
+        raise ValueError(f"{method} does not run from two states: choose from {can}")
+    t, state = float(before[0]), before[1]
+    if state.shape != x.shape:
+        raise ValueError(f"the two states differ in shape: {tuple(state.shape)}, {tuple(x.shape)}")
+    onwards = ts[0] - t
+    if not 0 <= t <= 1 or not onwards or (len(ts) > 1 and onwards * (ts[1] - ts[0]) < 0):
+        raise ValueError(f"the state before is at {t:g}, which does not lead on to these timesteps")
+    return Evaluation(t, state.to(x), None, None, None)
 
 
 def _check(method, eta, ts):

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # along its own v instead, which is DDIM.
 MOST_GAIN = 25
 
+# The spread of image details that `exact` takes for granted, with white images at 1; chosen with
+# bench/inversion_families.py, where 0.2 to 0.5 are all good.
+SPREAD = 0.3
+
 
 class Evaluation(NamedTuple):
     """What a model says of x at one timestep; all its fields belong to that one instant."""
@@ -123,6 +127,34 @@ def iplms_step(model, x, t, s, past):
     return linear_multistep(model, x, t, s, past)
 
 
+def exact_step(model, x, t, s, past):
+    """Leapfrog between two states, its own inverse: second order, one evaluation.
+
+    The step of BDIA (Zhang et al., 2023, arXiv 2307.10829) with gamma = 1, in theta and for
+    y = x / g with g^2 = (alpha SPREAD)^2 + sigma^2: `y(s) = y(p) + (theta_s - theta_p) dy/dtheta`,
+    p the timestep before t. Exchanging s and p leaves this as it is, so that the same loop run the
+    other way, from both of the last states, undoes a run, whatever the model says and however long
+    the steps are. BDIA's own x takes steps that swing about the flow, ever more where the flow
+    contracts: towards the image, where noise dies down to SPREAD. y stays level there. Without a
+    past, the step is DDIM.
+    """
+    now = evaluate(model, x, t)
+    if not past:
+        return transfer(now, now.eps, s), now
+    before = past[-1]
+    g_before, g, g_next = (_spread(u) for u in (before.t, t, s))
+    alpha, sigma = alpha_sigma(t)
+    slope = alpha * sigma * (1 - SPREAD**2) / g**2  # of log g
+    y_change = (s - before.t) * (math.pi / 2) * (now.v - slope * x) / g
+    return g_next * (before.x / g_before + y_change), now
+
+
+def _spread(t):
+    """The standard deviation of noised details at t."""
+    alpha, sigma = alpha_sigma(t)
+    return math.hypot(alpha * SPREAD, sigma)
+
+
 class Method(NamedTuple):
     """A row of METHODS.
 
@@ -132,6 +164,7 @@ class Method(NamedTuple):
         eta: the share of fresh noise it adds by default; None: it never adds any.
         eta_range: the lowest and highest eta it takes.
         evaluations: of the model, in a run of n steps.
+        reversible: whether a run back from its last two states undoes it exactly.
     """
 
     step: Callable
@@ -139,6 +172,7 @@ class Method(NamedTuple):
     eta: float | None
     eta_range: tuple[float, float]
     evaluations: Callable[[int], int]
+    reversible: bool = False
 
 
 METHODS = {
@@ -149,4 +183,5 @@ METHODS = {
     "pie": Method(pie_step, 0, None, (0.0, 0.0), lambda n: 2 * n),
     "plms2": Method(plms2_step, 1, None, (0.0, 0.0), lambda n: n + 1),
     "iplms": Method(iplms_step, 3, None, (0.0, 0.0), lambda n: n),
+    "exact": Method(exact_step, 1, None, (0.0, 0.0), lambda n: n, reversible=True),
 }

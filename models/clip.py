@@ -6,6 +6,7 @@ Radford et al., 2021, arXiv 2103.00020.
 import contextlib
 import json
 import logging
+import sys
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ class Row:
         open_clip_name, pretrained: what open_clip calls it and the weights it finds by itself.
         home: where people find these weights.
         file: the bundled checkpoint.
+        enlarge_below: images whose shorter side has fewer pixels are doubled before they are cut
+            into crops.
     """
 
     config: dict | None = None
@@ -34,6 +37,7 @@ class Row:
     pretrained: str | None = None
     home: str | None = None
     file: str | None = None
+    enlarge_below: int = 256
 
 
 CLIPS = {
@@ -45,6 +49,7 @@ CLIPS = {
     ),
     "emoji": Row(
         file="emoji_clip.safetensors",
+        enlarge_below=64,
         config={
             "embed_dim": 256,
             "vision_cfg": {
@@ -68,23 +73,35 @@ class Clip:
     """A CLIP in evaluation mode.
 
     Args:
-        model: an `open_clip.CLIP`.
+        model: an `open_clip.CLIP`, or another model of open_clip that reads texts and images.
         tokenizer: callable (list of texts) -> tokens [N, context].
+        enlarge_below: as in `Row`.
     """
 
-    def __init__(self, model, tokenizer):
+    def __init__(self, model, tokenizer, enlarge_below=256):
         import torch
         from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
         self.model = model.eval().requires_grad_(False)
+        self.visual = model.visual
         self.tokenizer = tokenizer
+        self.enlarge_below = enlarge_below
         size = model.visual.image_size
         self.image_size = size[0] if isinstance(size, tuple) else size
-        self.dim = model.text_projection.shape[1]
-        self.device = model.text_projection.device
+        self.dim = model.visual.output_dim
+        self.device = next(model.parameters()).device
+        self.image_dtype = torch.float32
+        mean = getattr(model.visual, "image_mean", None) or OPENAI_DATASET_MEAN
+        std = getattr(model.visual, "image_std", None) or OPENAI_DATASET_STD
         # Images come in [-1, 1], CLIP's figures are for [0, 1].
-        self._mean = torch.tensor(OPENAI_DATASET_MEAN, device=self.device)[:, None, None] * 2 - 1
-        self._std = torch.tensor(OPENAI_DATASET_STD, device=self.device)[:, None, None] * 2
+        self._mean = torch.tensor(mean, device=self.device)[:, None, None] * 2 - 1
+        self._std = torch.tensor(std, device=self.device)[:, None, None] * 2
+
+    def read_images_alone(self, dtype):
+        """Lets go of the half that reads texts, and reads images in the given dtype."""
+        self.visual.to(dtype)
+        self.image_dtype = dtype
+        self.model = None
 
     def encode_text(self, texts):
         """Embeddings of texts as CLIP encodes them, of any length: float32 [N, dim]."""
@@ -107,14 +124,23 @@ class Clip:
         from torch.nn.functional import normalize
 
         images = (images.to(self.device) - self._mean) / self._std
-        return normalize(self.model.encode_image(images).float(), dim=-1)
+        return normalize(self.visual(images.to(self.image_dtype)).float(), dim=-1)
+
+
+def row_of(name):
+    """The row of a CLIP: one of CLIPS, or one of open_clip's, `ARCHITECTURE[:WEIGHTS]`."""
+    if name in CLIPS:
+        return CLIPS[name]
+    architecture, _, pretrained = name.partition(":")
+    home = "the place that open_clip names for it"
+    return Row(open_clip_name=architecture, pretrained=pretrained or None, home=home)
 
 
 def load(name, checkpoint=None, device="cpu"):
     """The CLIP called `name`.
 
     Args:
-        name: a key of CLIPS.
+        name: a key of CLIPS, or what open_clip calls it, such as "ViT-L-14:openai".
         checkpoint: a local file of its weights; None: the bundled ones, or those that open_clip
             finds or downloads.
         device: where to put it.
@@ -123,16 +149,25 @@ def load(name, checkpoint=None, device="cpu"):
     Raises:
         ClipError: if there are no usable weights; one line.
     """
-    row = CLIPS[name]
+    row = row_of(name)
     with _quiet():
         if row.config is not None:
-            return Clip(*_bundled(row, checkpoint or CHECKPOINTS / row.file, device))
-        return Clip(*_from_open_clip(name, row, checkpoint, device))
+            parts = _bundled(row, checkpoint or CHECKPOINTS / row.file, device)
+        else:
+            parts = _from_open_clip(name, row, checkpoint, device)
+    return Clip(*parts, row.enlarge_below)
+
+
+def announce(name, checkpoint=None):
+    """Says on stderr what may take long without another sign."""
+    if row_of(name).file is None and checkpoint is None:
+        print(f"CLIP {name}: open_clip downloads it on first use", file=sys.stderr)
 
 
 def sha256(name, checkpoint=None):
     """The SHA-256 of the file that `load` reads; None: open_clip finds it by itself."""
-    path = checkpoint or (CLIPS[name].file and CHECKPOINTS / CLIPS[name].file)
+    row = row_of(name)
+    path = checkpoint or (row.file and CHECKPOINTS / row.file)
     if path is None:
         return None
     head_of(path)
@@ -182,6 +217,7 @@ def _bundled(row, path, device):
 def _from_open_clip(name, row, checkpoint, device):
     import open_clip
 
+    _check_name(name, row, checkpoint)
     tokenizer = open_clip.get_tokenizer(row.open_clip_name)
     if checkpoint is not None:
         model = open_clip.create_model(row.open_clip_name, load_weights=False, device="cpu")
@@ -199,6 +235,26 @@ def _from_open_clip(name, row, checkpoint, device):
             "and give it with --clip-checkpoint"
         ) from error
     return model, tokenizer
+
+
+def _check_name(name, row, checkpoint):
+    import difflib
+
+    import open_clip
+
+    known = open_clip.list_models()
+    if row.open_clip_name not in known:
+        close = difflib.get_close_matches(row.open_clip_name, {*CLIPS, *known}, n=3, cutoff=0.4)
+        hint = f": did you mean {' or '.join(close)}?" if close else ""
+        raise ClipError(f"open_clip has no CLIP {row.open_clip_name}{hint}")
+    if checkpoint is None:
+        tags = open_clip.list_pretrained_tags_by_model(row.open_clip_name)
+        if row.pretrained not in tags:
+            choices = ", ".join(tags) or "none"
+            raise ClipError(
+                f"{name}: name its weights as {row.open_clip_name}:WEIGHTS (there "
+                f"are {choices}) or give a file of them with --clip-checkpoint"
+            )
 
 
 def _fill(model, weights, path):

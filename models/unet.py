@@ -4,6 +4,7 @@ The nesting of the modules mirrors the published state_dicts (`net.4.main.1.main
 their keys load without a mapping: a level is a list of layers with the next level in its middle.
 """
 
+import functools
 import math
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from diffusion.schedules import log_snr
+from models.attention import quick_backward
 
 TIMESTEP_CHANNELS = 16  # Fourier features of the timestep that join the colour channels
 MAPPING_TIMESTEP_FEATURES = 128
@@ -88,8 +90,9 @@ class Attention(nn.Module):
         n, c, h, w = x.shape
         qkv = self.qkv_proj(self.norm(x)).view(n, 3, self.heads, c // self.heads, h * w)
         q, k, v = qkv.transpose(3, 4).unbind(1)
-        y = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(n, c, h, w)
-        return x + self.out_proj(y)
+        with quick_backward(q):
+            y = F.scaled_dot_product_attention(q, k, v)
+        return x + self.out_proj(y.transpose(2, 3).reshape(n, c, h, w))
 
 
 class Level(nn.Module):
@@ -207,3 +210,17 @@ class UNet(nn.Module):
         for layer in self.net:
             h = layer(h, features)
         return F.pixel_shuffle(h, self.arch.patch).to(x.dtype)
+
+
+def recompute_gradients(net):
+    """Makes a U-Net keep only the inputs of its layers for the way back, and compute the rest anew.
+
+    Gradient checkpointing (Chen et al., 2016, arXiv 1604.06174): less memory, one more evaluation.
+    """
+    from torch.utils.checkpoint import checkpoint
+
+    for layer in net.modules():
+        if isinstance(layer, Block | Attention):
+            layer.forward = functools.partial(
+                checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False
+            )

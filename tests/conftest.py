@@ -1,25 +1,84 @@
+import importlib
 import sys
+from dataclasses import replace
 
 import pytest
 
 
 @pytest.fixture
-def cfg_sample(tmp_path, monkeypatch, capsys):
-    """Runs cfg_sample.py in an empty folder: (status, lines of stdout, stderr)."""
-    import cfg_sample
+def script(tmp_path, monkeypatch, capsys):
+    """A function that makes a runner of a script: arguments -> (status, lines of stdout, stderr).
+
+    Scripts run in an empty folder.
+    """
     from cli import run
 
     monkeypatch.chdir(tmp_path)
 
-    def call(*argv):
-        monkeypatch.setattr(sys, "argv", ["cfg_sample.py", *map(str, argv)])
-        capsys.readouterr()
-        status = 0
-        try:
-            run.script(cfg_sample.main)
-        except SystemExit as stop:
-            status = stop.code
-        out, err = capsys.readouterr()
-        return status, out.splitlines(), err
+    def runner(name):
+        main = importlib.import_module(name).main
 
-    return call
+        def call(*argv):
+            monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, argv)])
+            capsys.readouterr()
+            status = 0
+            try:
+                run.script(main)
+            except SystemExit as stop:
+                status = stop.code
+            out, err = capsys.readouterr()
+            return status, out.splitlines(), err
+
+        return call
+
+    return runner
+
+
+@pytest.fixture
+def cfg_sample(script):
+    return script("cfg_sample")
+
+
+@pytest.fixture
+def clip_sample(script):
+    return script("clip_sample")
+
+
+@pytest.fixture
+def reverse_sample(script):
+    return script("reverse_sample")
+
+
+@pytest.fixture
+def tiny(monkeypatch, tmp_path_factory):
+    """An unconditional network with log SNR features, of the first generation's kind: `tiny`."""
+    import torch
+    from safetensors.torch import save_file
+
+    import models
+    from models.zoo import NETWORKS, Architecture
+
+    architecture = Architecture(
+        channels=(32, 64),
+        blocks=1,
+        attention_from=1,
+        head_channels=32,
+        attention_norm=False,
+        timestep="log_snr",
+        upsampling="nearest",
+        skip_first=True,
+    )
+    row = replace(
+        NETWORKS["wikiart_128"],
+        name="tiny",
+        file="tiny.safetensors",
+        url=None,
+        sha256=None,
+        shape=(3, 16, 16),
+        architecture=architecture,
+    )
+    monkeypatch.setitem(NETWORKS, "tiny", row)
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
+    save_file(models.build("tiny").state_dict(), path)
+    return path

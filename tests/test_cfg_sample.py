@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ import diffusion
 import models
 from cli import latents, metadata
 from models import checkpoints, clip
-from models.zoo import NETWORKS, Architecture
+from models.zoo import NETWORKS
 
 ROOT = Path(__file__).parent.parent
 FAST = ("--model", "emoji", "--steps", "2", "--dtype", "float32")
@@ -29,35 +28,6 @@ FAST = ("--model", "emoji", "--steps", "2", "--dtype", "float32")
 def pixels(path):
     with Image.open(path) as image:
         return np.asarray(image).astype(int)
-
-
-@pytest.fixture
-def tiny(monkeypatch, tmp_path_factory):
-    """An unconditional network with log SNR features, of the first generation's kind: `tiny`."""
-    architecture = Architecture(
-        channels=(32, 64),
-        blocks=1,
-        attention_from=1,
-        head_channels=32,
-        attention_norm=False,
-        timestep="log_snr",
-        upsampling="nearest",
-        skip_first=True,
-    )
-    row = replace(
-        NETWORKS["wikiart_128"],
-        name="tiny",
-        file="tiny.safetensors",
-        url=None,
-        sha256=None,
-        shape=(3, 16, 16),
-        architecture=architecture,
-    )
-    monkeypatch.setitem(NETWORKS, "tiny", row)
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
-    save_file(models.build("tiny").state_dict(), path)
-    return path
 
 
 # What is drawn, and where it goes.
@@ -170,7 +140,8 @@ def test_latent_is_where_the_run_starts(cfg_sample):
 )
 def test_latent_that_does_not_fit_is_refused(cfg_sample, shape, facts, message):
     latents.save("x.safetensors", torch.zeros(shape), {"timestep": 1.0, **facts})
-    status, out, err = cfg_sample(*FAST, "-n", 1, "--latent", "x.safetensors")
+    flags = ("-n", 1, "--size", 64, 64, "--latent", "x.safetensors")
+    status, out, err = cfg_sample(*FAST, *flags)
     assert (status, out) == (2, [])
     assert message in err
 
@@ -328,7 +299,7 @@ def test_recipe_downloads_nothing_unasked(cfg_sample, monkeypatch, tmp_path):
 
 
 def test_checkpoint_without_a_model_is_the_published_one(cfg_sample, tiny):
-    status, _, err = cfg_sample("a cat", "--checkpoint", tiny)
+    status, _, err = cfg_sample("--checkpoint", tiny)
     assert status == 2
     assert err.startswith("model: cc12m_1_cfg")
 

@@ -36,8 +36,14 @@ RECIPE = {
     "clip": "ViT-B-16",
     "clip_sha256": "5" * 64,
     "clip_guidance_scale": 500,
-    "cutouts": 16,
-    "cutout_power": 0.5,
+    "cutn": 16,
+    "cut_pow": 0.5,
+    "clip_model": "ViT-B-16",
+    "guiding_clip_sha256": "6" * 64,
+    "guide_every": 2,
+    "guidance_interval": [0.1, 0.9],
+    "low_memory": True,
+    "timesteps_of_latent": True,
     "dtype": "float32",
     "device": "cuda",
     "software": "v-diffusion 1.0",
@@ -157,8 +163,8 @@ def test_viewers_are_shown_the_common_form():
     recipe = {**RECIPE, "seed": 0, "init": None, "images": [], "eta": None}
     assert metadata.parameters_text(recipe) == (
         "a cat\n"
-        "Steps: 50, Sampler: plms, Schedule type: spliced, CFG scale: 3, Seed: 0, Size: 256x192, "
-        "Model hash: 4fc95ee1b3, Model: cc12m_1_cfg, Version: v-diffusion 1.0"
+        "Steps: 50, Sampler: plms, Schedule type: spliced, CLIP guidance scale: 500, Seed: 0, "
+        "Size: 256x192, Model hash: 4fc95ee1b3, Model: cc12m_1_cfg, Version: v-diffusion 1.0"
     )
 
 

@@ -136,8 +136,8 @@ def test_device_is_the_best_there_is(monkeypatch):
 def test_default_model_is_the_large_one_where_it_is_there(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
     args = SimpleNamespace(checkpoint=None)
-    name, note = settle.default_model(args)
+    name, note = settle.default_model(args, "cc12m_1_cfg")
     assert (name, "--model cc12m_1_cfg" in note) == ("emoji", True)
     (tmp_path / "cc12m_1_cfg.safetensors").touch()
-    name, note = settle.default_model(args)
+    name, note = settle.default_model(args, "cc12m_1_cfg")
     assert (name, "--model emoji" in note) == ("cc12m_1_cfg", True)

@@ -1,3 +1,4 @@
+import functools
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -5,14 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
 
+import diffusion
 import models
+from cli import run
+from models import clip
 from models.checkpoints import convert
+from models.clip_loss import clip_gradient
 from tests.weights import deterministic_state_dict
 
 DATA = Path(__file__).parent.parent / "data"
 PUBLISHED = json.loads((DATA / "checkpoints.json").read_text())
 # The network of cc12m_1_cfg is that of cc12m_1: one set of figures holds for both.
+HALF = run.pick_dtype("auto", torch.device("cpu"))  # for what need not be exact
 MEASURED = [name for name in PUBLISHED if name != "cc12m_1_cfg"]
 
 
@@ -112,3 +119,38 @@ def test_half_precision_stays_within_1_percent():
             ours = net(*inputs)
         assert ours.dtype == torch.float32
         assert rms(ours - v) <= 0.01 * rms(v)
+
+
+def remembers(model):
+    """A model that answers the same question once: methods share many of their evaluations."""
+    answers = {}
+
+    def ask(x, t):
+        question = (x.numpy().tobytes(), float(t[0]))
+        if question not in answers:
+            answers[question] = model(x, t)
+        return answers[question]
+
+    return ask
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MEASURED)
+def test_published_network_is_steered_in_every_method(name):
+    """Two steps at the smallest size, with a loss that the bundled CLIP sees."""
+    row, reader = models.NETWORKS[name], clip.load("emoji")
+    target = normalize(reader.encode_text(["a red apple"]))
+    reader.read_images_alone(HALF)
+    net = convert(with_weights(name), torch.device("cpu"), HALF)
+    cond = [normalize(torch.ones(1, 512))] if row.clip else []
+    model = diffusion.clamp_t(lambda x, t: net(x, t, *cond), row.min_t, row.max_t)
+    timesteps = diffusion.schedule("ddpm" if row.min_t else "spliced", 2)
+    shape = (3, row.size_multiple, row.size_multiple)
+    gradient = clip_gradient(reader, target, diffusion.generators([0]), cutn=2, scale=500.0)
+    model = remembers(diffusion.steered(model, gradient))
+    for method in diffusion.METHODS:
+        sources = diffusion.generators([1])
+        noise = functools.partial(diffusion.noise, sources, shape)
+        with torch.no_grad():
+            drawn = diffusion.sample(model, noise(), timesteps, method, noise=noise)
+        assert torch.isfinite(drawn).all(), method

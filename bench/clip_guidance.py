@@ -1,0 +1,160 @@
+"""What a step of CLIP guidance takes: the plain way against ours, in time and memory.
+
+    python bench/clip_guidance.py [--model NAME] [--size N] [--runs N]
+
+One step of `clip_sample.py` with 16 crops, for one image. The plain way computes in float32, cuts
+the crops in a loop, pools each on its own, and keeps everything for one way back. Each measurement
+is a process of its own, in turns: its first step is not timed. Peak memory is that of the steps,
+everything included: weights, and pages of the mapped checkpoint that the system could take back.
+"outside" is a step outside of `--guidance-interval`. The weights are made up, of the published
+shapes.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from bench.loading import memory, write_checkpoint  # noqa: E402
+
+WAYS = ("plain", "ours", "ours, every 2", "ours, outside", "ours, low memory")
+CUTN = 16
+T = (0.7, 0.69, 0.68)  # one step to warm up, then two
+
+
+def plain_model(net, reader, target, cond, sources):
+    """A guided model as most scripts write it."""
+    import torch
+    from torch.nn.functional import adaptive_avg_pool2d, interpolate
+
+    import diffusion
+    from models.clip_loss import spherical_distance
+    from models.cutouts import draw_boxes
+
+    def model(x, t):
+        alpha, sigma = (a.float()[:, None, None, None] for a in diffusion.alpha_sigma(t))
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            v = net(x, t, cond)
+            pred = alpha * x - sigma * v
+            if min(pred.shape[2:]) < 256:
+                pred = interpolate(pred, scale_factor=2, mode="bilinear", align_corners=False)
+            size = reader.image_size
+            boxes = draw_boxes(sources, CUTN, pred.shape[2:], size)[0].tolist()
+            crops = [
+                adaptive_avg_pool2d(pred[:, :, top : top + side, left : left + side], size)
+                for top, left, side in boxes
+            ]
+            seen = reader.encode_image(torch.cat(crops))
+            loss = 500 * spherical_distance(seen, target).mean()
+            (grad,) = torch.autograd.grad(loss, x)
+        return v.detach() + grad * sigma / alpha
+
+    return model
+
+
+def our_model(net, reader, target, cond, sources, way):
+    import diffusion
+    from models.clip_loss import clip_gradient
+    from models.unet import recompute_gradients
+
+    lean, every = "low" in way, 2 if "every" in way else 1
+    interval = (0.9, 1.0) if "outside" in way else (0.0, 1.0)
+    if lean:
+        recompute_gradients(net)
+    gradient = clip_gradient(
+        reader, target, sources, CUTN, scale=500.0, at_once=4 if lean else None
+    )
+    return diffusion.steered(lambda x, t: net(x, t, cond), gradient, interval, every, lean)
+
+
+def measure_here(way, name, side, file, clip_file):
+    """Takes the steps in this process and prints seconds of one and peak memory in bytes."""
+    import torch
+
+    import diffusion
+    import models
+    from cli import run
+    from models import clip
+
+    cpu = torch.device("cpu")
+    dtype = torch.float32 if way == "plain" else run.pick_dtype("auto", cpu)
+    torch.set_grad_enabled(False)
+    reader = clip.load("ViT-B-16", clip_file)
+    target = torch.nn.functional.normalize(reader.encode_text(["a lighthouse in a storm"]))
+    net = models.load(name, file, dtype=dtype)
+    sources = diffusion.generators([0])
+    if way == "plain":
+        model = plain_model(net, reader, target, target, sources)
+    else:
+        reader.read_images_alone(run.pick_clip_dtype("auto", cpu))
+        model = our_model(net, reader, target, target, sources, way)
+    x = diffusion.noise([0], (3, side, side))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    for i, t in enumerate(T):
+        if i == 1:
+            start = time.perf_counter()
+        v = model(x, torch.tensor([t], dtype=torch.float64))
+        assert torch.isfinite(v).all()
+    seconds = (time.perf_counter() - start) / (len(T) - 1)
+    print(json.dumps({"seconds": seconds, "peak": memory("self", "VmHWM")}))
+
+
+def measure(way, args, file, clip_file):
+    command = [sys.executable, __file__, "--model", args.model, "--size", str(args.size)]
+    command += ["--measure", way, "--files", file, clip_file]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def compare(args, file, clip_file):
+    results = {way: [] for way in WAYS}
+    for _ in range(args.runs):
+        for way in WAYS:
+            results[way].append(measure(way, args, file, clip_file))
+    print(f"{args.model} at {args.size} x {args.size}, {CUTN} crops, median of {args.runs} runs")
+    print(f"{'':18}{'seconds a step':>18}{'ratio':>8}{'peak GB':>10}{'ratio':>8}")
+    plain = None
+    for way, measured in results.items():
+        values = [statistics.median(m[what] for m in measured) for what in ("seconds", "peak")]
+        plain = plain or values
+        print(
+            f"{way:18}{values[0]:18.2f}{values[0] / plain[0]:8.2f}"
+            f"{values[1] / 1e9:10.2f}{values[1] / plain[1]:8.2f}"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="cc12m_1", help="a published network")
+    parser.add_argument("--size", type=int, default=256, help="of the image, in pixels")
+    parser.add_argument("--runs", type=int, default=3, help="measurements of each way")
+    parser.add_argument("--measure", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--files", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        measure_here(args.measure, args.model, args.size, *args.files)
+        return
+    import open_clip
+    import torch
+
+    with tempfile.TemporaryDirectory() as folder:
+        file, clip_file = (str(Path(folder) / name) for name in (f"{args.model}.pth", "clip.pt"))
+        print(f"writing {file}", file=sys.stderr)
+        write_checkpoint(args.model, file)
+        torch.manual_seed(0)
+        clip = open_clip.create_model("ViT-B-16-quickgelu", load_weights=False)
+        torch.save(clip.state_dict(), clip_file)
+        del clip
+        compare(args, file, clip_file)
+
+
+if __name__ == "__main__":
+    main()
