@@ -3,16 +3,14 @@
 
 import json
 import math
-import re
 import sys
 from pathlib import Path
 
 import diffusion
 from cli import arguments, flag_types, images, latents, metadata, outputs, run
-from cli.drawing import in_doubles
 from cli.errors import UserError, printable
 from cli.guided_model import build_model
-from cli.prompts import parse as parse_prompt
+from cli.prompts import photos_and_prompts
 from cli.scripts import REVERSE
 from cli.settle import settle
 from models import NETWORKS, checkpoints
@@ -91,7 +89,7 @@ def parse(argv=None):
     arguments.add_policy(group)
     arguments.add_help(parser)
     args = parser.parse_args(argv)
-    args.photos, args.prompts = tell_apart(args.words)
+    args.photos, args.prompts = photos_and_prompts(args.words, REVERSE.weight)
     args.n = len(args.photos)
     args.max_timestep = 1.0 if args.max_timestep is None else args.max_timestep
     changed = args.normalise_latent or args.noise_mix
@@ -102,20 +100,6 @@ def parse(argv=None):
     settle(args, REVERSE)
     args.changed = bool(changed)
     return args
-
-
-def tell_apart(words):
-    """Photos and prompts: photos come first, and are files, addresses or named like images."""
-    photos = []
-    for word in words:
-        address = re.match("https?://", word, re.IGNORECASE)
-        named = re.search(r"\.(png|jpe?g|webp|gif|bmp|tiff?)$", word, re.IGNORECASE)
-        if not (address or named or Path(word).exists()):
-            break
-        photos.append(word)
-    if not photos:
-        raise UserError(f'"{printable(words[0], 100)}": no such file: the first is a photo')
-    return photos, [parse_prompt(word, REVERSE.weight) for word in words[len(photos) :]] or None
 
 
 def main():
@@ -139,64 +123,38 @@ def main():
     device = run.pick_device(args.device)
     dtype = run.pick_dtype(args.dtype, device)
     path = checkpoints.find(row, args.checkpoint, args.mirror)
-    ascending = way_up(args, row)
+    ascending = diffusion.ascending(
+        args.schedule, args.steps, args.max_timestep, row.min_t, row.max_t
+    )
     facts = {**facts_of(args, path, dtype, device), "timesteps": ascending}
     run.finished_images_are_kept()
+    doubles = diffusion.METHODS[args.method].reversible
     with torch.inference_mode():
         model = build_model(args, row, path, prompts, device, dtype)
+        if doubles:
+            model = diffusion.in_doubles(model, device)
         times = 2 if args.round_trip else 1
         total = len(targets) * (len(ascending) - 1) * times
         with tqdm(total=total, unit="step", dynamic_ncols=True, disable=None, leave=False) as bar:
             for first in range(0, len(targets), args.batch_size):
                 part = slice(first, first + args.batch_size)
                 photos = torch.stack([images.to_tensor(image) for image in shown[part]])
-                trip = Trip(model, device, args.method, ascending, bar)
-                states = trip.up(photos)
-                back = trip.down(*states) if args.round_trip else None
+                x = photos.double() if doubles else photos.to(device)
+
+                def count(progress):
+                    bar.update(len(progress.x))
+
+                states = diffusion.to_latents(model, x, ascending, args.method, count)
+                back = None
+                if args.round_trip:
+                    down = ascending[::-1]
+                    back = diffusion.from_latents(model, states, down, args.method, count)
                 for i, target in enumerate(targets[part]):
                     one = [None if s is None else s[i : i + 1] for s in states]
                     end = None if back is None else back[i]
                     found = finish(args, target, photos[i], one, end, facts)
                     with bar.external_write_mode(file=sys.stdout):
                         print(found, flush=True)
-
-
-class Trip:
-    """Up from images to latents and down again, by one method over the same timesteps.
-
-    Args:
-        ascending: the timesteps of the way up.
-        bar: counts the steps of every image.
-    """
-
-    def __init__(self, model, device, method, ascending, bar):
-        self.method, self.ascending, self.bar, self.device = method, ascending, bar, device
-        self.doubles = diffusion.METHODS[method].reversible
-        self.model = in_doubles(model, device) if self.doubles else model
-
-    def up(self, photos):
-        """(latents, the states one step before or None)."""
-        seen = []
-        x = photos.double() if self.doubles else photos.to(self.device)
-        x = self._go(x, self.ascending, seen.append)
-        previous = seen[-1].x if self.doubles and seen else None
-        return x, previous
-
-    def down(self, found, previous):
-        """The images that the latents yield."""
-        way = self.ascending[::-1]
-        if previous is None:
-            return self._go(found, way)
-        return self._go(previous, way[1:], before=(way[0], found))
-
-    def _go(self, x, timesteps, see=lambda progress: None, before=None):
-        def callback(progress):
-            see(progress)
-            self.bar.update(len(x))
-
-        return diffusion.sample(
-            self.model, x, timesteps, self.method, callback=callback, before=before
-        )
 
 
 def plan(args):
@@ -224,17 +182,6 @@ def beside(args, path):
     """The pictures that are saved beside a latent."""
     kinds = {"preview": args.preview, "round_trip": args.round_trip}
     return [path.with_suffix(f".{kind}.png") for kind, wanted in kinds.items() if wanted]
-
-
-def way_up(args, row):
-    """Ascending timesteps from the photo to the latent.
-
-    A photo is at t = 0, or at the lowest timestep that the model knows.
-    """
-    below = diffusion.schedule(args.schedule, args.steps, start=args.max_timestep).tolist()
-    way = [args.max_timestep, *(t for t in below if t < args.max_timestep)]
-    way = [min(t, row.max_t) for t in way if t > row.min_t] + [row.min_t]
-    return sorted(set(way))
 
 
 def facts_of(args, path, dtype, device):

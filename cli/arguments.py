@@ -136,20 +136,22 @@ def add_model(parser, script, clip_help=None):
     )
 
 
-def add_sampling(parser, script):
+def add_sampling(parser, script, methods=None):
+    """Seeds and steps; the methods that add no noise may be given, all are offered otherwise."""
     group = parser.add_argument_group("the sampling")
     group.add_argument("-n", metavar="N", type=whole(1, MAX_IMAGES), help="images to draw (1)")
     group.add_argument(
         "--seed", metavar="N", type=whole(0, MAX_SEED), help="of the first image (0), then up"
     )
     group.add_argument("--seeds", metavar="LIST", type=seeds, help="of all images, like 1,5-9")
-    add_steps(group, script, diffusion.METHODS)
-    group.add_argument(
-        "--eta",
-        metavar="X",
-        type=number(0, 1),
-        help="fresh noise in each step of ddim: 0 (none) to 1 (ddpm)",
-    )
+    add_steps(group, script, methods or diffusion.METHODS)
+    if methods is None:
+        group.add_argument(
+            "--eta",
+            metavar="X",
+            type=number(0, 1),
+            help="fresh noise in each step of ddim: 0 (none) to 1 (ddpm)",
+        )
 
 
 def add_steps(group, script, methods):
@@ -242,7 +244,7 @@ def add_guidance(parser):
     )
 
 
-def add_output(parser):
+def add_output(parser, default=None):
     group = parser.add_argument_group("where to save")
     group.add_argument(
         "--output",
@@ -250,7 +252,7 @@ def add_output(parser):
         metavar="NAME",
         type=checked_by(outputs.Template),
         help="name of the PNGs, with {index}, {seed}, {prompt}, {model}; default "
-        f"{outputs.DEFAULT_TEMPLATE}, numbered on from the files there",
+        + (default or f"{outputs.DEFAULT_TEMPLATE}, numbered on from the files there"),
     )
     add_policy(group)
     group.add_argument(

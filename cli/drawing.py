@@ -9,7 +9,20 @@ from cli import images, latents, metadata, outputs, run
 from models import NETWORKS, checkpoints, clip
 
 
-def draw(args, build, clips, described):
+class Way(NamedTuple):
+    """How images come about.
+
+    Args:
+        steps: of one image.
+        go: the function (what `build` made, function that draws noise [N, 3, H, W], the images'
+            numbers in the run, callback for each step) -> images [N, 3, H, W].
+    """
+
+    steps: int
+    go: Callable
+
+
+def draw(args, build, clips, described, way=None):
     """Draws the images that the arguments ask for and saves each as soon as it is there.
 
     Args:
@@ -19,6 +32,7 @@ def draw(args, build, clips, described):
         clips: a dict from "clip_sha256" and the like to (name of a CLIP, checkpoint or None), for
             those that the run reads.
         described: what a recipe says beyond what `recipe_of` does; a dict.
+        way: function (args, the image to start from or None, device) -> Way; None: `sampling`.
     """
     row = NETWORKS[args.model]
     targets = plan(args)
@@ -47,8 +61,7 @@ def draw(args, build, clips, described):
         if digest is not None and facts.get(what) not in (None, digest):
             whose = what.removesuffix("_sha256").replace("_", " ")
             print(f"note: the {whose}'s weights are not those of the recipe", file=sys.stderr)
-    begin = start(args, init)
-    reversible = diffusion.METHODS[args.method].reversible
+    steps, go = (way or sampling)(args, init, device)
     # What gradients flow through cannot be made in inference mode.
     mode = torch.no_grad if args.needs_gradients else torch.inference_mode
     with mode():
@@ -65,14 +78,8 @@ def draw(args, build, clips, described):
             # An image that is drawn again is rounded as then in a batch of the same shape alone.
             return eps.repeat(rows or 1, 1, 1, 1)
 
-        x, before = begin.states(noise(), [target.image["index"] for target in batch])
-        model = model_for(sources)
-        if reversible:
-            model = in_doubles(model, device)
-        x = x.double() if reversible else x.to(device)
-        drawn = diffusion.sample(
-            model, x, begin.timesteps, args.method, args.eta, noise, callback, before
-        )
+        numbers = [target.image["index"] for target in batch]
+        drawn = go(model_for(sources), noise, numbers, callback)
         return drawn[its_row : its_row + 1] if rows else drawn
 
     def recipe(target, batch):
@@ -81,7 +88,7 @@ def draw(args, build, clips, described):
         own = {**recipe_of(args, target.image), **described}
         return {**own, **facts, "batch": args.batch or batch}
 
-    run.draw(targets, args.batch_size, len(begin.timesteps) - 1, sample, recipe)
+    run.draw(targets, args.batch_size, steps, sample, recipe)
 
 
 def plan(args):
@@ -94,6 +101,23 @@ def plan(args):
         for i, seed in enumerate(args.seeds)
     ]
     return outputs.plan(args.output, wanted, args.policy)
+
+
+def sampling(args, init, device):
+    """The Way of a run from noise, or wherever it starts, to images."""
+    begin = start(args, init)
+    reversible = diffusion.METHODS[args.method].reversible
+
+    def go(model, noise, numbers, callback):
+        x, before = begin.states(noise(), numbers)
+        x = x.double() if reversible else x.to(device)
+        if reversible:
+            model = diffusion.in_doubles(model, device)
+        return diffusion.sample(
+            model, x, begin.timesteps, args.method, args.eta, noise, callback, before
+        )
+
+    return Way(len(begin.timesteps) - 1, go)
 
 
 class Start(NamedTuple):
@@ -149,11 +173,6 @@ def start_from_latents(args):
             ),
         )
     return Start(way, lambda eps, numbers: (fill(found[numbers].float(), eps), None))
-
-
-def in_doubles(model, device):
-    """A model of states in double precision on the CPU, which not every device has."""
-    return lambda x, t: model(x.float().to(device), t.float().to(device)).double().cpu()
 
 
 def recipe_of(args, image):

@@ -255,6 +255,9 @@ FIELDS = {
     "starting_timestep": _number,
     "max_timestep": _number,
     "init": _name,  # the image that the sampling started from
+    "source": _weighted(_text),  # what that image shows
+    "mask": _name,  # the picture of where it was changed
+    "direct": _flag,  # whether it was changed without finding its noise
     "latent": _name,  # the file of latent noise that it started from
     "latent_index": _whole(0),  # which of that file's
     "timesteps_of_latent": _flag,  # whether it went back over the timesteps of that file

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from cli.errors import UserError, printable
 
@@ -40,6 +41,26 @@ def parse_image(argument, default_weight=3.0):
     The port of a URL (`http://host:8080`) and the drive of a Windows path (`C:1`) are no weights.
     """
     return _parse(argument, default_weight, kind="image prompt", is_weight=_ends_a_source)
+
+
+def photos_and_prompts(words, default_weight):
+    """Tells photos and prompts apart: photos come first; a file, an address or named like an image.
+
+    Returns:
+        (photos, prompts): a list of strings and a list of Prompts.
+    Raises:
+        UserError: where the first word is no photo, or another no prompt.
+    """
+    photos = []
+    for word in words:
+        address = re.match("https?://", word, re.IGNORECASE)
+        named = re.search(r"\.(png|jpe?g|webp|gif|bmp|tiff?)$", word, re.IGNORECASE)
+        if not (address or named or Path(word).exists()):
+            break
+        photos.append(word)
+    if not photos:
+        raise UserError(f"{_quote(words[0])}: no such file: the first is a photo")
+    return photos, [parse(word, default_weight) for word in words[len(photos) :]]
 
 
 def format_prompt(prompt):

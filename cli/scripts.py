@@ -13,6 +13,7 @@ class Script:
         method, steps: defaults.
         weight: of a prompt that names none.
         guides_any: whether prompts also guide networks that take none.
+        start: how much noise an image to start from gets.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Script:
     steps: int
     weight: float
     guides_any: bool = False
+    start: float = 0.9
 
 
 CFG = Script("cfg_sample.py", large="cc12m_1_cfg", method="plms", steps=50, weight=3.0)
@@ -28,3 +30,6 @@ CLIP = Script(
     "clip_sample.py", large="cc12m_1", method="ddpm", steps=1000, weight=1.0, guides_any=True
 )
 REVERSE = Script("reverse_sample.py", large="cc12m_1_cfg", method="exact", steps=50, weight=3.0)
+MODIFY = Script(
+    "cfg_modify_image.py", large="cc12m_1_cfg", method="plms", steps=50, weight=3.0, start=1.0
+)

@@ -21,7 +21,6 @@ DEFAULTS = {
     "n": 1,
     "prompts": [],
     "seed": 0,
-    "starting_timestep": 0.9,
 }
 MAX_PROMPTS = 1000  # in a recipe
 
@@ -60,7 +59,8 @@ def settle(args, script):
     _settle_model(args, recipe, args.from_png, script)
     _settle_recipe(args, recipe, args.from_png, script)
     _settle_way(args, recipe, script)
-    _fill(args, {**DEFAULTS, "method": script.method, "steps": script.steps})
+    of_script = {"method": script.method, "steps": script.steps, "starting_timestep": script.start}
+    _fill(args, {**DEFAULTS, **of_script})
     row = NETWORKS[args.model]
     _settle_method(args, row)
     _settle_size(args, row)
@@ -166,17 +166,16 @@ def _settle_recipe(args, recipe, path, script):
         fill("init", lambda name: _found(name, near, "--init"))
         fill("latent", lambda name: Path(_found(name, near, "--latent")))
         args.latent_index = recipe.get("latent_index", 0) if args.latent else None
+    if hasattr(args, "mask"):
+        fill("mask", lambda name: _found(name, near, "--mask"))
+        fill("direct", lambda said: said == "True")
+        fill("source", _prompts, text=_pairs)
     if script.guides_any:
         _settle_guidance(fill)
     elif NETWORKS[args.model].clip is None:
         return
     # By way of the command line, for the checks that prompts pass there.
-    fill(
-        "prompts",
-        lambda pairs: [prompts.parse(prompts.format_prompt(p)) for p in pairs],
-        flag="prompts",
-        text=_pairs,
-    )
+    fill("prompts", _prompts, flag="prompts", text=_pairs)
     fill(
         "images",
         lambda pairs: [prompts.Prompt(_found(p.text, near, "--images"), p.weight) for p in pairs],
@@ -195,6 +194,10 @@ def _settle_guidance(fill):
     fill("guidance_interval", lambda ends: [t(str(end)) for end in ends], text=list)
     fill("clip_model", flag_types.clip_name)
     fill("low_memory", lambda said: said == "True")
+
+
+def _prompts(pairs):
+    return [prompts.parse(prompts.format_prompt(pair)) for pair in pairs]
 
 
 def _pairs(pairs):

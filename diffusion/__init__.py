@@ -6,8 +6,10 @@ A model is any callable `(x [N, C, H, W], t [N]) -> v [N, C, H, W]`.
 import importlib
 
 _HOMES = {
+    "editing": ("edit_by_latents", "edit_directly"),
     "gaussianity": ("mix_noise", "noise_report", "normalise"),
     "guidance": ("conditions", "guided", "steered"),
+    "inversion": ("Latents", "from_latents", "in_doubles", "to_latents"),
     "memory": ("in_chunks",),
     "objective": ("to_pred_eps", "to_x_v"),
     "sampling": (
@@ -19,7 +21,14 @@ _HOMES = {
         "noise",
         "sample",
     ),
-    "schedules": ("SCHEDULES", "alpha_sigma", "log_snr", "log_snr_to_t", "schedule"),
+    "schedules": (
+        "SCHEDULES",
+        "alpha_sigma",
+        "ascending",
+        "log_snr",
+        "log_snr_to_t",
+        "schedule",
+    ),
     "solvers": ("METHODS",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

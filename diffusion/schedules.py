@@ -97,3 +97,18 @@ def schedule(name, steps, start=None):
         if not len(timesteps):
             timesteps = torch.tensor([start], dtype=torch.float64)
     return torch.cat([timesteps, torch.zeros(1, dtype=torch.float64)])
+
+
+def ascending(name, steps, end=1.0, min_t=0.0, max_t=1.0):
+    """The timesteps of a run from images to their noise; reversed, those of the way back.
+
+    Args:
+        name, steps: as for `schedule`.
+        end: the timestep to go up to.
+        min_t, max_t: the range that the model knows: where images and noise are for it.
+    Returns:
+        a list of ascending floats, the first one min_t, the last one end or max_t.
+    """
+    below = schedule(name, steps, start=end).tolist()
+    way = [end, *(t for t in below if t < end)]
+    return sorted({min_t, *(min(t, max_t) for t in way if t > min_t)})

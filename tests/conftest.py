@@ -50,6 +50,11 @@ def reverse_sample(script):
 
 
 @pytest.fixture
+def cfg_modify_image(script):
+    return script("cfg_modify_image")
+
+
+@pytest.fixture
 def tiny(monkeypatch, tmp_path_factory):
     """An unconditional network with log SNR features, of the first generation's kind: `tiny`."""
     import torch

@@ -1,0 +1,96 @@
+"""How near a way up to the latent and down again comes to the image it began with.
+
+    python bench/round_trip.py [--steps 10 25 50] [-o docs/round_trip.png]
+
+Takes three pictures and an image of plain noise through the bundled model, without a prompt, by
+every method that runs in reverse, and back over the same timesteps. Prints PSNR by steps, of the
+pictures and of the noise, and plots it. The network computes in float32.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import diffusion
+import models
+from bench.inversion_families import SHAPE, pictures, psnr
+from models import clip
+
+STEPS = (10, 25, 50, 100, 250, 1000)
+METHODS = [name for name, row in diffusion.METHODS.items() if row.eta != 1]
+
+
+def trip(model, images, method, steps):
+    """Images gone up and down again."""
+    up = diffusion.ascending("spliced", steps)
+    latents = diffusion.to_latents(model, images, up, method)
+    return diffusion.from_latents(model, latents, up[::-1], method)
+
+
+def measure(steps):
+    """{method: [(steps, PSNR of the pictures, of the noise)]}, printed row by row."""
+    net = models.load("emoji")
+    empty = diffusion.guided(net, torch.zeros(0, 256), [])
+
+    def model(x, t):
+        return empty(x.float(), t.float()).double()
+
+    apple = clip.load("emoji").encode_text(["a red apple"])
+    noise = diffusion.noise([7], SHAPE)
+    drawn = diffusion.guided(net, apple, [3.0])
+    drawn = diffusion.sample(drawn, noise, diffusion.schedule("spliced", 50), "plms")
+    images = pictures(drawn.double())
+    is_noise = torch.tensor([False, False, True, False])
+    found = {}
+    print("| method |", " | ".join(f"{n} steps" for n in steps), "|")
+    print("| --- |", " | ".join("---" for _ in steps), "|")
+    for method in METHODS:
+        for n in steps:
+            back = trip(model, images, method, n)
+            pair = [psnr(images[these], back[these]) for these in (~is_noise, is_noise)]
+            found.setdefault(method, []).append((n, *pair))
+            print(f"{method} {n}: {pair[0]:.1f} {pair[1]:.1f}", file=sys.stderr, flush=True)
+        cells = (f"{pictures_:.0f}, {noise_:.0f}" for _, pictures_, noise_ in found[method])
+        print(f"| {method} |", " | ".join(cells), "|", flush=True)
+    return found
+
+
+def plot(found, path):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for column, (ax, title) in enumerate(
+        zip(axes, ("the worst of three pictures", "an image of plain noise"), strict=True), 1
+    ):
+        for method, rows in found.items():
+            ax.plot(
+                [row[0] for row in rows],
+                [min(row[column], 160) for row in rows],
+                "o-",
+                label=method,
+            )
+        ax.set(xscale="log", xlabel="steps", title=title)
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel("PSNR of the round trip, dB (cut at 160)")
+    axes[1].legend(fontsize=8)
+    figure.savefig(path, dpi=100)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
+    parser.add_argument("-o", "--output", type=Path)
+    args = parser.parse_args()
+    with torch.inference_mode():
+        found = measure(args.steps)
+    if args.output:
+        plot(found, args.output)
+
+
+if __name__ == "__main__":
+    main()
