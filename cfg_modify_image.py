@@ -17,7 +17,8 @@ EXAMPLES = (
     'cfg_modify_image.py photo.jpg "a straw hat" --mask head.png',
     'cfg_modify_image.py photo.jpg "a tiger" --source "a cat" --direct -n 4',
 )
-METHODS = {name: row for name, row in diffusion.METHODS.items() if row.eta != 1}
+# Those that go from one given timestep to the next alike on both ways, without noise.
+METHODS = {n: row for n, row in diffusion.METHODS.items() if row.eta != 1 and row.evaluations}
 SOURCE_WEIGHT = 1.0  # at which a way up is steady, and costs one evaluation a step
 DEFAULT_OUTPUT = "out.png"
 NOT_FLAGS = dict.fromkeys(("init", "latent", "eta"))

@@ -144,11 +144,11 @@ def main():
                 def count(progress):
                     bar.update(len(progress.x))
 
-                states = diffusion.to_latents(model, x, ascending, args.method, count)
+                going = (args.method, count, args.tolerance)
+                states = diffusion.to_latents(model, x, ascending, *going)
                 back = None
                 if args.round_trip:
-                    down = ascending[::-1]
-                    back = diffusion.from_latents(model, states, down, args.method, count)
+                    back = diffusion.from_latents(model, states, ascending[::-1], *going)
                 for i, target in enumerate(targets[part]):
                     one = [None if s is None else s[i : i + 1] for s in states]
                     end = None if back is None else back[i]
@@ -191,6 +191,7 @@ def facts_of(args, path, dtype, device):
         "model_sha256": checkpoints.sha256(path),
         "checkpoint": path.name,
         "method": args.method,
+        "tolerance": args.tolerance,
         "prompts": [[p.text, p.weight] for p in args.prompts],
         "images": [[metadata.file_name(p.text), p.weight] for p in args.images],
         "size": list(args.size),

@@ -62,6 +62,7 @@ def plain_model(net, reader, target, cond, sources):
 
 def our_model(net, reader, target, cond, sources, way):
     import diffusion
+    from cli.prompt_reader import CROPS_AT_ONCE
     from models.clip_loss import clip_gradient
     from models.unet import recompute_gradients
 
@@ -69,9 +70,7 @@ def our_model(net, reader, target, cond, sources, way):
     interval = (0.9, 1.0) if "outside" in way else (0.0, 1.0)
     if lean:
         recompute_gradients(net)
-    gradient = clip_gradient(
-        reader, target, sources, CUTN, scale=500.0, at_once=4 if lean else None
-    )
+    gradient = clip_gradient(reader, target, sources, CUTN, scale=500.0, at_once=CROPS_AT_ONCE)
     return diffusion.steered(lambda x, t: net(x, t, cond), gradient, interval, every, lean)
 
 

@@ -16,17 +16,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import diffusion
 import models
-from cli.images import to_image, to_tensor
+from bench.pictures import SHAPE, paint
+from cli.images import to_image
 from diffusion.solvers import evaluate
 from models import clip
 
-SIDE = 64
 SEEDS = (0, 1)
 SOURCE_WEIGHT, TARGET_WEIGHT = 1.0, 3.0
 # (kind, source, target); a painter's name stands for a painted picture of the source.
@@ -43,45 +43,6 @@ EDITS = [
     ("painted", "a tomato on a white background", "a lemon on a white background"),
     ("painted", "a star on a blue background", "a red heart on a blue background"),
 ]
-
-
-def paint(source):
-    """A picture of the source like a photo of it: shaded, lit from a side, with grain, 64 x 64."""
-    random, scale = np.random.default_rng(0), 4
-    image = Image.new("RGB", (SIDE * scale, SIDE * scale))
-    pen = ImageDraw.Draw(image)
-    thing, ground = source.removesuffix(" background").split(" on a ")
-    pen.rectangle(
-        (0, 0, *image.size), {"gray": "#8a8782", "white": "#e9e6e0"}.get(ground, "#3b62b5")
-    )
-    if "heart" in thing:
-        angles = np.linspace(0, 2 * np.pi, 200)
-        x = 16 * np.sin(angles) ** 3
-        y = (
-            13 * np.cos(angles)
-            - 5 * np.cos(2 * angles)
-            - 2 * np.cos(3 * angles)
-            - np.cos(4 * angles)
-        )
-        pen.polygon([(128 + 5 * a, 120 - 5 * b) for a, b in zip(x, y, strict=True)], "#c01f2e")
-    elif "star" in thing:
-        radii = [90 if i % 2 == 0 else 40 for i in range(10)]
-        turns = [math.pi * (i / 5 - 0.5) for i in range(10)]
-        points = [
-            (128 + r * math.cos(a), 132 + r * math.sin(a))
-            for r, a in zip(radii, turns, strict=True)
-        ]
-        pen.polygon(points, "#f2c230")
-    else:
-        pen.ellipse((48, 56, 208, 208), "#cf2a1b")
-        pen.polygon([(128, 70), (96, 44), (126, 56), (140, 36), (138, 58), (168, 50)], "#2f7d32")
-    levels = np.asarray(image.filter(ImageFilter.GaussianBlur(3)).resize((SIDE, SIDE))).astype(
-        float
-    )
-    y, x = np.mgrid[:SIDE, :SIDE] / SIDE
-    light = 1.15 - 0.5 * np.hypot(x - 0.3, y - 0.25)
-    levels = levels * light[..., None] + random.normal(0, 4, levels.shape)
-    return to_tensor(Image.fromarray(levels.clip(0, 255).round().astype(np.uint8)))[None]
 
 
 def by_latents(method):
@@ -174,7 +135,7 @@ def measure(args):
         if kind == "painted":
             images = paint(source_text)
         else:
-            noise = diffusion.noise(SEEDS, (3, SIDE, SIDE))
+            noise = diffusion.noise(SEEDS, SHAPE)
             images = diffusion.sample(
                 model(0, 3.0), noise, diffusion.schedule("spliced", 25), "plms"
             )

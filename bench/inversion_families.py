@@ -16,20 +16,19 @@ import math
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import diffusion
 import models
+from bench.pictures import SHAPE, pictures, psnr
 from diffusion.objective import rotate
 from diffusion.schedules import alpha_sigma
 from diffusion.solvers import evaluate
 from models import clip
 
 PROMPT = "a red apple"
-SHAPE = (3, 64, 64)
 QUARTER = math.pi / 2  # of the circle: theta at t = 1
 
 
@@ -68,21 +67,14 @@ def along_two_states(onwards, inverse=None):
     return there, back
 
 
-def leapfrog(spread=1.0, power=0):
-    """Leapfrog in y = x / g, g^2 = (alpha spread)^2 + sigma^2; spread 1 is plain leapfrog in theta.
-
-    Args:
-        power: of the ratio of the steps, by which the old state weighs: 0 keeps it; 2 is second
-            order at every single step, which is the optimum of O-BELM carried over to theta.
-    """
+def leapfrog(spread=1.0):
+    """Leapfrog in y = x / g, g^2 = (alpha spread)^2 + sigma^2; spread 1: plainly in theta."""
 
     def onwards(x, v, before, p, t, s):
         g_before, g, g_next = (scale(u) for u in (p, t, s))
-        (alpha, sigma), h, ratio = alpha_sigma(t), (s - t) * QUARTER, (s - t) / (t - p)
+        alpha, sigma = alpha_sigma(t)
         change = (v - alpha * sigma * (1 - spread**2) / g**2 * x) / g
-        kept = ratio**power
-        y = kept * before / g_before + (1 - kept) * x / g + h * (1 + ratio ** (power - 1)) * change
-        return g_next * y
+        return g_next * (before / g_before + (s - p) * QUARTER * change)
 
     def scale(t):
         alpha, sigma = alpha_sigma(t)
@@ -121,7 +113,7 @@ def o_belm():
     return along_two_states(onwards)
 
 
-def reversible_heun(rotated):
+def reversible_heun():
     """Reversible Heun (Kidger et al., 2021, arXiv 2105.13493); the states are x and z at one t."""
 
     def go(model, x, z, ts):
@@ -133,7 +125,7 @@ def reversible_heun(rotated):
         return x, z
 
     def move(z, v, t, s):
-        return turn(z, v, t, s) if rotated else z + (s - t) * QUARTER * v
+        return z + (s - t) * QUARTER * v
 
     def there(model, x, ts):
         return go(model, x, x, ts)
@@ -254,17 +246,13 @@ def exact():
 FAMILIES = {
     "exact (leapfrog, spread 0.3)": (exact(), True),
     "leapfrog in theta": (leapfrog(), True),
-    "same, order 2 each step": (leapfrog(power=2), True),
     "leapfrog, spread 0.5": (leapfrog(0.5), True),
     "leapfrog, spread 0.2": (leapfrog(0.2), True),
     "leapfrog, spread 0.1": (leapfrog(0.1), True),
-    "leapfrog, spread 0.3, order 2 each step": (leapfrog(0.3, 2), True),
     "BDIA, gamma 1": (bdia(1.0), True),
-    "BDIA, gamma 0.9": (bdia(0.9), True),
     "BDIA, gamma 0.5": (bdia(0.5), True),
     "O-BELM": (o_belm(), True),
-    "reversible Heun": (reversible_heun(False), True),
-    "reversible Heun, rotated": (reversible_heun(True), True),
+    "reversible Heun": (reversible_heun(), True),
     "EDICT, p 0.93": (edict(), True),
     "McCallum-Foster, 0.99": (mccallum_foster(0.99), True),
     "DDIM by fixed point, 4": (fixed_point(4), False),
@@ -284,27 +272,6 @@ class Watched:
         self.calls += 1
         self.largest = max(self.largest, float(x.abs().max()))
         return self.model(x.float(), t.float()).double()
-
-
-def pictures(draw):
-    """Photo-like pictures, plain noise and a drawn picture, in 8 bits: [4, 3, 64, 64]."""
-    random = np.random.default_rng(0)
-    y, x = np.mgrid[:64, :64] / 63
-    disc = np.stack([x, y, 1 - x * y])
-    disc[:, (x - 0.4) ** 2 + (y - 0.5) ** 2 < 0.06] = np.array([[0.9], [0.3], [0.1]])
-    disc += 0.06 * random.standard_normal(disc.shape)
-    waves = [0.4 + 0.3 * np.sin(9 * x + 4 * y), 0.5 + 0.3 * np.cos(7 * x * y + 2), 0.3 + x * y / 2]
-    waves = np.stack(waves)
-    waves[:, 40:56, 8:30] *= 0.3
-    waves += 0.15 * random.standard_normal((1, 64, 64)) * (y > 0.5)
-    made = torch.from_numpy(np.stack([disc, waves, random.random(SHAPE)])) * 2 - 1
-    return ((torch.cat([made, draw]).clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
-
-
-def psnr(images, others):
-    """Of the worst image, in dB at a range of 2; at most 320, the precision of float64."""
-    worst = float((images - others).square().mean(dim=(1, 2, 3)).max())
-    return math.nan if not math.isfinite(worst) else 10 * math.log10(4 / max(worst, 4e-32))
 
 
 def rms(x):
@@ -362,7 +329,7 @@ def main():
         if args.quick:
             table(args.only, (25,), (0, 3), range(1), 200)
         else:
-            table(args.only, (25, 50), (0, 1, 3, 5), range(4), 1000)
+            table(args.only, (25, 50), (0, 3, 5), range(4), 1000)
 
 
 if __name__ == "__main__":

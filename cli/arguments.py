@@ -26,6 +26,8 @@ from cli.flag_types import (
     seeds,
     whole,
 )
+from cli.settle import ADAPTIVE_STEPS
+from diffusion.adaptive import TOLERANCE
 from models.clip import CLIPS
 from models.zoo import NETWORKS
 
@@ -176,9 +178,12 @@ def add_steps(group, script, methods):
         type=name_of("method", methods),
         help=f"{', '.join(methods)} ({script.method})",
     )
-    group.add_argument(
-        "--steps", metavar="N", type=whole(1, MAX_STEPS), help=f"steps to take ({script.steps})"
-    )
+    steps, tolerance = f"steps to take ({script.steps})", argparse.SUPPRESS
+    if "adaptive" in methods:
+        steps += f"; adaptive takes as many as it needs, but at least these ({ADAPTIVE_STEPS})"
+        tolerance = f"the error that a step of adaptive may make ({TOLERANCE:g}; range: -1 to 1)"
+    group.add_argument("--steps", metavar="N", type=whole(1, MAX_STEPS), help=steps)
+    group.add_argument("--tolerance", metavar="X", type=number(0, 2, above=True), help=tolerance)
     group.add_argument(
         "--schedule",
         metavar="NAME",

@@ -114,7 +114,15 @@ def sampling(args, init, device):
         if reversible:
             model = diffusion.in_doubles(model, device)
         return diffusion.sample(
-            model, x, begin.timesteps, args.method, args.eta, noise, callback, before
+            model,
+            x,
+            begin.timesteps,
+            args.method,
+            args.eta,
+            noise,
+            callback,
+            before,
+            args.tolerance,
         )
 
     return Way(len(begin.timesteps) - 1, go)
@@ -185,6 +193,7 @@ def recipe_of(args, image):
         "method": args.method,
         "schedule": args.schedule,
         "eta": args.eta,
+        "tolerance": args.tolerance,
         "starting_timestep": args.starting_timestep if args.init else None,
         "init": args.init,
         "latent": args.latent and str(args.latent),

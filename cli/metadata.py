@@ -252,6 +252,7 @@ FIELDS = {
     "method": _text,
     "schedule": _text,
     "eta": _number,
+    "tolerance": _number,  # of the adaptive method
     "starting_timestep": _number,
     "max_timestep": _number,
     "init": _name,  # the image that the sampling started from

@@ -11,6 +11,7 @@ from pathlib import Path
 import diffusion
 from cli import flag_types, latents, metadata, outputs, prompts
 from cli.errors import UserError, printable
+from diffusion.adaptive import TOLERANCE
 from models.checkpoints import is_present
 from models.zoo import NETWORKS
 
@@ -22,6 +23,7 @@ DEFAULTS = {
     "prompts": [],
     "seed": 0,
 }
+ADAPTIVE_STEPS = 5  # at least, for the sake of those who watch
 MAX_PROMPTS = 1000  # in a recipe
 
 
@@ -59,8 +61,9 @@ def settle(args, script):
     _settle_model(args, recipe, args.from_png, script)
     _settle_recipe(args, recipe, args.from_png, script)
     _settle_way(args, recipe, script)
-    of_script = {"method": script.method, "steps": script.steps, "starting_timestep": script.start}
-    _fill(args, {**DEFAULTS, **of_script})
+    _fill(args, {**DEFAULTS, "method": script.method, "starting_timestep": script.start})
+    adapts = diffusion.METHODS[args.method].evaluations is None
+    _fill(args, {"steps": ADAPTIVE_STEPS if adapts else script.steps})
     row = NETWORKS[args.model]
     _settle_method(args, row)
     _settle_size(args, row)
@@ -149,6 +152,7 @@ def _settle_recipe(args, recipe, path, script):
     args.batch = recipe.get("batch") if alone else None
     if args.method in (None, recipe.get("method")):
         fill("eta", flag_types.number(0, 1))
+        fill("tolerance", flag_types.number(0, 2, above=True))
     if args.model == recipe.get("model") and args.size is None and "size" in recipe:
         side = flag_types.whole(1, flag_types.MAX_SIDE)
         fill("size", lambda sides: [side(str(s)) for s in sides], text=list)
@@ -221,6 +225,10 @@ def _settle_method(args, row):
     if not low <= args.eta <= high:
         what = "is ddim with eta 1" if args.method == "ddpm" else "adds no noise"
         raise UserError(f"--eta {args.eta:g}: {args.method} {what}: leave it out or use ddim")
+    if method.evaluations is None:
+        _fill(args, {"tolerance": TOLERANCE})
+    elif args.tolerance is not None:
+        raise UserError(f"--tolerance: {args.method} takes the steps it is given: use adaptive")
     if args.schedule is None:
         args.schedule = "ddpm" if row.min_t > 0 else "spliced"
 

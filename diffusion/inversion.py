@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import torch
 
+from diffusion.methods import METHODS
 from diffusion.sampling import sample
-from diffusion.solvers import METHODS
 
 
 class Latents(NamedTuple):
@@ -24,7 +24,7 @@ class Latents(NamedTuple):
     previous: torch.Tensor | None = None
 
 
-def to_latents(model, images, timesteps, method, callback=None):
+def to_latents(model, images, timesteps, method, callback=None, tolerance=None):
     """Finds the latents that yield images.
 
     Args:
@@ -32,7 +32,7 @@ def to_latents(model, images, timesteps, method, callback=None):
         images: [N, C, H, W] in [-1, 1].
         timesteps: ascending, as for `sample`.
         method: one of METHODS that adds no noise.
-        callback: as for `sample`.
+        callback, tolerance: as for `sample`.
     Returns:
         Latents.
     """
@@ -44,22 +44,24 @@ def to_latents(model, images, timesteps, method, callback=None):
         if callback is not None:
             callback(progress)
 
-    x = sample(model, images, timesteps, method, callback=see)
+    x = sample(model, images, timesteps, method, callback=see, tolerance=tolerance)
     return Latents(x, last if METHODS[method].reversible else None)
 
 
-def from_latents(model, latents, timesteps, method, callback=None):
+def from_latents(model, latents, timesteps, method, callback=None, tolerance=None):
     """The images [N, C, H, W] that latents yield.
 
     Args:
         timesteps: descending; those of the way up in reverse, for the latents of a reversible
             method.
-        model, method, callback: as for `to_latents`.
+        model, method, callback, tolerance: as for `to_latents`.
     """
-    if latents.previous is None or not METHODS[method].reversible:
-        return sample(model, latents.x, timesteps, method, callback=callback)
-    before = (timesteps[0], latents.x)
-    return sample(model, latents.previous, timesteps[1:], method, callback=callback, before=before)
+    x, before = latents.x, None
+    if latents.previous is not None and METHODS[method].reversible:
+        x, before, timesteps = latents.previous, (timesteps[0], latents.x), timesteps[1:]
+    return sample(
+        model, x, timesteps, method, callback=callback, before=before, tolerance=tolerance
+    )
 
 
 def in_doubles(model, device):

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import torch
 
+from diffusion.methods import METHODS
 from diffusion.schedules import alpha_sigma
-from diffusion.solvers import METHODS, Evaluation
+from diffusion.solvers import Evaluation
 
 MAX_SEED = 2**63
 
@@ -89,7 +90,17 @@ def clamp_t(model, min_t, max_t):
     return lambda x, t: model(x, t.clamp(min_t, max_t))
 
 
-def sample(model, x, timesteps, method="plms", eta=None, noise=None, callback=None, before=None):
+def sample(
+    model,
+    x,
+    timesteps,
+    method="plms",
+    eta=None,
+    noise=None,
+    callback=None,
+    before=None,
+    tolerance=None,
+):
     """Takes x along the flow from the first timestep to the last.
 
     Descending timesteps draw images out of noise; ascending ones find the noise of images.
@@ -112,6 +123,7 @@ def sample(model, x, timesteps, method="plms", eta=None, noise=None, callback=No
         callback: called with a `Progress` before each step is taken.
         before: (t, x [N, C, H, W]), the state that a reversible method comes from: a timestep
             on the other side of timesteps[0] than where the run goes. None: a run starts here.
+        tolerance: the RMS error a step may make, for `adaptive`; None: its default.
     Returns:
         x at timesteps[-1], [N, C, H, W].
     Raises:
@@ -125,6 +137,12 @@ def sample(model, x, timesteps, method="plms", eta=None, noise=None, callback=No
         if noise is None:
             raise ValueError(f"{method} with eta {eta:g} adds noise: pass a function that draws it")
         options = {"eta": eta, "noise": lambda: noise().to(x)}
+    if tolerance is not None:
+        if row.evaluations is not None:
+            raise ValueError(f"{method} takes the timesteps it is given: leave out the tolerance")
+        if not tolerance > 0:
+            raise ValueError(f"a tolerance is above 0, not {tolerance}")
+        options["tolerance"] = tolerance
 
     past = [] if before is None else [_comes_from(before, x, ts, method)]
     for i, (t, s) in enumerate(itertools.pairwise(ts)):

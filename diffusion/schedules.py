@@ -11,7 +11,9 @@ import math
 DDPM_CROSSOVER = 0.48536712
 COSINE_CROSSOVER = 0.80074257
 
-LOG_SNR_RANGE = (-10.0, 10.0)  # of the log schedule: from nearly all noise to nearly none
+# Of the schedules that cannot reach plain noise: from nearly all noise to nearly none.
+LOG_SNR_RANGE = (-10.0, 10.0)
+KARRAS_RHO = 7
 
 
 def alpha_sigma(t):
@@ -65,7 +67,13 @@ def log(u):
     return log_snr_to_t(high + u * (low - high))
 
 
-SCHEDULES = {"linear": linear, "ddpm": ddpm, "spliced": spliced, "log": log}
+def karras(u):
+    """Uniform in the 7th root of sigma / alpha (Karras et al., 2022, arXiv 2206.00364)."""
+    least, most = (math.exp(-log_snr / 2) ** (1 / KARRAS_RHO) for log_snr in LOG_SNR_RANGE[::-1])
+    return ((least + u * (most - least)) ** KARRAS_RHO).atan() * (2 / math.pi)
+
+
+SCHEDULES = {"linear": linear, "ddpm": ddpm, "spliced": spliced, "log": log, "karras": karras}
 
 
 def schedule(name, steps, start=None):

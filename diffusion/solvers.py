@@ -1,12 +1,11 @@
-"""One step of each sampling method, from timestep t to timestep s, up or down alike.
+"""One step of the published sampling methods, from timestep t to timestep s, up or down alike.
 
 A step is a pure function `(model, x, t, s, past) -> (x at s, now)`. `now` is what the step leaves
 behind for the steps to come, `past` what earlier steps left behind, the newest last. A method
-chooses a direction, an eps blended from several; `transfer` then takes the step.
+chooses a direction, an eps or a pred blended from several; `transfer` then takes the step.
 """
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from diffusion.objective import rotate, to_pred_eps
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 # A blend moves x by sin(angle) / alpha times the change it makes to eps. Where a run leaves nearly
 # pure noise in one or two big steps that is a hundredfold, and at t = 1 infinite: such a step goes
-# along its own v instead, which is DDIM.
+# along its own v instead, which is DDIM. So does a step out of a clean image along a blend of pred.
 MOST_GAIN = 25
 
 # The spread of image details that `exact` takes for granted, with white images at 1; chosen with
@@ -26,13 +25,17 @@ SPREAD = 0.3
 
 
 class Evaluation(NamedTuple):
-    """What a model says of x at one timestep; all its fields belong to that one instant."""
+    """What a model says of x at one timestep; all its fields belong to that one instant.
+
+    `step` is what the adaptive method leaves behind: how long its next step may be, by image.
+    """
 
     t: float
     x: "Tensor"
     v: "Tensor"
     pred: "Tensor"
     eps: "Tensor"
+    step: "Tensor | None" = None
 
 
 def evaluate(model, x, t):
@@ -41,14 +44,19 @@ def evaluate(model, x, t):
     return Evaluation(t, x, v, *to_pred_eps(x, v, t))
 
 
-def transfer(now, eps, s):
-    """The step from `now` to timestep s along eps: that noise kept, and the image it implies."""
+def transfer(now, s, eps=None, pred=None):
+    """The step from `now` to timestep s: along its own v, or along a blended eps or pred.
+
+    Whichever of eps and pred is given is kept; the other one is what it implies for x.
+    """
     angle = (s - now.t) * (math.pi / 2)
-    x = rotate(now.x, now.v, angle)
-    alpha, _ = alpha_sigma(now.t)
-    if eps is now.eps or abs(math.sin(angle)) > MOST_GAIN * alpha:
-        return x
-    return x + math.sin(angle) / alpha * (eps - now.eps)
+    x, turn = rotate(now.x, now.v, angle), math.sin(angle)
+    alpha, sigma = alpha_sigma(now.t)
+    if eps is not None and abs(turn) <= MOST_GAIN * alpha:
+        x = x + turn / alpha * (eps - now.eps)
+    if pred is not None and abs(turn) <= MOST_GAIN * sigma:
+        x = x - turn / sigma * (pred - now.pred)
+    return x
 
 
 def ddim_step(model, x, t, s, past, eta=0.0, noise=None):
@@ -60,7 +68,7 @@ def ddim_step(model, x, t, s, past, eta=0.0, noise=None):
     """
     now = evaluate(model, x, t)
     if not eta:
-        return transfer(now, now.eps, s), now
+        return transfer(now, s), now
     (alpha_t, sigma_t), (alpha_s, sigma_s) = alpha_sigma(t), alpha_sigma(s)
     fresh = eta * sigma_s / sigma_t * math.sqrt(1 - (alpha_t / alpha_s) ** 2)
     kept = math.sqrt(sigma_s**2 - fresh**2)
@@ -70,9 +78,9 @@ def ddim_step(model, x, t, s, past, eta=0.0, noise=None):
 def pie_step(model, x, t, s, past):
     """Pseudo improved Euler: second order, two evaluations (Liu et al., 2022, arXiv 2202.09778)."""
     now = evaluate(model, x, t)
-    ahead = evaluate(model, transfer(now, now.eps, s), s)
+    ahead = evaluate(model, transfer(now, s), s)
     eps = (now.eps + ahead.eps) / 2
-    return transfer(now, eps, s), now._replace(eps=eps)  # a starter leaves its blend behind
+    return transfer(now, s, eps), now._replace(eps=eps)  # a starter leaves its blend behind
 
 
 def prk_step(model, x, t, s, past):
@@ -83,11 +91,11 @@ def prk_step(model, x, t, s, past):
     """
     middle = (t + s) / 2
     now = evaluate(model, x, t)
-    second = evaluate(model, transfer(now, now.eps, middle), middle)
-    third = evaluate(model, transfer(now, second.eps, middle), middle)
-    fourth = evaluate(model, transfer(now, third.eps, s), s)
+    second = evaluate(model, transfer(now, middle), middle)
+    third = evaluate(model, transfer(now, middle, second.eps), middle)
+    fourth = evaluate(model, transfer(now, s, third.eps), s)
     eps = (now.eps + 2 * second.eps + 2 * third.eps + fourth.eps) / 6
-    return transfer(now, eps, s), now._replace(eps=eps)
+    return transfer(now, s, eps), now._replace(eps=eps)
 
 
 # Adams-Bashforth weights by order, the newest evaluation first.
@@ -104,8 +112,8 @@ def linear_multistep(model, x, t, s, past):
     now = evaluate(model, x, t)
     newest_first = [now.eps, *(e.eps for e in reversed(past))]
     weights = ADAMS_BASHFORTH[len(newest_first)]
-    eps = sum(w * e for w, e in zip(weights, newest_first, strict=True)) if past else now.eps
-    return transfer(now, eps, s), now
+    eps = sum(w * e for w, e in zip(weights, newest_first, strict=True)) if past else None
+    return transfer(now, s, eps), now
 
 
 def plms_step(model, x, t, s, past):
@@ -140,7 +148,7 @@ def exact_step(model, x, t, s, past):
     """
     now = evaluate(model, x, t)
     if not past:
-        return transfer(now, now.eps, s), now
+        return transfer(now, s), now
     before = past[-1]
     g_before, g, g_next = (_spread(u) for u in (before.t, t, s))
     alpha, sigma = alpha_sigma(t)
@@ -153,35 +161,3 @@ def _spread(t):
     """The standard deviation of noised details at t."""
     alpha, sigma = alpha_sigma(t)
     return math.hypot(alpha * SPREAD, sigma)
-
-
-class Method(NamedTuple):
-    """A row of METHODS.
-
-    Args:
-        step: the step function.
-        looks_back: how many past evaluations it uses.
-        eta: the share of fresh noise it adds by default; None: it never adds any.
-        eta_range: the lowest and highest eta it takes.
-        evaluations: of the model, in a run of n steps.
-        reversible: whether a run back from its last two states undoes it exactly.
-    """
-
-    step: Callable
-    looks_back: int
-    eta: float | None
-    eta_range: tuple[float, float]
-    evaluations: Callable[[int], int]
-    reversible: bool = False
-
-
-METHODS = {
-    "ddpm": Method(ddim_step, 0, 1.0, (1.0, 1.0), lambda n: n),
-    "ddim": Method(ddim_step, 0, 0.0, (0.0, 1.0), lambda n: n),
-    "prk": Method(prk_step, 0, None, (0.0, 0.0), lambda n: 4 * n),
-    "plms": Method(plms_step, 3, None, (0.0, 0.0), lambda n: n + 3 * min(n, 3)),
-    "pie": Method(pie_step, 0, None, (0.0, 0.0), lambda n: 2 * n),
-    "plms2": Method(plms2_step, 1, None, (0.0, 0.0), lambda n: n + 1),
-    "iplms": Method(iplms_step, 3, None, (0.0, 0.0), lambda n: n),
-    "exact": Method(exact_step, 1, None, (0.0, 0.0), lambda n: n, reversible=True),
-}

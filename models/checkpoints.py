@@ -209,7 +209,7 @@ def plain(state, path):
             raise CheckpointError(
                 f"{path} is not a state_dict: its entry {some([key])} is not a plain tensor"
             )
-    return dict(state)
+    return {key: value.detach() for key, value in state.items()}  # else a view holds its whole file
 
 
 def some(keys):
@@ -281,18 +281,19 @@ def convert(net, device, dtype):
         for name, tensor in own:
             if tensor.is_meta:
                 raise RuntimeError(f"{type(module).__name__}.{name} is in no state_dict")
-            tensor.data = converted(tensor.data, device, keep)
+            # One weight left in the mapped file holds all of its pages: either all stay or none.
+            tensor.data = converted(tensor.data, device, keep, may_stay=dtype == torch.float32)
     return net
 
 
-def converted(tensor, device, dtype):
+def converted(tensor, device, dtype, may_stay):
     """A weight [...] on its device, in its type of numbers and its order in memory."""
     import torch
 
     if not tensor.is_floating_point():
-        return tensor.to(device)
-    if tensor.device == device and tensor.dtype == dtype:
+        return tensor.to(device, copy=not may_stay)
+    if may_stay and tensor.device == device and tensor.dtype == dtype:
         return tensor  # as it is in the file: another order would be a copy of it
     # The order in which convolutions are fast, and the one that the activations have.
     order = torch.channels_last if tensor.dim() == 4 else torch.preserve_format
-    return tensor.to(device, dtype, memory_format=order)
+    return tensor.to(device, dtype, copy=True, memory_format=order)

@@ -102,6 +102,7 @@ class Clip:
         self.visual.to(dtype)
         self.image_dtype = dtype
         self.model = None
+        put_tokens_first(self.visual)
 
     def encode_text(self, texts):
         """Embeddings of texts as CLIP encodes them, of any length: float32 [N, dim]."""
@@ -125,6 +126,22 @@ class Clip:
 
         images = (images.to(self.device) - self._mean) / self._std
         return normalize(self.visual(images.to(self.image_dtype)).float(), dim=-1)
+
+
+def put_tokens_first(visual):
+    """Has a vision transformer of open_clip go through tokens [L, N, D] instead of [N, L, D].
+
+    torch's attention takes tokens first in any case. Of a view transposed for it, the projection
+    of frozen weights under gradients copies the weights once for every token.
+    """
+    from torch.nn import MultiheadAttention
+
+    transformer = getattr(visual, "transformer", None)
+    if getattr(transformer, "batch_first", False):
+        transformer.batch_first = False
+        for module in transformer.modules():
+            if isinstance(module, MultiheadAttention):
+                module.batch_first = False
 
 
 def row_of(name):

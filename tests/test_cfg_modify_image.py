@@ -13,7 +13,7 @@ from cli import metadata
 
 ROOT = Path(__file__).parent.parent
 FAST = ("--model", "emoji", "--steps", "4", "--dtype", "float32", "--size", "32", "32")
-METHODS = [name for name, row in diffusion.METHODS.items() if row.eta != 1]
+METHODS = [name for name, row in diffusion.METHODS.items() if row.eta != 1 and row.evaluations]
 WAYS = {"by latents": (), "directly": ("--direct",)}
 
 

@@ -49,6 +49,21 @@ def test_image_embeddings_have_unit_length_and_gradients_flow_through_them(emoji
     assert images.grad.abs().sum() > 0
 
 
+def test_image_half_alone_reads_the_same():
+    whole, half = clip.load("emoji"), clip.load("emoji")
+    half.read_images_alone(torch.float32)
+    assert half.model is None
+    assert not half.visual.transformer.batch_first
+    images = torch.rand(3, 3, half.image_size, half.image_size) * 2 - 1
+    grads = []
+    for reader in (whole, half):
+        images = images.detach().requires_grad_()
+        embeds = reader.encode_image(images)
+        grads.append(torch.autograd.grad(embeds[:, 0].sum(), images)[0])
+        assert torch.allclose(embeds, whole.encode_image(images), atol=1e-6)
+    assert torch.allclose(*grads, atol=1e-6 * grads[0].abs().max())
+
+
 @pytest.mark.slow
 def test_embeddings_are_those_of_open_clip_with_quick_gelu(published):
     model, path = published

@@ -193,19 +193,32 @@ def test_weights_of_another_type_are_converted(tmp_path):
     assert torch.equal(net.conv.weight, small_state()["conv.weight"])
 
 
+has_proc = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc")
+
+
+@has_proc
 @pytest.mark.parametrize("name", ["small.pth", "small.safetensors"])
 def test_float32_weights_stay_mapped_from_the_file(tmp_path, name):
-    if not Path("/proc/self/maps").exists():
-        pytest.skip("no /proc")
     path = saved(tmp_path / name)
     net = load_weights(Small, path)
-    places = [
-        [int(place, 16) for place in line.split()[0].split("-")]
-        for line in Path("/proc/self/maps").read_text().splitlines()
-        if line.endswith(str(path))
-    ]
+    places = [[int(place, 16) for place in area.split("-")] for area in mapped_areas(path)]
     for key, value in net.state_dict().items():
         assert any(start <= value.data_ptr() < end for start, end in places), key
+
+
+@has_proc
+@pytest.mark.parametrize("name", ["small.pth", "small.safetensors"])
+def test_converted_weights_let_go_of_the_file(tmp_path, name):
+    path = saved(tmp_path / name)
+    net = load_weights(Small, path, dtype=torch.bfloat16)
+    assert net.features.weight.dtype == torch.float32  # as in the file, and yet a copy
+    assert not mapped_areas(path)
+
+
+def mapped_areas(path):
+    """Where in this process's memory a file is mapped, as START-END."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return [line.split()[0] for line in lines if line.endswith(str(path))]
 
 
 def test_changing_mapped_weights_does_not_change_the_file(pth):

@@ -1,0 +1,50 @@
+"""DEIS (tAB): Adams and Bashforth's methods for steps of any length, along a blend of eps.
+
+Zhang and Chen, 2022, arXiv 2204.13902. With `rho = sigma / alpha` the flow is
+`d (x / alpha) / d rho = eps`. A polynomial in t goes through this eps and earlier ones; the blend
+is its mean over the step, in rho.
+"""
+
+import math
+
+import numpy as np
+
+from diffusion.schedules import alpha_sigma
+from diffusion.solvers import evaluate, transfer
+
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
+
+
+def deis_step(model, x, t, s, past, variable=lambda t: t):
+    """DEIS of three earlier evaluations and this one: one evaluation.
+
+    Second order, by its lower-order start; fourth where that is not to blame.
+
+    Args:
+        variable: of t, in which eps is taken for a polynomial.
+    """
+    now = evaluate(model, x, t)
+    known = [*past, now]
+    weights = blend_weights([e.t for e in known], t, s, variable)
+    eps = sum(w * e.eps for w, e in zip(weights, known, strict=True)) if past else None
+    return transfer(now, s, eps=eps), now
+
+
+def blend_weights(known, t, s, variable):
+    """The weights by which eps at known timesteps make up their mean between t and s."""
+    start, end = noise_ratio(t), noise_ratio(s)
+    ratios = (start + end) / 2 + (end - start) / 2 * NODES
+    places = np.array([variable(2 / math.pi * math.atan(ratio)) for ratio in ratios])
+    knots = [variable(t) for t in known]
+    weights = []
+    for j, knot in enumerate(knots):
+        others = [other for i, other in enumerate(knots) if i != j]
+        basis = np.prod([(places - other) / (knot - other) for other in others], axis=0)
+        weights.append(float(np.sum(WEIGHTS / 2 * basis)))
+    return weights
+
+
+def noise_ratio(t):
+    """sigma / alpha at t."""
+    alpha, sigma = alpha_sigma(t)
+    return sigma / alpha

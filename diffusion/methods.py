@@ -1,0 +1,56 @@
+"""The table of sampling methods."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from diffusion.adaptive import adaptive_step
+from diffusion.deis import deis_step
+from diffusion.dpm_solver import dpmpp_2m_step, dpmpp_3m_step
+from diffusion.solvers import (
+    ddim_step,
+    exact_step,
+    iplms_step,
+    pie_step,
+    plms2_step,
+    plms_step,
+    prk_step,
+)
+from diffusion.unipc import unipc_step
+
+
+class Method(NamedTuple):
+    """A row of METHODS.
+
+    Args:
+        step: the step function.
+        looks_back: how many past evaluations it uses.
+        eta: the share of fresh noise it adds by default; None: it never adds any.
+        eta_range: the lowest and highest eta it takes.
+        evaluations: of the model, in a run of n steps; None: as many as the tolerance takes.
+        reversible: whether a run back from its last two states undoes it exactly.
+    """
+
+    step: Callable
+    looks_back: int
+    eta: float | None
+    eta_range: tuple[float, float]
+    evaluations: Callable[[int], int] | None
+    reversible: bool = False
+
+
+METHODS = {
+    "ddpm": Method(ddim_step, 0, 1.0, (1.0, 1.0), lambda n: n),
+    "ddim": Method(ddim_step, 0, 0.0, (0.0, 1.0), lambda n: n),
+    "prk": Method(prk_step, 0, None, (0.0, 0.0), lambda n: 4 * n),
+    "plms": Method(plms_step, 3, None, (0.0, 0.0), lambda n: n + 3 * min(n, 3)),
+    "pie": Method(pie_step, 0, None, (0.0, 0.0), lambda n: 2 * n),
+    "plms2": Method(plms2_step, 1, None, (0.0, 0.0), lambda n: n + 1),
+    "iplms": Method(iplms_step, 3, None, (0.0, 0.0), lambda n: n),
+    "dpmpp_2m": Method(dpmpp_2m_step, 1, 0.0, (0.0, 1.0), lambda n: n),
+    "dpmpp_2m_sde": Method(dpmpp_2m_step, 1, 1.0, (1.0, 1.0), lambda n: n),
+    "dpmpp_3m": Method(dpmpp_3m_step, 2, None, (0.0, 0.0), lambda n: n),
+    "unipc": Method(unipc_step, 3, None, (0.0, 0.0), lambda n: n),
+    "deis": Method(deis_step, 3, None, (0.0, 0.0), lambda n: n),
+    "adaptive": Method(adaptive_step, 1, None, (0.0, 0.0), None),
+    "exact": Method(exact_step, 1, None, (0.0, 0.0), lambda n: n, reversible=True),
+}
