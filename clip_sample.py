@@ -57,6 +57,11 @@ def parse(argv=None):
     args.clip_model = args.clip_model or own or "ViT-B-16"
     args.steers = bool(conditions) and args.clip_guidance_scale > 0
     args.needs_gradients = args.steers
+    if args.steers and diffusion.METHODS[args.method].evaluations is None:
+        raise UserError(
+            f"--method {args.method}: CLIP looks at other crops in every evaluation, so that no "
+            "step would be short enough: choose another, or -cs 0"
+        )
     return args
 
 

@@ -20,7 +20,7 @@ import models
 from bench.pictures import SHAPE, pictures, psnr
 from models import clip
 
-STEPS = (10, 25, 50, 100, 250)
+STEPS = (10, 25, 50, 100, 250, 1000)
 METHODS = ("ddim", "prk", "plms", "pie", "plms2", "iplms", "exact")
 
 

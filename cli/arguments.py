@@ -26,7 +26,6 @@ from cli.flag_types import (
     seeds,
     whole,
 )
-from cli.settle import ADAPTIVE_STEPS
 from diffusion.adaptive import TOLERANCE
 from models.clip import CLIPS
 from models.zoo import NETWORKS
@@ -43,6 +42,10 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             add_help=False,
         )
+
+    def parse_args(self, args=None, namespace=None):
+        """As people write: prompts before, between and after the flags."""
+        return self.parse_intermixed_args(args, namespace)
 
     def error(self, message):
         # argparse quotes what it was given as it was given: not for a terminal.
@@ -122,6 +125,11 @@ def add_model(parser, script, clip_help=None):
         or "the weights of the CLIP that reads the prompts (default: open_clip finds them)",
     )
     group.add_argument(
+        "--no-embedding-cache",
+        action="store_true",
+        help="read the prompts anew; without this, what CLIP made of a text is kept on disk",
+    )
+    group.add_argument(
         "--mirror",
         metavar="URL",
         type=address,
@@ -178,9 +186,10 @@ def add_steps(group, script, methods):
         type=name_of("method", methods),
         help=f"{', '.join(methods)} ({script.method})",
     )
-    steps, tolerance = f"steps to take ({script.steps})", argparse.SUPPRESS
+    usual = script.steps or "20; 50 for ddpm to exact"
+    steps, tolerance = f"steps to take ({usual})", argparse.SUPPRESS
     if "adaptive" in methods:
-        steps += f"; adaptive takes as many as it needs, but at least these ({ADAPTIVE_STEPS})"
+        steps += f"; of adaptive at least ({diffusion.METHODS['adaptive'].steps})"
         tolerance = f"the error that a step of adaptive may make ({TOLERANCE:g}; range: -1 to 1)"
     group.add_argument("--steps", metavar="N", type=whole(1, MAX_STEPS), help=steps)
     group.add_argument("--tolerance", metavar="X", type=number(0, 2, above=True), help=tolerance)
@@ -188,8 +197,8 @@ def add_steps(group, script, methods):
         "--schedule",
         metavar="NAME",
         type=name_of("schedule", diffusion.SCHEDULES),
-        help=f"of the timesteps: {', '.join(diffusion.SCHEDULES)} (spliced; ddpm for models "
-        "trained on it)",
+        help=f"of the timesteps: {', '.join(diffusion.SCHEDULES)} (logit for newer "
+        "methods; spliced, or ddpm for models trained on it, for ddpm to exact)",
     )
     group.add_argument(
         "--chunk",

@@ -23,7 +23,6 @@ DEFAULTS = {
     "prompts": [],
     "seed": 0,
 }
-ADAPTIVE_STEPS = 5  # at least, for the sake of those who watch
 MAX_PROMPTS = 1000  # in a recipe
 
 
@@ -62,8 +61,8 @@ def settle(args, script):
     _settle_recipe(args, recipe, args.from_png, script)
     _settle_way(args, recipe, script)
     _fill(args, {**DEFAULTS, "method": script.method, "starting_timestep": script.start})
-    adapts = diffusion.METHODS[args.method].evaluations is None
-    _fill(args, {"steps": ADAPTIVE_STEPS if adapts else script.steps})
+    method = diffusion.METHODS[args.method]
+    _fill(args, {"steps": script.steps if script.steps and method.evaluations else method.steps})
     row = NETWORKS[args.model]
     _settle_method(args, row)
     _settle_size(args, row)
@@ -230,7 +229,7 @@ def _settle_method(args, row):
     elif args.tolerance is not None:
         raise UserError(f"--tolerance: {args.method} takes the steps it is given: use adaptive")
     if args.schedule is None:
-        args.schedule = "ddpm" if row.min_t > 0 else "spliced"
+        args.schedule = method.schedule or ("ddpm" if row.min_t > 0 else "spliced")
 
 
 def _settle_size(args, row):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from diffusion.adams_bashforth import ab2_step
 from diffusion.adaptive import adaptive_step
 from diffusion.deis import deis_step
 from diffusion.dpm_solver import dpmpp_2m_step, dpmpp_3m_step
@@ -28,6 +29,8 @@ class Method(NamedTuple):
         eta_range: the lowest and highest eta it takes.
         evaluations: of the model, in a run of n steps; None: as many as the tolerance takes.
         reversible: whether a run back from its last two states undoes it exactly.
+        schedule: the timesteps it is best on; None: those that the network was trained on.
+        steps: of a run whose errors are invisible; of an adaptive method, at least.
     """
 
     step: Callable
@@ -36,6 +39,12 @@ class Method(NamedTuple):
     eta_range: tuple[float, float]
     evaluations: Callable[[int], int] | None
     reversible: bool = False
+    schedule: str | None = None
+    steps: int = 50
+
+
+def _newer(*row):
+    return Method(*row, schedule="logit", steps=20)
 
 
 METHODS = {
@@ -46,11 +55,12 @@ METHODS = {
     "pie": Method(pie_step, 0, None, (0.0, 0.0), lambda n: 2 * n),
     "plms2": Method(plms2_step, 1, None, (0.0, 0.0), lambda n: n + 1),
     "iplms": Method(iplms_step, 3, None, (0.0, 0.0), lambda n: n),
-    "dpmpp_2m": Method(dpmpp_2m_step, 1, 0.0, (0.0, 1.0), lambda n: n),
-    "dpmpp_2m_sde": Method(dpmpp_2m_step, 1, 1.0, (1.0, 1.0), lambda n: n),
-    "dpmpp_3m": Method(dpmpp_3m_step, 2, None, (0.0, 0.0), lambda n: n),
-    "unipc": Method(unipc_step, 3, None, (0.0, 0.0), lambda n: n),
-    "deis": Method(deis_step, 3, None, (0.0, 0.0), lambda n: n),
-    "adaptive": Method(adaptive_step, 1, None, (0.0, 0.0), None),
     "exact": Method(exact_step, 1, None, (0.0, 0.0), lambda n: n, reversible=True),
+    "ab2": _newer(ab2_step, 1, None, (0.0, 0.0), lambda n: n),
+    "dpmpp_2m": _newer(dpmpp_2m_step, 1, 0.0, (0.0, 1.0), lambda n: n),
+    "dpmpp_2m_sde": _newer(dpmpp_2m_step, 1, 1.0, (1.0, 1.0), lambda n: n),
+    "dpmpp_3m": _newer(dpmpp_3m_step, 2, None, (0.0, 0.0), lambda n: n),
+    "unipc": _newer(unipc_step, 3, None, (0.0, 0.0), lambda n: n),
+    "deis": _newer(deis_step, 3, None, (0.0, 0.0), lambda n: n),
+    "adaptive": Method(adaptive_step, 1, None, (0.0, 0.0), None, schedule="logit", steps=5),
 }

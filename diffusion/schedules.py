@@ -73,7 +73,19 @@ def karras(u):
     return ((least + u * (most - least)) ** KARRAS_RHO).atan() * (2 / math.pi)
 
 
-SCHEDULES = {"linear": linear, "ddpm": ddpm, "spliced": spliced, "log": log, "karras": karras}
+def logit(u):
+    """`logit(t) = 2 logit(u)`: steps that grow with the distance to either end."""
+    return u**2 / (u**2 + (1 - u) ** 2)
+
+
+SCHEDULES = {
+    "linear": linear,
+    "ddpm": ddpm,
+    "spliced": spliced,
+    "log": log,
+    "karras": karras,
+    "logit": logit,
+}
 
 
 def schedule(name, steps, start=None):

@@ -115,13 +115,25 @@ def test_model_of_a_limited_range_draws_with_every_method(cfg_sample, tiny, meth
         "--model", "tiny", "--checkpoint", tiny, "--steps", 3, "--method", method
     )
     assert (status, out) == (0, ["out_00000.png"]), err
-    assert metadata.read(out[0])["schedule"] == "ddpm"
+    assert metadata.read(out[0])["schedule"] == (diffusion.METHODS[method].schedule or "ddpm")
     assert pixels(out[0]).std() > 5
+
+
+def test_prompts_may_stand_between_the_flags(cfg_sample):
+    _, _, err = cfg_sample("a cat:2", *FAST, "a dog:1", "-o", "a.png")
+    assert "2  a cat" in err
+    assert "1  a dog" in err
+
+
+def test_published_behaviour_is_one_flag_away(cfg_sample):
+    cfg_sample("a cat", "--model", "emoji", "--method", "plms", "--size", 16, 16, "-o", "a.png")
+    recipe = metadata.read("a.png")
+    assert (recipe["steps"], recipe["schedule"]) == (50, "spliced")
 
 
 def test_latent_is_where_the_run_starts(cfg_sample):
     x = diffusion.noise([7], (3, 64, 64))
-    timesteps = diffusion.schedule("spliced", 2)
+    timesteps = diffusion.schedule("logit", 2)
     latents.save("x.safetensors", x, {"model": "emoji", "timestep": float(timesteps[0])})
     cfg_sample(*FAST, "a cat", "--seed", 7, "-o", "seed.png")
     cfg_sample(*FAST, "a cat", "--latent", "x.safetensors", "-o", "latent.png")
@@ -192,8 +204,8 @@ def test_recipe_says_how_the_image_was_made(cfg_sample):
         "seed": 8,
         "index": 1,
         "steps": 2,
-        "method": "plms",
-        "schedule": "spliced",
+        "method": "ab2",
+        "schedule": "logit",
         "eta": 0.0,
         "size": [64, 64],
         "model": "emoji",
@@ -459,7 +471,7 @@ def test_weights_that_give_nan_stop_the_run_with_the_step(cfg_sample, tiny):
     save_file(weights, "nan.safetensors")
     status, out, err = cfg_sample("--model", "tiny", "--checkpoint", "nan.safetensors")
     assert (status, out) == (1, [])
-    assert "NaN or infinity in step 1 of 50, at timestep 0.9957" in err
+    assert "NaN or infinity in step 1 of 20, at timestep 1" in err
     assert list(Path().glob("out_*")) == []
 
 

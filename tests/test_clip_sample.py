@@ -142,7 +142,16 @@ def test_conditioned_on_the_weighted_mean_as_cfg_sample_is_at_weight_1(clip_samp
     assert np.array_equal(pixels("clip.png"), pixels("cfg.png"))
 
 
-@pytest.mark.parametrize("method", diffusion.METHODS)
+def test_adaptive_method_cannot_be_steered_by_crops_that_differ(clip_sample):
+    command = ("a cat", "--model", "emoji", "--method", "adaptive")
+    status, out, err = clip_sample(*command)
+    assert (status, out) == (2, [])
+    assert "crops" in err
+    assert len(err.splitlines()) == 1
+    assert clip_sample(*command, "-cs", 0, "--tolerance", 0.5, "--size", 32, 32)[0] == 0
+
+
+@pytest.mark.parametrize("method", [m for m, row in diffusion.METHODS.items() if row.evaluations])
 def test_every_method_is_steered(clip_sample, method):
     common = (*FAST, "--method", method, "a cat", "--steps", 3)
     for scale in (0, 2000):

@@ -1,10 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import diffusion
 from diffusion import METHODS
+from diffusion.adams_bashforth import ab2_step
 from diffusion.deis import deis_step
 from diffusion.solvers import ADAMS_BASHFORTH, evaluate, linear_multistep
 from tests.diffusion.mixture import MEAN, REFERENCE, STD, gaussian, gaussian_flow, mixture
@@ -49,6 +51,7 @@ ORDERS = {
     "iplms": (2, 2),
     "prk": (2, 2),
     "plms": (2, 2),
+    "ab2": (2, 2),
     "dpmpp_2m": (2, 2),
     "dpmpp_3m": (2, 2),
     "deis": (2, 2),
@@ -81,6 +84,33 @@ def test_prk_and_plms_are_far_closer_than_the_other_methods_of_their_order(start
     assert errors("prk", start, end, steps)[0] < pie / 4
     if start > end:  # on the way up the starters dominate, where the flow is stiffest
         assert errors("plms", start, end, steps)[0] < plms2 / 4
+
+
+@pytest.mark.parametrize(("before", "t", "s"), [(0.9, 0.7, 0.3), (0.2, 0.1, 0.0), (0.5, 0.8, 1.0)])
+def test_ab2_is_exact_where_pred_and_eps_are_straight_in_log_snr(before, t, s):
+    """Against a fine sum over the step; the ends, where log SNR is infinite, included."""
+    slopes, offsets = (0.3, -0.4), (0.7, 0.2)
+
+    def straight(theta):
+        log_snr = -np.log(np.tan(theta))
+        return [a + b * log_snr for a, b in zip(offsets, slopes, strict=True)]
+
+    def model(x, t):
+        theta = float(t[0]) * math.pi / 2
+        pred, eps = straight(theta)
+        return torch.full_like(x, math.cos(theta) * eps - math.sin(theta) * pred)
+
+    def at(t):
+        theta = t * math.pi / 2
+        pred, eps = straight(theta)
+        return torch.full((1, 1, 1, 1), math.cos(theta) * pred + math.sin(theta) * eps).double()
+
+    edges = np.linspace(t, s, 1_000_001) * math.pi / 2
+    middles = (edges[1:] + edges[:-1]) / 2
+    pred, eps = straight(middles)
+    change = float(np.sum(np.cos(middles) * eps - np.sin(middles) * pred) * (edges[1] - edges[0]))
+    found, _ = ab2_step(model, at(t), t, s, [evaluate(model, at(before), before)])
+    assert float(found - at(t)) == pytest.approx(change, abs=1e-6)
 
 
 @pytest.mark.parametrize("order", ADAMS_BASHFORTH)

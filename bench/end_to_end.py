@@ -1,0 +1,125 @@
+"""One image from process start to file: the plain way against `cfg_sample.py` with default flags.
+
+    python bench/end_to_end.py [--model NAME] [--runs N] [--steps N]
+
+The plain way is float32 on contiguous tensors, attention as two products and a softmax, a network
+built with random weights that torch.load then replaces, PLMS with 50 steps, and both conditions at
+every step. Both are processes of their own, in turns, with the files in the system's page cache;
+ours runs twice, as its first run of a prompt reads CLIP and its second knows the embedding. Peak
+memory includes the pages of mapped files. The weights are made up, of the published shapes.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+PROMPT = "a lighthouse in a storm"
+WEIGHT = 3.0
+
+
+def draw_plainly(name, checkpoint, clip_checkpoint, steps, output):
+    """One image, as most scripts draw it."""
+    import open_clip
+    import torch
+    from torch.nn import functional
+    from torchvision.transforms.functional import to_pil_image
+
+    import diffusion
+    import models
+    from bench.evaluation import plain_attention
+    from models.zoo import NETWORKS
+
+    functional.scaled_dot_product_attention = plain_attention
+    clip = open_clip.create_model("ViT-B-16-quickgelu", load_weights=False)
+    clip.load_state_dict(torch.load(clip_checkpoint, map_location="cpu", weights_only=True))
+    net = models.build(name)
+    net.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    clip.eval().requires_grad_(False)
+    net.eval().requires_grad_(False)
+    embed = clip.encode_text(open_clip.get_tokenizer("ViT-B-16")([PROMPT]))
+
+    def model(x, t):
+        v = net(torch.cat([x, x]), torch.cat([t, t]), torch.cat([torch.zeros_like(embed), embed]))
+        without, given = v.chunk(2)
+        return without + WEIGHT * (given - without)
+
+    x = diffusion.noise([0], NETWORKS[name].shape)
+    x = diffusion.sample(model, x, diffusion.schedule("spliced", steps), "plms")
+    to_pil_image((x[0].clamp(-1, 1) + 1) / 2).save(output)
+
+
+def run(command):
+    """(seconds, peak resident memory in bytes) of a process."""
+    start = time.perf_counter()
+    child = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"{command[1]} failed")
+    return seconds, usage.ru_maxrss * 1024
+
+
+def compare(args, folder):
+    import open_clip
+    import torch
+
+    from bench.loading import write_checkpoint
+
+    checkpoint, clip_checkpoint = folder / f"{args.model}.pth", folder / "clip.pt"
+    print(f"writing {checkpoint}", file=sys.stderr)
+    write_checkpoint(args.model, checkpoint)
+    torch.manual_seed(0)
+    clip = open_clip.create_model("ViT-B-16-quickgelu", load_weights=False)
+    torch.save(clip.state_dict(), clip_checkpoint)
+    del clip
+    os.environ["V_DIFFUSION_CACHE"] = str(folder / "cache")
+    plain = [sys.executable, __file__, "--model", args.model, "--steps", args.steps]
+    plain += ["--plain", checkpoint, clip_checkpoint, folder / "plain.png"]
+    ours = [sys.executable, ROOT / "cfg_sample.py", f"{PROMPT}:{WEIGHT:g}", "--model", args.model]
+    ours += ["--checkpoint", checkpoint, "--clip-checkpoint", clip_checkpoint]
+    ours += ["--overwrite", "-o", folder / "ours.png"]
+    ways = {"ours, first run": ours, "ours": ours, "plain": plain}
+    results = {way: [] for way in ways}
+    for _ in range(args.runs):
+        for way, command in ways.items():
+            results[way].append(run(command))
+            print(way, results[way][-1], file=sys.stderr, flush=True)
+    base = [statistics.median(values) for values in zip(*results["plain"], strict=True)]
+    print("| one image | seconds | times as fast | peak memory | |")
+    print("| --- | --- | --- | --- | --- |")
+    for way, found in results.items():
+        seconds, peak = (statistics.median(values) for values in zip(*found, strict=True))
+        print(
+            f"| {way} | {seconds:.1f} | {base[0] / seconds:.1f} | {peak / 1e9:.2f} GB | "
+            f"{peak / base[1]:.0%} |"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="cc12m_1_cfg", help="a published conditional network")
+    parser.add_argument("--runs", type=int, default=1, help="measurements of each way")
+    parser.add_argument("--steps", type=int, default=50, help="of the plain way")
+    parser.add_argument("--plain", nargs=3, type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.plain:
+        import torch
+
+        with torch.inference_mode():
+            checkpoint, clip_checkpoint, output = args.plain
+            draw_plainly(args.model, checkpoint, clip_checkpoint, args.steps, output)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        compare(args, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""What one evaluation of a network takes: the plain way against ours, in time, memory and rate.
+
+    python bench/evaluation.py [--model NAME] [--size N] [--rows N] [--runs N] [--compile]
+
+An image under one prompt is two rows: the prompt and no prompt. The plain way computes in float32,
+on contiguous tensors, with attention as two products and a softmax, and its weights are read by
+torch.load. Each measurement is a process of its own, in turns; its first evaluation is not timed.
+Peak memory is that of the evaluations, weights included. The rate is that of all products and
+convolutions, beside the machine's own when it multiplies matrices of 4096 x 4096 in bfloat16. The
+weights are made up, of the published shapes.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from bench.loading import memory, plain, write_checkpoint  # noqa: E402
+
+TIMED = 3  # evaluations in a process
+SIDE = 4096
+
+
+def plain_attention(q, k, v):
+    weights = (q @ k.transpose(2, 3) / q.shape[3] ** 0.5).softmax(3)
+    return weights @ v
+
+
+def load(way, name, file):
+    import torch
+
+    import models
+    from cli import run
+
+    if way == "plain":
+        torch.nn.functional.scaled_dot_product_attention = plain_attention
+        return plain(name, file)
+    net = models.load(name, file, dtype=run.pick_dtype("auto", torch.device("cpu")))
+    return run.compiled(net) if way == "compiled" else net
+
+
+def measure_here(way, args):
+    """Evaluates in this process and prints seconds, peak memory in bytes and FLOPs as JSON."""
+    import torch
+
+    found = {}
+    with torch.inference_mode():
+        if way == "matmul":
+            a, b = (torch.randn(SIDE, SIDE).bfloat16() for _ in range(2))
+            found["flops"] = 2 * SIDE**3
+
+            def work():
+                return a @ b
+        else:
+            net = load(way, args.model, args.file)
+            x, cond = torch.randn(args.rows, 3, args.size, args.size), torch.zeros(args.rows, 512)
+            t = torch.full([args.rows], 0.7)
+
+            def work():
+                return net(x, t, cond)
+
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        start = time.perf_counter()
+        work()
+        found["first"], seconds = time.perf_counter() - start, []
+        for _ in range(TIMED):
+            start = time.perf_counter()
+            work()
+            seconds.append(time.perf_counter() - start)
+        found |= {"seconds": statistics.median(seconds), "peak": memory("self", "VmHWM")}
+    print(json.dumps(found))
+
+
+def measure(way, args, file):
+    command = [sys.executable, __file__, "--model", args.model, "--size", str(args.size)]
+    command += ["--rows", str(args.rows), "--measure", way, "--file", file]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def count_flops(args):
+    """FLOPs of the products and convolutions of one evaluation."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    import models
+
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        net = models.build(args.model)
+        net(
+            torch.zeros(args.rows, 3, args.size, args.size),
+            torch.zeros(args.rows),
+            torch.zeros(args.rows, 512),
+        )
+    return counter.get_total_flops()
+
+
+def compare(args, file):
+    ways = ["matmul", "plain", "ours", *(["compiled"] if args.compile else [])]
+    results = {way: [] for way in ways}
+    for _ in range(args.runs):
+        for way in ways:
+            results[way].append(measure(way, args, file))
+            print(way, results[way][-1], file=sys.stderr, flush=True)
+    middle = {
+        way: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        for way, runs in results.items()
+    }
+    matmul, flops = middle.pop("matmul"), count_flops(args)
+    machine = matmul["flops"] / matmul["seconds"]
+    print(
+        f"{args.model}, {args.rows} rows of {args.size} x {args.size}: {flops / 1e9:.0f} GFLOP; "
+        f"{SIDE} x {SIDE} matrices in bfloat16: {machine / 1e9:.0f} GFLOP/s; "
+        f"medians of {args.runs} runs"
+    )
+    print("| | seconds | times as fast | peak memory | | GFLOP/s | of the matrices' |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for way, found in middle.items():
+        rate, base = flops / found["seconds"], middle["plain"]
+        print(
+            f"| {way} | {found['seconds']:.2f} | {base['seconds'] / found['seconds']:.2f} | "
+            f"{found['peak'] / 1e9:.2f} GB | {found['peak'] / base['peak']:.0%} | "
+            f"{rate / 1e9:.0f} | {rate / machine:.0%} |"
+        )
+    if args.compile:
+        print(f"The first evaluation takes {middle['compiled']['first']:.1f} s when compiled.")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="cc12m_1", help="a published conditional network")
+    parser.add_argument("--size", type=int, default=256, help="of the image, in pixels")
+    parser.add_argument("--rows", type=int, default=2, help="images times conditions")
+    parser.add_argument("--runs", type=int, default=3, help="measurements of each way")
+    parser.add_argument("--compile", action="store_true", help="measure --compile as well")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--file", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        measure_here(args.measure, args)
+        return
+    if args.file:
+        compare(args, args.file)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / f"{args.model}.pth")
+        print(f"writing {file}", file=sys.stderr)
+        write_checkpoint(args.model, file)
+        compare(args, file)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""How far drawings are from the exact ones, by method, schedule and number of evaluations.
+
+    python bench/solvers.py [--methods NAME ...] [--schedules NAME ...] [--weights W ...]
+        [--evaluations N ...] [--seeds N] [-o docs/solvers.png]
+
+Draws with the bundled model, in float32, and prints the RMS distance (median over the seeds; 2/255
+is one grey level) from a solution of 400 steps of `ab2`, and the share of drawings in which the
+judge of `train.evaluate` finds what was asked for. What is measured is kept in --results: the same
+command goes on where it was stopped, and others add to it. `adaptive` is run at several tolerances.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import diffusion  # noqa: E402
+import models  # noqa: E402
+from bench.pictures import SHAPE  # noqa: E402
+from cli.files import write_whole  # noqa: E402
+from models import clip  # noqa: E402
+from train import judge, render  # noqa: E402
+from train.drawing import one_each  # noqa: E402
+
+EVALUATIONS = (5, 8, 10, 15, 20, 30, 50)
+TOLERANCES = (0.3, 0.1, 0.03, 0.01, 0.003)
+WEIGHTS = (0.0, 1.0, 3.0, 6.0)
+VISIBLE = 2 / 255  # one grey level of the range from -1 to 1
+STEPS = 400  # of the solution that is taken for exact
+AT_ONCE = 16
+
+
+class Drawer:
+    """Draws one image for each seed, of a thing of its own, and counts evaluations."""
+
+    def __init__(self, seeds, critic):
+        things = critic[1] if critic else ["red heart", "cat", "star", "pizza", "rocket"]
+        self.things = [things[i * 7 % len(things)] for i in range(seeds)]
+        self.critic, self.net = critic, models.load("emoji")
+        self.embeds = clip.load("emoji").encode_text([render.article(t) for t in self.things])
+        self.exact = {}
+        self.evaluations = 0
+
+    def draw(self, weight, timesteps, method, tolerance=None):
+        """Images [N, 3, H, W], and how many evaluations each took on the average."""
+        images, self.evaluations = [], 0
+        for first in range(0, len(self.things), AT_ONCE):
+            part = self.embeds[first : first + AT_ONCE]
+            model = diffusion.guided(one_each(self.net, part), part.new_ones(1, 1), [weight])
+
+            def counted(x, t, model=model):
+                self.evaluations += len(x)
+                return model(x.float(), t.float()).double()
+
+            x = diffusion.noise(range(first, first + len(part)), SHAPE).double()
+            images.append(diffusion.sample(counted, x, timesteps, method, tolerance=tolerance))
+        return torch.cat(images), self.evaluations / len(self.things)
+
+    def measure(self, weight, schedule, method, steps, tolerance=None):
+        if weight not in self.exact:
+            print(f"weight {weight:g}: {STEPS} steps", file=sys.stderr, flush=True)
+            self.exact[weight] = self.draw(weight, diffusion.schedule("logit", STEPS), "ab2")[0]
+        timesteps = diffusion.schedule(schedule, steps)
+        images, evaluations = self.draw(weight, timesteps, method, tolerance)
+        rms = (images - self.exact[weight]).square().mean((1, 2, 3)).sqrt().tolist()
+        return {"evaluations": evaluations, "rms": rms, "right": self.right(images)}
+
+    def right(self, images):
+        """How many images the judge takes for what they should be; None without a judge."""
+        if self.critic is None:
+            return None
+        net, names = self.critic
+        found = judge.ranking(net, images.float().clamp(-1, 1))[:, 0].tolist()
+        return sum(names[i] == thing for i, thing in zip(found, self.things, strict=True))
+
+
+def steps_for(method, evaluations):
+    """The most steps that take no more evaluations; 0: even one takes more."""
+    takes = diffusion.METHODS[method].evaluations
+    return max(n for n in range(evaluations + 1) if n == 0 or takes(n) <= evaluations)
+
+
+def settings_of(method, evaluations):
+    """(a name, steps, tolerance) of each run of a method."""
+    if diffusion.METHODS[method].evaluations is None:
+        return [(f"tolerance {tol:g}", 1, tol) for tol in TOLERANCES]
+    runs = [(str(n), steps_for(method, n), None) for n in evaluations]
+    return [run for run in runs if run[1]]
+
+
+def measure_all(args, results):
+    """Measures what is not in `results` yet, and saves after each."""
+    critic = judge.load() if judge.JUDGE.exists() else None
+    if critic is None:
+        print("no judge: `python -m train.judge` trains one", file=sys.stderr)
+    drawer = Drawer(args.seeds, critic)
+    for weight in args.weights:
+        for schedule in args.schedules:
+            for method in args.methods:
+                for name, steps, tolerance in settings_of(method, args.evaluations):
+                    key = f"{method}/{schedule}/{weight:g}/{name}/{args.seeds}"
+                    if key in results:
+                        continue
+                    results[key] = drawer.measure(weight, schedule, method, steps, tolerance)
+                    median = statistics.median(results[key]["rms"])
+                    print(f"{key}: {median:.4f}", file=sys.stderr, flush=True)
+                    text = json.dumps(results, indent=0)
+                    write_whole(
+                        args.results, lambda p, text=text: Path(p).write_text(text), overwrite=True
+                    )
+
+
+def chosen(args, results, weight, method, schedule):
+    """[(evaluations, median RMS, share that is right or None)] of a line in plot and table."""
+    rows = []
+    for name, _, _ in settings_of(method, args.evaluations):
+        found = results.get(f"{method}/{schedule}/{weight:g}/{name}/{args.seeds}")
+        if found:
+            right = None if found["right"] is None else found["right"] / args.seeds
+            rows.append((found["evaluations"], statistics.median(found["rms"]), right))
+    return rows
+
+
+def print_table(args, results):
+    print("| weight | method | schedule |", " | ".join(f"{n}" for n in args.evaluations), "|")
+    print("| --- | --- | --- |", " | ".join("---" for _ in args.evaluations), "|")
+    for weight in args.weights:
+        for method in args.methods:
+            for schedule in args.schedules:
+                rows = chosen(args, results, weight, method, schedule)
+                if not rows:
+                    continue
+                cells = [""] * (len(args.evaluations) - len(rows))  # too few for the method
+                for evaluations, rms, right in rows:
+                    cell = f"{rms:.4f}" + ("" if right is None else f", {right:.0%}")
+                    exactly = evaluations in args.evaluations
+                    cells.append(cell if exactly else f"{cell} ({evaluations:.3g})")
+                print(f"| {weight:g} | {method} | {schedule} |", " | ".join(cells), "|")
+
+
+def plot(args, results, path):
+    """Error over evaluations, a panel for each schedule, at the weight that has most results."""
+    from matplotlib.figure import Figure
+
+    weights = [w for w in args.weights if w == 3] or args.weights[:1]
+    figure = Figure(figsize=(4 * len(args.schedules), 4), layout="constrained")
+    axes = figure.subplots(1, len(args.schedules), sharey=True, squeeze=False)[0]
+    for ax, schedule in zip(axes, args.schedules, strict=True):
+        for i, method in enumerate(args.methods):
+            rows = chosen(args, results, weights[0], method, schedule)
+            if rows:
+                style = ("o-", "s--")[i // 10 % 2]
+                counts, errors = [row[0] for row in rows], [row[1] for row in rows]
+                ax.plot(counts, errors, style, color=f"C{i % 10}", label=method, ms=4)
+        ax.axhline(VISIBLE, color="gray", lw=0.8)
+        ax.set(xscale="log", yscale="log", ylim=(1e-3, 1), xlabel="evaluations", title=schedule)
+        ax.set_xticks(args.evaluations, [str(n) for n in args.evaluations])
+        ax.minorticks_off()
+        ax.grid(alpha=0.3)
+    axes[0].set_ylabel(f"RMS error at weight {weights[0]:g}; gray: one grey level")
+    axes[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(path, dpi=90)
+
+
+def main():
+    usual = [name for name, row in diffusion.METHODS.items() if row.eta_range[0] == 0]
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--methods", nargs="+", choices=usual, default=usual)
+    parser.add_argument(
+        "--schedules",
+        nargs="+",
+        choices=diffusion.SCHEDULES,
+        default=["spliced", "log", "karras", "logit"],
+    )
+    parser.add_argument("--weights", nargs="+", type=float, default=WEIGHTS)
+    parser.add_argument("--evaluations", nargs="+", type=int, default=EVALUATIONS)
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results" / "solvers.json")
+    parser.add_argument("--table", action="store_true", help="print what is there, measure nothing")
+    parser.add_argument("-o", "--output", type=Path, help="plot the errors to this file")
+    args = parser.parse_args()
+    results = json.loads(args.results.read_text()) if args.results.exists() else {}
+    if not args.table:
+        args.results.parent.mkdir(parents=True, exist_ok=True)
+        with torch.inference_mode():
+            measure_all(args, results)
+    print_table(args, results)
+    if args.output:
+        plot(args, results, args.output)
+
+
+if __name__ == "__main__":
+    main()
