@@ -19,6 +19,7 @@ def parse(argv=None):
     """The arguments, settled and checked; nothing slow is imported yet."""
     parser = arguments.Parser(__doc__, EXAMPLES)
     arguments.add_prompts(parser, CFG)
+    arguments.add_interval(parser.add_argument_group("the guidance"))
     arguments.add_start(parser)
     arguments.add_model(parser, CFG)
     arguments.add_sampling(parser, CFG)
@@ -37,7 +38,9 @@ def main():
         model = build_model(args, row, path, photos, device, dtype)
         return lambda sources: model  # the same for every batch
 
-    drawing.draw(args, build, clips, {"script": CFG.name})
+    whole = args.guidance_interval == [0.0, 1.0]
+    described = {"guidance_interval": None if whole else args.guidance_interval}
+    drawing.draw(args, build, clips, {"script": CFG.name, **described})
 
 
 if __name__ == "__main__":

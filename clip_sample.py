@@ -24,7 +24,6 @@ DEFAULTS = {
     "cutn": 16,
     "cut_pow": 1.0,
     "guide_every": 1,
-    "guidance_interval": [0.0, 1.0],
     "low_memory": False,
 }
 
@@ -44,9 +43,6 @@ def parse(argv=None):
     for name, value in DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
-    low, high = args.guidance_interval
-    if low >= high:
-        raise UserError(f"--guidance-interval {low:g} {high:g}: the first must be below the second")
     conditions = [*args.prompts, *args.images]
     total = math.fsum(prompt.weight for prompt in conditions)
     if args.asks and abs(total) < 1e-9:

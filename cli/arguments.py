@@ -144,6 +144,12 @@ def add_model(parser, script, clip_help=None):
         type=name_of("dtype", ["auto", "float32", "bfloat16", "float16"]),
         help="auto (the default), float32, bfloat16 or float16: what the network computes in",
     )
+    if not script.guides_any:
+        group.add_argument(
+            "--compile",
+            action="store_true",
+            help="have torch.compile make the network faster, which takes a minute or more first",
+        )
 
 
 def add_sampling(parser, script, methods=None):
@@ -197,14 +203,24 @@ def add_steps(group, script, methods):
         "--schedule",
         metavar="NAME",
         type=name_of("schedule", diffusion.SCHEDULES),
-        help=f"of the timesteps: {', '.join(diffusion.SCHEDULES)} (logit for newer "
-        "methods; spliced, or ddpm for models trained on it, for ddpm to exact)",
+        help=f"of the timesteps: {', '.join(diffusion.SCHEDULES)} (default: what the "
+        "method is best on, logit or log; for ddpm to exact what the model was trained on)",
     )
     group.add_argument(
         "--chunk",
         metavar="N",
         type=whole(1, MAX_IMAGES),
         help="images in one call of the network, prompts times batch (default: all that fit)",
+    )
+
+
+def add_interval(group):
+    group.add_argument(
+        "--guidance-interval",
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        type=number(0, 1),
+        help="guide between these timesteps alone: 0 is the image, 1 the noise (0 1)",
     )
 
 
@@ -236,13 +252,7 @@ def add_guidance(parser):
         type=whole(1, MAX_STEPS),
         help="look at every K-th evaluation and keep the direction in between: faster (1)",
     )
-    group.add_argument(
-        "--guidance-interval",
-        nargs=2,
-        metavar=("LOW", "HIGH"),
-        type=number(0, 1),
-        help="steer between these timesteps alone: 0 is the image, 1 the noise (0 1)",
-    )
+    add_interval(group)
     group.add_argument(
         "--clip-model",
         metavar="NAME",

@@ -1,11 +1,13 @@
 """The models that prompts guide by classifier-free guidance, from settled arguments."""
 
+import functools
 import math
 import sys
 
 import diffusion
 import models
-from cli import images, prompts
+from cli import images, prompts, run
+from cli.embedding_cache import embed_texts
 from models import clip
 
 
@@ -23,41 +25,50 @@ def build_models(args, row, path, askings, device, dtype):
     Returns:
         a list of models (x [N, 3, H, W], t [N]) -> v.
     """
-    reader = None
     asking = {title: [*texts, *pictures] for title, (texts, pictures, _) in askings.items()}
     if row.clip and any(asking.values()):
         for title, conditions in asking.items():
             rest = 1 - math.fsum(prompt.weight for prompt in conditions)
             lines = prompts.describe(conditions, rest) if conditions else ["  no prompt"]
             print(*([title] if title else []), *lines, sep="\n", file=sys.stderr)
+
+    @functools.cache
+    def reader():
         clip.announce(row.clip, args.clip_checkpoint)
-        reader = clip.load(row.clip, args.clip_checkpoint)
-    embeds = [embed(reader, texts, photos, row) for texts, _, photos in askings.values()]
+        return clip.load(row.clip, args.clip_checkpoint)
+
+    embeds = [embed(args, row, texts, photos, reader) for texts, _, photos in askings.values()]
     net = models.load(row.name, path, device, dtype)
+    if args.compile:
+        net = run.compiled(net)
     return [
-        guide(net, row, known.to(device), [prompt.weight for prompt in conditions], args.chunk)
+        guide(args, net, row, known.to(device), [prompt.weight for prompt in conditions])
         for known, conditions in zip(embeds, asking.values(), strict=True)
     ]
 
 
-def guide(net, row, embeds, weights, chunk):
+def guide(args, net, row, embeds, weights):
     """The model of a network under weighted embeddings; of one that takes none, its own."""
     if row.clip is None:
-        model = diffusion.in_chunks(net, chunk)
+        model = diffusion.in_chunks(net, args.chunk)
     else:
-        model = diffusion.guided(net, embeds, weights, chunk)
+        interval = getattr(args, "guidance_interval", (0.0, 1.0))
+        model = diffusion.guided(net, embeds, weights, args.chunk, interval)
     return diffusion.clamp_t(model, row.min_t, row.max_t)
 
 
-def embed(reader, texts, photos, row):
-    """The CLIP embeddings of text prompts, then of photos (PIL images): [K, D]."""
+def embed(args, row, texts, photos, reader):
+    """The CLIP embeddings of text prompts, then of photos (PIL images): [K, D].
+
+    Args:
+        reader: function () -> the Clip; not called if there is no need to.
+    """
     import torch
 
-    if not (texts or photos):
-        return torch.zeros(0, row.architecture.clip_dim or 0)
-    size = (reader.image_size, reader.image_size)
-    embeds = [reader.encode_text([prompt.text for prompt in texts])]
+    texts = [prompt.text for prompt in texts]
+    dim, cached = row.architecture.clip_dim, not args.no_embedding_cache
+    embeds = [embed_texts(texts, row.clip, args.clip_checkpoint, dim, reader, cached)]
     for photo in photos:
-        image = images.to_tensor(images.resize_and_crop(photo, size))
-        embeds.append(reader.encode_image(image[None]))
+        image = images.resize_and_crop(photo, (reader().image_size,) * 2)
+        embeds.append(reader().encode_image(images.to_tensor(image)[None]))
     return torch.cat(embeds)

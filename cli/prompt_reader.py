@@ -1,9 +1,12 @@
 """The prompts of clip_sample.py as a CLIP has read them: targets, and the way towards them."""
 
+import functools
+
 import torch
 
 from cli import images, run
-from models import clip, clip_loss
+from cli.embedding_cache import embed_texts
+from models import NETWORKS, clip, clip_loss
 
 CROPS_AT_ONCE = 4  # of an image, where memory is to be saved; a CPU is no slower for it
 
@@ -19,10 +22,20 @@ class PromptReader:
     """
 
     def __init__(self, args, name, checkpoint, photos, device, steers):
-        clip.announce(name, checkpoint)
         self.args = args
-        self.clip = clip.load(name, checkpoint, device)
-        self.texts = self.clip.encode_text([prompt.text for prompt in args.prompts])
+        texts = [prompt.text for prompt in args.prompts]
+
+        @functools.cache
+        def load():
+            clip.announce(name, checkpoint)
+            return clip.load(name, checkpoint, device)
+
+        self.clip = load() if steers or photos else None
+        if self.clip:
+            self.texts = self.clip.encode_text(texts)
+        else:  # the network's own CLIP, which may have read them before
+            dim, cached = NETWORKS[args.model].architecture.clip_dim, not args.no_embedding_cache
+            self.texts = embed_texts(texts, name, checkpoint, dim, load, cached, device)
         # No larger than what is drawn: then crops of both show things at the same scale.
         side = min(args.size)
         self.photos = [images.to_tensor(images.shrink(photo, side)).to(device) for photo in photos]

@@ -4,6 +4,7 @@ import functools
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import diffusion
 from cli import outputs
@@ -111,15 +112,35 @@ def pick_clip_dtype(name, device):
     return torch.bfloat16 if name == "auto" and bfloat16 else pick_dtype(name, device)
 
 
+def compiled(net):
+    """The network through torch.compile, whose complaints are one line."""
+    import torch
+    from torch._dynamo.exc import TorchDynamoException
+
+    fast = torch.compile(net)
+
+    def call(*arguments):
+        try:
+            return fast(*arguments)
+        except TorchDynamoException as error:
+            why = printable(str(error).strip().partition("\n")[0], 200)
+            raise UserError(
+                f"--compile: torch cannot compile here ({why}): leave it out"
+            ) from error
+
+    return call
+
+
 def finished_images_are_kept():
     """Until here there was nothing to lose; from here on a Ctrl-C must not cut a file short."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def draw(targets, batch_size, steps, sample, recipe, save=outputs.publish):
+def draw(targets, batch_size, steps, sample, recipe):
     """Draws the images of all targets, a batch at a time, and saves each as soon as it is there.
 
-    The names of finished files go to stdout, a progress bar over images and steps to stderr.
+    A batch is encoded and saved while the next one is drawn. The names of finished files go to
+    stdout, a progress bar over images and steps to stderr.
 
     Args:
         targets: as `outputs.plan` returns them.
@@ -127,26 +148,35 @@ def draw(targets, batch_size, steps, sample, recipe, save=outputs.publish):
         steps: of one image, for the bar.
         sample: function (targets of a batch, callback for each step) -> images [N, 3, H, W].
         recipe: function (target, [rows, row] of its batch) -> the recipe of its PNG, or None.
-        save: as `outputs.publish`.
     """
     from tqdm import tqdm
 
     from cli.images import to_image
 
+    def save_all(batch, images):
+        for row, (target, image) in enumerate(zip(batch, images, strict=True)):
+            path = outputs.publish(to_image(image), target, recipe(target, [len(batch), row]))
+            with bar.external_write_mode(file=sys.stdout):
+                print(printable(path, 1000), flush=True)
+
     finished_images_are_kept()
-    with tqdm(
-        total=len(targets) * steps, unit="step", dynamic_ncols=True, disable=None, leave=False
-    ) as bar:
+    with (
+        tqdm(
+            total=len(targets) * steps, unit="step", dynamic_ncols=True, disable=None, leave=False
+        ) as bar,
+        ThreadPoolExecutor(1) as saver,
+    ):
+        saved = None
         for first in range(0, len(targets), batch_size):
             batch = targets[first : first + batch_size]
             last = first + len(batch)
             which = f"image {last}" if len(batch) == 1 else f"images {first + 1}-{last}"
             bar.set_description(f"{which} of {len(targets)}")
             drawn = sample(batch, functools.partial(_advance, bar, len(batch)))
-            for row, (target, image) in enumerate(zip(batch, drawn.cpu(), strict=True)):
-                path = save(to_image(image), target, recipe(target, [len(batch), row]))
-                with bar.external_write_mode(file=sys.stdout):
-                    print(printable(path, 1000), flush=True)
+            if saved:
+                saved.result()  # raises what went wrong; at most two batches are in memory
+            saved = saver.submit(save_all, batch, drawn.cpu())
+        saved.result()
 
 
 def _advance(bar, images, progress):

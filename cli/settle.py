@@ -69,6 +69,8 @@ def settle(args, script):
     _settle_latents(args)
     _settle_seeds(args)
     _settle_prompts(args, row, script)
+    if hasattr(args, "guidance_interval"):
+        _settle_interval(args, script)
     _settle_policy(args)
     return args
 
@@ -173,6 +175,9 @@ def _settle_recipe(args, recipe, path, script):
         fill("mask", lambda name: _found(name, near, "--mask"))
         fill("direct", lambda said: said == "True")
         fill("source", _prompts, text=_pairs)
+    if hasattr(args, "guidance_interval"):
+        t = flag_types.number(0, 1)
+        fill("guidance_interval", lambda ends: [t(str(end)) for end in ends], text=list)
     if script.guides_any:
         _settle_guidance(fill)
     elif NETWORKS[args.model].clip is None:
@@ -193,8 +198,6 @@ def _settle_guidance(fill):
     fill("cutn", positive)
     fill("cut_pow", flag_types.number(0, flag_types.MAX_POWER, above=True))
     fill("guide_every", positive)
-    t = flag_types.number(0, 1)
-    fill("guidance_interval", lambda ends: [t(str(end)) for end in ends], text=list)
     fill("clip_model", flag_types.clip_name)
     fill("low_memory", lambda said: said == "True")
 
@@ -230,6 +233,22 @@ def _settle_method(args, row):
         raise UserError(f"--tolerance: {args.method} takes the steps it is given: use adaptive")
     if args.schedule is None:
         args.schedule = method.schedule or ("ddpm" if row.min_t > 0 else "spliced")
+
+
+def _settle_interval(args, script):
+    _fill(args, {"guidance_interval": [0.0, 1.0]})
+    low, high = args.guidance_interval
+    flag = f"--guidance-interval {low:g} {high:g}"
+    if low >= high:
+        raise UserError(f"{flag}: the first must be below the second")
+    asked = [*args.prompts, *args.images]
+    if asked and (low > 0 or high < 1) and not script.guides_any:
+        total = math.fsum(prompt.weight for prompt in asked)
+        if total < 1e-9:
+            raise UserError(
+                f"{flag}: outside of it the prompts' mean is drawn, but their weights add up to "
+                f"{total:g}: make that more than 0, or leave out the interval"
+            )
 
 
 def _settle_size(args, row):

@@ -46,8 +46,15 @@ def conditions(embeds, weights):
     return torch.stack([embed for embed, _ in rows]), [w for _, w in rows]
 
 
-def guided(net, embeds, weights, chunk=None):
+WHOLE = (0.0, 1.0)
+
+
+def guided(net, embeds, weights, chunk=None, interval=WHOLE):
     """A model whose v is the weighted sum of a network's v under each condition.
+
+    Outside of `interval` the zero embedding is left out and the weights are divided by their sum:
+    fewer rows to evaluate, and no guidance where it may do harm (Kynkaanniemi et al., 2024, arXiv
+    2404.07724).
 
     Args:
         net: callable (x [N, C, H, W], t [N], embed [N, D]) -> v [N, C, H, W].
@@ -56,15 +63,37 @@ def guided(net, embeds, weights, chunk=None):
         weights: K floats; one prompt of weight 3 gives (-2, 3): v = v0 + 3 (v1 - v0).
         chunk: the largest number of images in one call of the network; None: all conditions in
             one call, or in as few as memory allows.
+        interval: (low, high), the timesteps to guide at, both included.
     Returns:
         A model (x [N, C, H, W], t [N]) -> v [N, C, H, W].
     Raises:
-        ValueError: as `conditions`, and for a chunk below 1.
+        ValueError: as `conditions`, for a chunk below 1, and for an interval with weights that add
+            up to 0 or less.
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"a chunk has at least 1 image, not {chunk}")
-    embeds, weights = conditions(embeds, weights)
     call = in_chunks(net, chunk)
+    guiding = _weighted(call, *conditions(embeds, weights))
+    if tuple(interval) == WHOLE or not weights:
+        return guiding
+    total, (low, high) = math.fsum(weights), interval
+    if total <= NEGLIGIBLE:
+        raise ValueError(f"outside of the interval there is no mean of weights that sum to {total}")
+    plain = _weighted(call, *conditions(embeds, [w / total for w in weights]))
+
+    def model(x, t):
+        inside = (t >= low) & (t <= high)
+        if inside.all() or not inside.any():
+            return (guiding if inside.all() else plain)(x, t)
+        v = torch.empty_like(x)
+        v[inside], v[~inside] = guiding(x[inside], t[inside]), plain(x[~inside], t[~inside])
+        return v
+
+    return model
+
+
+def _weighted(call, embeds, weights):
+    """The model that sums v of (x, t, embed) -> v over conditions of given weights."""
 
     def model(x, t):
         k, n = len(weights), len(x)

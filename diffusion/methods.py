@@ -43,8 +43,8 @@ class Method(NamedTuple):
     steps: int = 50
 
 
-def _newer(*row):
-    return Method(*row, schedule="logit", steps=20)
+def _newer(*row, schedule="logit"):
+    return Method(*row, schedule=schedule, steps=20)
 
 
 METHODS = {
@@ -59,8 +59,8 @@ METHODS = {
     "ab2": _newer(ab2_step, 1, None, (0.0, 0.0), lambda n: n),
     "dpmpp_2m": _newer(dpmpp_2m_step, 1, 0.0, (0.0, 1.0), lambda n: n),
     "dpmpp_2m_sde": _newer(dpmpp_2m_step, 1, 1.0, (1.0, 1.0), lambda n: n),
-    "dpmpp_3m": _newer(dpmpp_3m_step, 2, None, (0.0, 0.0), lambda n: n),
-    "unipc": _newer(unipc_step, 3, None, (0.0, 0.0), lambda n: n),
+    "dpmpp_3m": _newer(dpmpp_3m_step, 2, None, (0.0, 0.0), lambda n: n, schedule="log"),
+    "unipc": _newer(unipc_step, 3, None, (0.0, 0.0), lambda n: n, schedule="log"),
     "deis": _newer(deis_step, 3, None, (0.0, 0.0), lambda n: n),
     "adaptive": Method(adaptive_step, 1, None, (0.0, 0.0), None, schedule="logit", steps=5),
 }

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+known = {}  # in this process: (path, size, modification time) -> hash
 MEMO = re.compile(r"([0-9a-f]{64}) (\d+) (\d+)\n")
 
 
@@ -14,8 +15,9 @@ def sha256(path):
 
     It is remembered in `FILE.sha256` (hash, size in bytes, modification time in nanoseconds) and
     computed again when size or time have changed. Where the folder cannot be written to, or
-    `FILE.sha256` is somebody else's, it is computed every time. Whoever can write to the folder can
-    forge what is remembered; the hash guards against damage and mistakes there, not against them.
+    `FILE.sha256` is somebody else's, each process computes it once. Whoever can write to the folder
+    can forge what is remembered; the hash guards against damage and mistakes there, not against
+    them.
 
     Raises:
         OSError: if the file cannot be read.
@@ -25,10 +27,14 @@ def sha256(path):
     memo = MEMO.fullmatch(read_memo(path) or "")
     if memo and (int(memo[2]), int(memo[3])) == (before.st_size, before.st_mtime_ns):
         return memo[1]
+    this = (path.absolute(), before.st_size, before.st_mtime_ns)
+    if this in known:
+        return known[this]
     digest = hash_file(path)
     after = path.stat()
     # A file that changes under our eyes has no hash worth remembering.
     if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
+        known[this] = digest
         remember(path, digest, after)
     return digest
 

@@ -5,6 +5,15 @@ from dataclasses import replace
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """A folder in place of the user's own cache, for all tests and the processes they start."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("V_DIFFUSION_CACHE", str(folder))
+        yield folder
+
+
 @pytest.fixture
 def script(tmp_path, monkeypatch, capsys):
     """A function that makes a runner of a script: arguments -> (status, lines of stdout, stderr).

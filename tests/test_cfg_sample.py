@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -129,6 +130,44 @@ def test_published_behaviour_is_one_flag_away(cfg_sample):
     cfg_sample("a cat", "--model", "emoji", "--method", "plms", "--size", 16, 16, "-o", "a.png")
     recipe = metadata.read("a.png")
     assert (recipe["steps"], recipe["schedule"]) == (50, "spliced")
+
+
+def test_guidance_may_be_left_out_near_the_ends(cfg_sample):
+    command = (*FAST, "a cat", "--steps", 4)
+    cfg_sample(*command, "-o", "whole.png")
+    cfg_sample(*command, "--guidance-interval", 0, 1, "-o", "same.png")
+    cfg_sample(*command, "--guidance-interval", 0.2, 0.8, "-o", "part.png")
+    assert np.array_equal(pixels("whole.png"), pixels("same.png"))
+    assert abs(pixels("whole.png") - pixels("part.png")).max() > 5
+    assert "guidance_interval" not in metadata.read("same.png")
+    cfg_sample("--from-png", "part.png", "-o", "again.png")
+    assert np.array_equal(pixels("part.png"), pixels("again.png"))
+
+
+@pytest.mark.slow
+def test_compiled_network_draws_the_same(cfg_sample, tiny):
+    if not (shutil.which("g++") or shutil.which("clang++")):
+        pytest.skip("no C++ compiler")
+    command = ("--model", "tiny", "--checkpoint", tiny, "--steps", 3)
+    assert cfg_sample(*command, "-o", "plain.png")[0] == 0
+    status, _, err = cfg_sample(*command, "--compile", "-o", "compiled.png")
+    assert status == 0, err
+    assert abs(pixels("plain.png") - pixels("compiled.png")).max() <= 2
+
+
+def test_network_that_cannot_be_compiled_is_one_line(cfg_sample, tiny, monkeypatch):
+    def refuse(net):
+        def call(*arguments):
+            raise torch._dynamo.exc.InternalTorchDynamoError("no compiler\nand much more")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    status, _, err = cfg_sample("--model", "tiny", "--checkpoint", tiny, "--compile")
+    assert status == 2
+    assert (
+        "--compile: torch cannot compile here (no compiler): leave it out" in err.splitlines()[-1]
+    )
 
 
 def test_latent_is_where_the_run_starts(cfg_sample):
@@ -360,6 +399,8 @@ MISTAKES = {
     "--steps 0": "at least 1",
     "--batch-size 0": "not a whole number",
     "--chunk 0": "not a whole number",
+    "--guidance-interval 0.5 0.5": "must be below",
+    "--guidance-interval 0.2 0.9 a:1 b:-1": "add up to 0",
     "--size 64": "expected 2 arguments",
     "--size 0 64": "not a whole number",
     "--size 60 64": "the nearest are 48 64 and 64 64",
@@ -377,7 +418,7 @@ MISTAKES = {
     "-st 1.1": "above 0 and up to 1",
     "-st nan": "above 0 and up to 1",
     "--eta 2": "from 0 to 1",
-    "--eta 0.5": "plms adds no noise",
+    "--eta 0.5": "ab2 adds no noise",
     "--method ddpm --eta 0": "ddpm is ddim with eta 1",
     "--method eular": "no method",
     "--schedule karas": "no schedule",
@@ -411,16 +452,16 @@ MISTAKES = {
 }
 
 
-def test_every_mistake_is_one_line_in_under_a_second_before_torch_is_imported(tmp_path):
+def test_every_mistake_is_one_line_before_torch_is_imported(tmp_path):
     program = """
-import io, json, sys, time, contextlib
+import contextlib, io, json, sys
 sys.path.insert(0, sys.argv[1])
 import cfg_sample
 from cli import run
 results = {}
 for line in json.loads(sys.stdin.read()):
     sys.argv = ["cfg_sample.py", *line.split()]
-    err, start = io.StringIO(), time.time()
+    err = io.StringIO()
     with contextlib.redirect_stderr(err):
         try:
             run.script(cfg_sample.main)
@@ -428,7 +469,7 @@ for line in json.loads(sys.stdin.read()):
         except SystemExit as stop:
             status = stop.code
     heavy = [m for m in ("torch", "open_clip", "torchvision") if m in sys.modules]
-    results[line] = [status, err.getvalue(), time.time() - start, heavy]
+    results[line] = [status, err.getvalue(), heavy]
 print(json.dumps(results))
 """
     (tmp_path / "broken").write_bytes(b"this is no image")
@@ -442,12 +483,11 @@ print(json.dumps(results))
     )
     results = json.loads(done.stdout)
     for line, message in MISTAKES.items():
-        status, err, seconds, heavy = results[line]
+        status, err, heavy = results[line]
         assert (status, heavy) == (2, []), (line, err)
         assert message in err, (line, err)
         assert err.startswith("cfg_sample.py: error: "), (line, err)
         assert err.count("\n") == 1, (line, err)
-        assert seconds < 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["broken"]
 
 
@@ -552,7 +592,6 @@ def test_full_disk_behind_stdout_is_one_line(tmp_path):
 
 
 def test_script_runs_from_any_folder_by_its_own_name(tmp_path):
-    start = time.time()
     done = subprocess.run(
         [ROOT / "cfg_sample.py", "--help"],
         cwd=tmp_path,
@@ -561,4 +600,3 @@ def test_script_runs_from_any_folder_by_its_own_name(tmp_path):
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
     )
     assert done.stdout.startswith(b"usage: cfg_sample.py")
-    assert time.time() - start < 5

@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ def deterministic_state_dict(shapes):
     Returns:
         A dict from key to float32 tensor.
     """
-    return {key: torch.from_numpy(weight(key, tuple(shape))) for key, shape in shapes.items()}
+    with ThreadPoolExecutor() as pool:  # numpy draws without holding Python's lock
+        drawn = pool.map(weight, shapes, map(tuple, shapes.values()))
+        return {key: torch.from_numpy(n) for key, n in zip(shapes, drawn, strict=True)}
 
 
 def weight(key, shape):

@@ -1,5 +1,6 @@
 import io
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -19,8 +20,8 @@ def targets(n):
     return outputs.plan("{index}.png", [{"index": i, "seed": i} for i in range(n)])
 
 
-def draw(n, batch_size, sample, **options):
-    run.draw(targets(n), batch_size, 3, sample, lambda *_: None, **options)
+def draw(n, batch_size, sample):
+    run.draw(targets(n), batch_size, 3, sample, lambda *_: None)
 
 
 def grey(batch, callback):
@@ -40,6 +41,52 @@ def test_images_are_drawn_in_batches_and_named_on_stdout(
     draw(n, batch_size, lambda batch, _: drawn.append(len(batch)) or grey(batch, lambda _: None))
     assert drawn == sizes
     assert capsys.readouterr().out.split() == [f"{i}.png" for i in range(n)]
+
+
+def test_batch_is_saved_while_the_next_is_drawn(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    publish, next_is_drawn, drawn = outputs.publish, threading.Event(), []
+
+    def wait(image, target, recipe):
+        assert target.image["index"] or next_is_drawn.wait(60)
+        return publish(image, target, recipe)
+
+    def sample(batch, callback):
+        drawn.append(batch)
+        if len(drawn) == 2:
+            next_is_drawn.set()
+        return grey(batch, callback)
+
+    monkeypatch.setattr(outputs, "publish", wait)
+    draw(3, 1, sample)
+    assert capsys.readouterr().out.split() == ["0.png", "1.png", "2.png"]
+
+
+def test_what_was_drawn_is_saved_when_the_next_batch_fails(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def sample(batch, callback):
+        if batch[0].image["index"] == 2:
+            raise KeyboardInterrupt
+        return grey(batch, callback)
+
+    with pytest.raises(KeyboardInterrupt):
+        draw(3, 1, sample)
+    assert capsys.readouterr().out.split() == ["0.png", "1.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0.png", "1.png"]
+
+
+def test_image_that_cannot_be_saved_stops_the_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    drawn = []
+
+    def fail(*_):
+        raise UserError("no room")
+
+    monkeypatch.setattr(outputs, "publish", fail)
+    with pytest.raises(UserError, match="no room"):
+        draw(9, 1, lambda *args: drawn.append(args) or grey(*args))
+    assert len(drawn) <= 2
 
 
 def test_progress_counts_images_and_steps_on_a_terminal_and_is_gone_at_the_end(

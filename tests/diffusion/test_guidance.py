@@ -53,6 +53,38 @@ def test_condition_of_weight_0_is_not_evaluated(weights):
     assert sum(net.calls) == 2 * len(weights)  # the zero embedding's weight is 0
 
 
+@pytest.mark.parametrize("t", [0.0, 0.29, 0.61, 1.0])
+def test_outside_of_the_interval_the_prompts_mean_alone_is_evaluated(t):
+    net = Net()
+    model = diffusion.guided(net, EMBEDS, [5.0, 2.0, -1.0], interval=(0.3, 0.6))
+    v = model(X, torch.full_like(T, t))
+    assert sum(net.calls) == 2 * 3  # the zero embedding is left out
+    plain = diffusion.guided(Net(), EMBEDS, [5 / 6, 2 / 6, -1 / 6])
+    assert torch.allclose(v, plain(X, torch.full_like(T, t)), atol=1e-13)
+
+
+@pytest.mark.parametrize("t", [0.3, 0.45, 0.6])
+def test_inside_of_the_interval_guidance_is_what_it_is_without_one(t):
+    t = torch.full_like(T, t)
+    v = diffusion.guided(Net(), EMBEDS, [5.0, 2.0, -1.0], interval=(0.3, 0.6))(X, t)
+    assert torch.equal(v, diffusion.guided(Net(), EMBEDS, [5.0, 2.0, -1.0])(X, t))
+
+
+def test_images_of_a_batch_may_be_on_both_sides_of_the_border():
+    model = diffusion.guided(Net(), EMBEDS[:1], [3.0], interval=(0.3, 0.6))
+    t = torch.tensor([0.5, 0.7]).double()
+    alone = [model(X[i : i + 1], t[i : i + 1]) for i in range(2)]
+    assert torch.allclose(model(X, t), torch.cat(alone), atol=1e-14)
+
+
+def test_weights_without_a_mean_cannot_be_left_alone_outside_of_an_interval():
+    with pytest.raises(ValueError, match="interval"):
+        diffusion.guided(Net(), EMBEDS[:2], [1.0, -1.0], interval=(0.3, 0.6))
+    for weights in ([1.0, -1.0], []):  # no interval, no prompts
+        diffusion.guided(Net(), EMBEDS[: len(weights)], weights)(X, T)
+    diffusion.guided(Net(), EMBEDS[:0], [], interval=(0.3, 0.6))(X, T)
+
+
 def test_without_prompts_the_network_is_asked_once_with_the_zero_embedding():
     net = Net()
     v = diffusion.guided(net, EMBEDS[:0], [])(X, T)

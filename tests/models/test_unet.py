@@ -28,11 +28,17 @@ def meta(name):
         return models.build(name)
 
 
-def with_weights(name):
-    net = meta(name)
-    shapes = {key: tuple(shape) for key, shape in PUBLISHED[name]["state_dict"].items()}
-    net.load_state_dict(deterministic_state_dict(shapes), strict=True, assign=True)
-    return net.eval().requires_grad_(False)
+@pytest.fixture(scope="module", params=MEASURED)
+def published(request):
+    """(the name of a network, function () -> that network with deterministic weights)."""
+    weights = deterministic_state_dict(PUBLISHED[request.param]["state_dict"])
+
+    def build():
+        net = meta(request.param)
+        net.load_state_dict(weights, strict=True, assign=True)
+        return net.eval().requires_grad_(False)
+
+    return request.param, build
 
 
 def figures(name):
@@ -65,11 +71,11 @@ def test_row_of_the_table_is_the_published_one(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MEASURED)
-def test_output_is_the_published_one(name):
+def test_output_is_the_published_one(published):
+    name, build = published
     inputs, v = figures(name)
     with torch.inference_mode():
-        ours = with_weights(name)(*inputs)
+        ours = build()(*inputs)
     assert (ours - v).abs().max() <= 1e-4 * v.abs().max()
 
 
@@ -111,10 +117,12 @@ def test_length_of_an_embedding_does_not_matter_but_its_direction_does():
 
 
 @pytest.mark.slow
-def test_half_precision_stays_within_1_percent():
-    inputs, v = figures("cc12m_1")
+@pytest.mark.parametrize("published", ["cc12m_1"], indirect=True)
+def test_half_precision_stays_within_1_percent(published):
+    name, build = published
+    inputs, v = figures(name)
     for dtype in (torch.float16, torch.bfloat16):
-        net = convert(with_weights("cc12m_1"), torch.device("cpu"), dtype)
+        net = convert(build(), torch.device("cpu"), dtype)
         with torch.inference_mode():
             ours = net(*inputs)
         assert ours.dtype == torch.float32
@@ -135,20 +143,20 @@ def remembers(model):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MEASURED)
-def test_published_network_is_steered_in_every_method(name):
+def test_published_network_is_steered_in_every_method(published):
     """Two steps at the smallest size, with a loss that the bundled CLIP sees."""
+    name, build = published
     row, reader = models.NETWORKS[name], clip.load("emoji")
     target = normalize(reader.encode_text(["a red apple"]))
     reader.read_images_alone(HALF)
-    net = convert(with_weights(name), torch.device("cpu"), HALF)
+    net = convert(build(), torch.device("cpu"), HALF)
     cond = [normalize(torch.ones(1, 512))] if row.clip else []
     model = diffusion.clamp_t(lambda x, t: net(x, t, *cond), row.min_t, row.max_t)
     timesteps = diffusion.schedule("ddpm" if row.min_t else "spliced", 2)
     shape = (3, row.size_multiple, row.size_multiple)
     gradient = clip_gradient(reader, target, diffusion.generators([0]), cutn=2, scale=500.0)
     model = remembers(diffusion.steered(model, gradient))
-    for method in diffusion.METHODS:
+    for method in diffusion.METHODS.keys() - {"adaptive"}:  # random crops have no error to adapt to
         sources = diffusion.generators([1])
         noise = functools.partial(diffusion.noise, sources, shape)
         with torch.no_grad():
