@@ -45,7 +45,10 @@ class Modulation(nn.Module):
     def forward(self, x, features):
         features = features.to(self.layer.weight.dtype)
         scale, shift = self.layer(features)[:, :, None, None].chunk(2, dim=1)
-        return torch.addcmul(shift, F.group_norm(x, 1), scale + 1)
+        x = F.group_norm(x, 1)
+        # A new tensor costs as much time as what is computed: its pages are fresh ones.
+        out = None if x.requires_grad or scale.requires_grad else x
+        return torch.addcmul(shift, x, scale + 1, out=out)
 
 
 class Block(nn.Module):
@@ -70,10 +73,13 @@ class Block(nn.Module):
         h = first(x)
         for modulate in modulation:
             h = modulate(h, features)
-        h = second(F.relu(h))
+        h = second(F.relu_(h))
         if "6" in self.main:
             h = self.main["6"](h, features)
-        return self.skip(x) + (F.relu(h) if self.relu else h)
+        if self.relu:
+            h = F.relu_(h)
+        skip = self.skip(x)
+        return h + skip if h.requires_grad or skip.requires_grad else h.add_(skip)
 
 
 class Attention(nn.Module):

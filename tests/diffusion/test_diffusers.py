@@ -13,6 +13,9 @@ from tests.diffusion.mixture import REFERENCE, mixture
 
 diffusers = pytest.importorskip("diffusers")
 
+# Their own arithmetic with NumPy, of which NumPy 2 warns.
+pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
+
 COMMON = {"prediction_type": "v_prediction", "lower_order_final": False}
 DPM = {**COMMON, "final_sigmas_type": "sigma_min", "solver_type": "midpoint"}
 SOLVERS = {
