@@ -131,6 +131,7 @@ def main():
     doubles = diffusion.METHODS[args.method].reversible
     with torch.inference_mode():
         model = build_model(args, row, path, prompts, device, dtype)
+        run.keep_freed_memory()
         if doubles:
             model = diffusion.in_doubles(model, device)
         times = 2 if args.round_trip else 1

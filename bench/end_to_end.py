@@ -2,11 +2,12 @@
 
     python bench/end_to_end.py [--model NAME] [--runs N] [--steps N]
 
-The plain way is float32 on contiguous tensors, attention as two products and a softmax, a network
-built with random weights that torch.load then replaces, PLMS with 50 steps, and both conditions at
-every step. Both are processes of their own, in turns, with the files in the system's page cache;
-ours runs twice, as its first run of a prompt reads CLIP and its second knows the embedding. Peak
-memory includes the pages of mapped files. The weights are made up, of the published shapes.
+The plain way is float32 on contiguous tensors, attention as two products and a softmax, every
+result in memory of its own, a network built with random weights that torch.load then replaces, PLMS
+with 50 steps, and both conditions at every step. Both are processes of their own, in turns, with
+the files in the system's page cache; ours runs twice, as its first run of a prompt reads CLIP and
+its second knows the embedding. Peak memory includes the pages of mapped files. The weights are made
+up, of the published shapes.
 """
 
 import argparse
@@ -29,15 +30,13 @@ def draw_plainly(name, checkpoint, clip_checkpoint, steps, output):
     """One image, as most scripts draw it."""
     import open_clip
     import torch
-    from torch.nn import functional
     from torchvision.transforms.functional import to_pil_image
 
     import diffusion
     import models
-    from bench.evaluation import plain_attention
+    from bench.evaluation import go_the_plain_way
     from models.zoo import NETWORKS
 
-    functional.scaled_dot_product_attention = plain_attention
     clip = open_clip.create_model("ViT-B-16-quickgelu", load_weights=False)
     clip.load_state_dict(torch.load(clip_checkpoint, map_location="cpu", weights_only=True))
     net = models.build(name)
@@ -45,6 +44,8 @@ def draw_plainly(name, checkpoint, clip_checkpoint, steps, output):
     clip.eval().requires_grad_(False)
     net.eval().requires_grad_(False)
     embed = clip.encode_text(open_clip.get_tokenizer("ViT-B-16")([PROMPT]))
+
+    go_the_plain_way()
 
     def model(x, t):
         v = net(torch.cat([x, x]), torch.cat([t, t]), torch.cat([torch.zeros_like(embed), embed]))
@@ -67,19 +68,24 @@ def run(command):
     return seconds, usage.ru_maxrss * 1024
 
 
-def compare(args, folder):
+def write_checkpoints(name, checkpoint, clip_checkpoint):
     import open_clip
     import torch
 
     from bench.loading import write_checkpoint
 
-    checkpoint, clip_checkpoint = folder / f"{args.model}.pth", folder / "clip.pt"
-    print(f"writing {checkpoint}", file=sys.stderr)
-    write_checkpoint(args.model, checkpoint)
+    write_checkpoint(name, checkpoint)
     torch.manual_seed(0)
     clip = open_clip.create_model("ViT-B-16-quickgelu", load_weights=False)
     torch.save(clip.state_dict(), clip_checkpoint)
-    del clip
+
+
+def compare(args, folder):
+    checkpoint, clip_checkpoint = folder / f"{args.model}.pth", folder / "clip.pt"
+    print(f"writing {checkpoint}", file=sys.stderr)
+    # In a process of its own: a child's peak memory begins with what its parent has.
+    write = [sys.executable, __file__, "--model", args.model]
+    subprocess.run([*write, "--write", checkpoint, clip_checkpoint], check=True)
     os.environ["V_DIFFUSION_CACHE"] = str(folder / "cache")
     plain = [sys.executable, __file__, "--model", args.model, "--steps", args.steps]
     plain += ["--plain", checkpoint, clip_checkpoint, folder / "plain.png"]
@@ -108,8 +114,12 @@ def main():
     parser.add_argument("--model", default="cc12m_1_cfg", help="a published conditional network")
     parser.add_argument("--runs", type=int, default=1, help="measurements of each way")
     parser.add_argument("--steps", type=int, default=50, help="of the plain way")
+    parser.add_argument("--write", nargs=2, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--plain", nargs=3, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.write:
+        write_checkpoints(args.model, *args.write)
+        return
     if args.plain:
         import torch
 

@@ -66,6 +66,7 @@ def draw(args, build, clips, described, way=None):
     mode = torch.no_grad if args.needs_gradients else torch.inference_mode
     with mode():
         model_for = build(photos, path, device, dtype)
+    run.keep_freed_memory()
 
     rows, its_row = args.batch or (None, None)
 

@@ -38,6 +38,7 @@ def build_models(args, row, path, askings, device, dtype):
         return clip.load(row.clip, args.clip_checkpoint)
 
     embeds = [embed(args, row, texts, photos, reader) for texts, _, photos in askings.values()]
+    reader.cache_clear()  # it need not be in memory beside the network
     net = models.load(row.name, path, device, dtype)
     if args.compile:
         net = run.compiled(net)

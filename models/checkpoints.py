@@ -16,6 +16,7 @@ from models.hashes import sha256
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = Path(os.environ.get("V_DIFFUSION_CHECKPOINTS") or ROOT / "checkpoints").expanduser()
 SUFFIXES = (".pth", ".safetensors")
+LET_GO_AFTER = 2**26  # bytes converted of a mapped file, then their pages go
 SHOWN = 3  # keys named in a message; of the rest, the count
 
 
@@ -265,16 +266,19 @@ def load_weights(build, path, device="cpu", dtype=None):
     match(net, state, path)
     net.load_state_dict(state, strict=True, assign=True)
     del state  # so that a tensor of an unmapped file is gone once it is converted
-    return convert(net.eval().requires_grad_(False), torch.device(device), dtype or torch.float32)
+    net = net.eval().requires_grad_(False)
+    return convert(net, torch.device(device), dtype or torch.float32, fresh=True)
 
 
-def convert(net, device, dtype):
+def convert(net, device, dtype, fresh=False):
     """The network itself, its weights moved to a device and a dtype one by one, in place.
 
-    A module with the attribute `full_precision` keeps float32 in any case.
+    A module with the attribute `full_precision` keeps float32 in any case. `fresh` says that
+    weights may be mapped from a file and none was written to: their pages leave memory.
     """
     import torch
 
+    read_since = 0
     for module in net.modules():
         keep = torch.float32 if getattr(module, "full_precision", False) else dtype
         own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
@@ -282,8 +286,38 @@ def convert(net, device, dtype):
             if tensor.is_meta:
                 raise RuntimeError(f"{type(module).__name__}.{name} is in no state_dict")
             # One weight left in the mapped file holds all of its pages: either all stay or none.
-            tensor.data = converted(tensor.data, device, keep, may_stay=dtype == torch.float32)
+            source = tensor.data
+            tensor.data = converted(source, device, keep, may_stay=dtype == torch.float32)
+            copied = tensor.data_ptr() != source.data_ptr()
+            read_since += source.nbytes if copied else 0
+            if fresh and copied and read_since > LET_GO_AFTER:
+                read_since = 0
+                let_go(source.data_ptr())
     return net
+
+
+def let_go(address):
+    """Takes what was read of a mapped file out of this process's memory, where that can be done.
+
+    The system has it cached still, and whoever reads it again gets it from there. What was written
+    to a private mapping would be lost.
+
+    Args:
+        address: within the mapping; if it is within other memory, nothing is done.
+    """
+    import ctypes
+    import mmap
+
+    try:
+        maps = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+    except OSError:  # no Linux
+        return
+    for line in maps:
+        span, _, _, _, inode = line.split()[:5]
+        first, end = (int(place, 16) for place in span.split("-"))
+        if first <= address < end and inode != "0":
+            libc, size = ctypes.CDLL(None), ctypes.c_size_t(end - first)
+            libc.madvise(ctypes.c_void_p(first), size, mmap.MADV_DONTNEED)
 
 
 def converted(tensor, device, dtype, may_stay):

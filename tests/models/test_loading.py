@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from models import checkpoints
 from models.checkpoints import CheckpointError, load_weights, read
 from tests.models.small import Small, complains, digest, saved, small_state
 
@@ -213,6 +214,51 @@ def test_converted_weights_let_go_of_the_file(tmp_path, name):
     net = load_weights(Small, path, dtype=torch.bfloat16)
     assert net.features.weight.dtype == torch.float32  # as in the file, and yet a copy
     assert not mapped_areas(path)
+
+
+@has_proc
+@pytest.mark.parametrize("name", ["small.pth", "small.safetensors"])
+def test_file_is_never_in_memory_as_a_whole_while_it_is_converted(tmp_path, name, monkeypatch):
+    path = saved(tmp_path / name, {**small_state(), "conv.weight": torch.ones(16, 4, 512, 512)})
+    resident, let_go = [], checkpoints.let_go
+
+    def watched(address):
+        resident.append(pages_of(path))
+        let_go(address)
+        resident.append(pages_of(path))
+
+    monkeypatch.setattr(checkpoints, "LET_GO_AFTER", 2**20)
+    monkeypatch.setattr(checkpoints, "let_go", watched)
+    other = read(path)["conv.weight"]
+    other[0] = 7  # in a mapping of its own, which stays as it is
+    net = load_weights(Large, path, dtype=torch.bfloat16)
+    assert (net.conv.weight == 1).all()
+    assert resident[0] - resident[1] >= 2**24
+    assert (other[0] == 7).all()
+
+
+@has_proc
+def test_letting_go_of_other_memory_changes_nothing():
+    numbers = torch.ones(2**20)
+    checkpoints.let_go(numbers.data_ptr())
+    assert (numbers == 1).all()
+
+
+class Large(Small):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(4, 16, 512)
+
+
+def pages_of(path):
+    """How many bytes of a mapped file are in this process's memory."""
+    lines, size, inside = Path("/proc/self/smaps").read_text().splitlines(), 0, False
+    for line in lines:
+        if "-" in line.split()[0]:
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            size += int(line.split()[1]) * 1024
+    return size
 
 
 def mapped_areas(path):
