@@ -41,15 +41,47 @@ def open_image(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0)
     return _decode(data, printable(source, 200), max_pixels)
 
 
+def size_of(path, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS):
+    """(width, height) of what `open_image` makes of a file, without decoding its pixels.
+
+    A PNG that says only behind its pixels which way is up is taken as it lies.
+
+    Raises:
+        UserError: in one line, for what is no image or breaks the limits.
+    """
+    name = printable(path, 200)
+    with _opened(path, max_bytes) as file:
+        start = file.read(256)
+        file.seek(0)
+        with _explained(name, start, max_pixels):
+            image = _header(file, max_pixels)
+        turned = False
+        if image.format != "TIFF":  # of which Pillow knows how it stands from the start
+            turned = _orientation(image) in (5, 6, 7, 8)
+        return image.size[::-1] if turned else image.size
+
+
 def read_file(path, max_bytes):
     """The bytes of a regular file; UserError for what is none, is missing or is too large."""
+    with _opened(path, max_bytes) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(min(size, max_bytes) + 1)  # read() sets as much memory aside
+    if len(data) > max_bytes:
+        raise _too_large(path, max_bytes)
+    return data
+
+
+@contextlib.contextmanager
+def _opened(path, max_bytes):
+    """A regular file, open for reading; whatever is wrong with it is a UserError."""
     name = printable(path, 200)
     try:
         with open(path, "rb", opener=_open_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise UserError(f"{name}: not a regular file (folder, pipe or device): name a file")
-            size = os.fstat(file.fileno()).st_size
-            data = file.read(min(size, max_bytes) + 1)  # read() sets as much memory aside
+            if os.fstat(file.fileno()).st_size > max_bytes:
+                raise _too_large(path, max_bytes)
+            yield file
     except FileNotFoundError:
         raise UserError(f"{name}: no such file: check the path") from None
     except IsADirectoryError:
@@ -57,9 +89,11 @@ def read_file(path, max_bytes):
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise UserError(f"{name}: cannot be read: {printable(why, 80)}") from None
-    if len(data) > max_bytes:
-        raise UserError(f"{name}: larger than {max_bytes / 2**20:g} MiB: make it smaller")
-    return data
+
+
+def _too_large(path, max_bytes):
+    name = printable(path, 200)
+    return UserError(f"{name}: larger than {max_bytes / 2**20:g} MiB: make it smaller")
 
 
 def _open_without_waiting(path, flags):
@@ -159,29 +193,12 @@ def save_png(image, path, metadata=None, overwrite=False):
 
 
 def _decode(data, name, max_pixels):
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import ImageOps
 
-    if not data:
-        raise UserError(f"{name}: the file is empty")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd tags in the file, nothing the user can mend
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > max_pixels:
-                raise Image.DecompressionBombError
-            image.load()
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            raise UserError(
-                f"{name}: more than {max_pixels / 1e6:g} million pixels: make it smaller"
-            ) from None
-        except UnidentifiedImageError:
-            page = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
-            hint = " (it looks like a web page or an SVG)" if page else ""
-            raise UserError(f"{name}: not a PNG, JPEG, WebP, GIF, BMP or TIFF{hint}") from None
-        except Exception as error:  # the decoders raise all kinds of errors for broken files
-            why = printable(str(error) or type(error).__name__, 120)
-            raise UserError(f"{name}: the image is damaged or cut short ({why})") from None
+    with _explained(name, data[:256], max_pixels):
+        image = _header(io.BytesIO(data), max_pixels)
+        image.load()
+    with warnings.catch_warnings(action="ignore"):
         with contextlib.suppress(Exception):  # a damaged tag: take the pixels as they lie
             image = ImageOps.exif_transpose(image)
         try:
@@ -190,6 +207,49 @@ def _decode(data, name, max_pixels):
             raise UserError(f"{name}: cannot be shown as RGB ({printable(error, 80)})") from None
     image.info = {}  # where the photo was taken is nobody's business in what is made of it
     return image
+
+
+def _header(file, max_pixels):
+    """A PIL image whose pixels are not decoded yet."""
+    from PIL import Image
+
+    image = Image.open(file, formats=FORMATS)
+    if image.width * image.height > max_pixels:
+        raise Image.DecompressionBombError
+    return image
+
+
+@contextlib.contextmanager
+def _explained(name, start, max_pixels):
+    """What Pillow raises while it reads a file, whose first bytes are given, as a UserError."""
+    from PIL import Image, UnidentifiedImageError
+
+    if not start:
+        raise UserError(f"{name}: the file is empty")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of odd tags: nothing the user can mend
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise UserError(
+            f"{name}: more than {max_pixels / 1e6:g} million pixels: make it smaller"
+        ) from None
+    except UnidentifiedImageError:
+        page = start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+        hint = " (it looks like a web page or an SVG)" if page else ""
+        raise UserError(f"{name}: not a PNG, JPEG, WebP, GIF, BMP or TIFF{hint}") from None
+    except Exception as error:  # the decoders raise all kinds of errors for broken files
+        why = printable(str(error) or type(error).__name__, 120)
+        raise UserError(f"{name}: the image is damaged or cut short ({why})") from None
+
+
+def _orientation(image):
+    """Which way an image is turned, by the EXIF data in front of its pixels."""
+    from PIL import Image
+
+    with warnings.catch_warnings(action="ignore"), contextlib.suppress(Exception):
+        # Not image.getexif(): that of a PNG decodes the pixels, to look behind them.
+        return Image.Image.getexif(image).get(0x0112)
 
 
 def _to_rgb(image):

@@ -64,6 +64,11 @@ def cfg_modify_image(script):
 
 
 @pytest.fixture
+def make_grid(script):
+    return script("make_grid")
+
+
+@pytest.fixture
 def tiny(monkeypatch, tmp_path_factory):
     """An unconditional network with log SNR features, of the first generation's kind: `tiny`."""
     import torch

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 
 from cli.errors import UserError
-from cli.images import open_image, resize_and_crop, save_png, to_image, to_tensor
+from cli.images import open_image, resize_and_crop, save_png, size_of, to_image, to_tensor
 
 
 def saved(tmp_path, image, name="image.png", **options):
@@ -21,9 +21,9 @@ def saved(tmp_path, image, name="image.png", **options):
     return path
 
 
-def refusal(*arguments, **options):
+def refusal(*arguments, read=open_image, **options):
     with pytest.raises(UserError) as refused:
-        open_image(*arguments, **options)
+        read(*arguments, **options)
     message = str(refused.value)
     assert message.isprintable()
     assert len(message) < 400
@@ -216,6 +216,48 @@ def test_address_is_downloaded(monkeypatch):
     noise(3, 2).save(data, "PNG")
     monkeypatch.setattr("cli.web.download", lambda *arguments: data.getvalue())
     assert open_image("HTTPS://host/a.png").size == (3, 2)
+
+
+# The size alone
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tiff", "a.gif", "a.bmp"])
+def test_size_is_known_from_the_head_of_a_file(tmp_path, monkeypatch, orientation, name):
+    exif = Image.Exif()
+    exif[0x0112] = orientation or 1
+    path = saved(tmp_path, noise(7, 4), name, **({"exif": exif} if orientation else {}))
+    opened = open_image(path)
+    turned = (orientation or 1) > 4 and name not in ("a.gif", "a.bmp")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("decoded"))
+    assert size_of(path) == opened.size == ((4, 7) if turned else (7, 4))
+
+
+def test_size_needs_no_pixels_but_obeys_the_limits(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(png_of_size(8_000, 10_000))  # without most of its pixels
+    assert size_of(path) == (8_000, 10_000)
+    assert "damaged" in refusal(path)
+    assert "80 million pixels" not in refusal(path)
+    path.write_bytes(png_of_size(8_001, 10_000))
+    assert "80 million pixels" in refusal(path, read=size_of)
+    path = saved(tmp_path, noise(20, 20))
+    assert "larger than" in refusal(path, read=size_of, max_bytes=path.stat().st_size - 1)
+    assert size_of(path, max_bytes=path.stat().st_size, max_pixels=400) == (20, 20)
+    assert "pixels" in refusal(path, read=size_of, max_pixels=399)
+
+
+def test_what_has_no_size_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "regular file" in refusal(tmp_path / "pipe", read=size_of)
+    assert "folder" in refusal(tmp_path, read=size_of)
+    assert "no such file" in refusal(tmp_path / "missing.png", read=size_of)
+    path = tmp_path / "a.png"
+    for content, words in [(b"", "empty"), (b"<svg>", "web page"), (b"\x89PNG\r\n", "not a PNG")]:
+        path.write_bytes(content)
+        assert words in refusal(path, read=size_of)
+    path.write_bytes(png_of_size(3, 2)[:30])
+    refusal(path, read=size_of)
 
 
 # Scaling
