@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.clip import CLIPS, Clip, build, tokenizer_of
 from train.data import read_folder, replace_file
+from train.precision import mixed_precision
 
 COMMON_MERGES = 2000  # of CLIP's own, so that words from outside the captions stay short
 
@@ -116,7 +117,7 @@ def main(argv=None):
         for group in opt.param_groups:
             group["lr"] = args.lr * min(1, (step + 1) / 50, (args.steps - step) / args.steps * 1.5)
         # The backward pass of fused attention is slow on the CPU.
-        with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with mixed_precision(device), sdpa_kernel(SDPBackend.MATH):
             image_embeds = model.encode_image((x - whiten._mean) / whiten._std, normalize=True)
             text_embeds = model.encode_text(tokens[which], normalize=True)
             scale = model.logit_scale.exp().clamp(max=100)

@@ -20,6 +20,7 @@ from diffusion.objective import drop_conditions, stratified_timesteps, v_loss
 from models.unet import UNet
 from models.zoo import NETWORKS
 from train.data import read_folder, replace_file
+from train.precision import mixed_precision
 
 
 def arguments(argv=None):
@@ -135,7 +136,7 @@ def main(argv=None):
         for group in opt.param_groups:
             group["lr"] = args.lr * lr_factor(step, args.steps, args.decay)
         # The backward pass of fused attention is slow on the CPU, and these images are small.
-        with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with mixed_precision(device), sdpa_kernel(SDPBackend.MATH):
             loss = v_loss(lambda x, t, c=cond: call(x, t, c), x.to(device), t, eps).mean()
         opt.zero_grad()
         loss.backward()

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from train.data import replace_file
+from train.precision import mixed_precision
 from train.vocabulary import GROUNDS
 
 JUDGE = Path("runs/judge.safetensors")
@@ -109,7 +110,7 @@ def train(names, sprites, steps=400, batch_size=256, lr=3e-3, seed=0, log=print)
     for step in range(steps):
         chosen = torch.randint(len(layers), (batch_size,), generator=generator)
         x = augmented(layers[chosen], generator).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with mixed_precision(torch.device("cpu")):
             logits = net(x)
         loss = F.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.05)
         opt.zero_grad()
