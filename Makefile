@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+PARALLEL := -n auto --maxprocesses 4
 
 .PHONY: sample test quick lint format clean
 
@@ -10,10 +11,10 @@ sample: $(READY)
 	$(BIN)/python cfg_sample.py "a red apple on a blue background:3" -n 4 -bs 4 --model emoji
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 quick: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .

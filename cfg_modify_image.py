@@ -7,6 +7,7 @@ import diffusion
 from cli import arguments, drawing, flag_types, images, outputs, prompts, run
 from cli.errors import UserError, printable
 from cli.guided_model import build_models
+from cli.jobs import Jobs
 from cli.scripts import MODIFY
 from cli.settle import settle
 from models import NETWORKS
@@ -25,7 +26,7 @@ NOT_FLAGS = dict.fromkeys(("init", "latent", "eta"))
 
 
 def parse(argv=None):
-    """The arguments, settled and checked; nothing slow is imported yet."""
+    """The run's jobs, of which there is one; nothing slow is imported yet."""
     parser = arguments.Parser(__doc__, EXAMPLES)
     parser.set_defaults(**NOT_FLAGS)
     group = parser.add_argument_group("what to edit")
@@ -73,9 +74,13 @@ def parse(argv=None):
     )
     arguments.add_model(parser, MODIFY)
     arguments.add_sampling(parser, MODIFY, METHODS)
-    arguments.add_output(parser, f"{DEFAULT_OUTPUT}, or numbered ones for -n")
+    arguments.add_output(parser, f"{DEFAULT_OUTPUT}, or numbered ones for -n", many=False)
     arguments.add_help(parser)
-    args = parser.parse_args(argv)
+    return Jobs(parser, parser.parse_args(argv), settled)
+
+
+def settled(args):
+    """Arguments with all values filled in, checked as far as one can before slow things."""
     args.prompts = None
     if args.words:
         photos, args.prompts = prompts.photos_and_prompts(args.words, MODIFY.weight)
@@ -112,19 +117,20 @@ def read_mask(args):
 
 
 def main():
-    args = parse()
-    row = NETWORKS[args.model]
+    jobs = parse()
+    args, row = jobs.args, NETWORKS[jobs.args.model]
     mask = read_mask(args)
     asks = args.prompts or args.images or args.source
     clips = {"clip_sha256": (row.clip, args.clip_checkpoint)} if row.clip and asks else {}
 
-    def build(photos, path, device, dtype):
+    def build(path, device, dtype):
+        photos = [images.open_image(prompt.text) for prompt in args.images]
         askings = {
             "from": (args.source, [], []),
             "to": (args.prompts, args.images, photos),
         }
         pair = build_models(args, row, path, askings, device, dtype)
-        return lambda sources: pair
+        return lambda batch, sources: pair
 
     described = {
         "script": MODIFY.name,
@@ -132,11 +138,14 @@ def main():
         "mask": args.mask,
         "direct": args.direct,
     }
-    drawing.draw(args, build, clips, described, functools.partial(editing, mask=mask))
+    way = functools.partial(editing, mask=mask)
+    drawing.draw(jobs, build, lambda job: clips, lambda job: described, way)
 
 
-def editing(args, photo, device, mask):
+def editing(batch, device, mask):
     """The Way from a photo to its edit: by its latents and back, or directly."""
+    args = batch[0].job.args
+    photo = images.resize_and_crop(drawing.open_photo(args.init), args.size)
     row = NETWORKS[args.model]
     ends = (args.starting_timestep, row.min_t, row.max_t)
     up = diffusion.ascending(args.schedule, args.steps, *ends)
@@ -147,7 +156,7 @@ def editing(args, photo, device, mask):
     def at_home(x):
         return x.double() if doubles else x.to(device)
 
-    def go(models, noise, numbers, callback):
+    def go(models, noise, callback):
         if doubles:
             models = [diffusion.in_doubles(model, device) for model in models]
         options = {"mask": None if free is None else at_home(free), "callback": callback}
@@ -159,7 +168,7 @@ def editing(args, photo, device, mask):
             edited = diffusion.edit_by_latents(*models, at_home(photo), up, args.method, **options)
         edited = edited.float().cpu()
         # Outside the mask not even rounding may show.
-        return edited if free is None else edited.where(free > 0, photo)
+        return (edited if free is None else edited.where(free > 0, photo)), None
 
     return drawing.Way((len(up) - 1) * (1 if args.direct else 2), go)
 

@@ -93,7 +93,7 @@ def measure_here(way, name, side, file, clip_file):
     if way == "plain":
         model = plain_model(net, reader, target, target, sources)
     else:
-        reader.read_images_alone(run.pick_clip_dtype("auto", cpu))
+        reader.read_images_in(run.pick_clip_dtype("auto", cpu))
         model = our_model(net, reader, target, target, sources, way)
     x = diffusion.noise([0], (3, side, side))
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew

@@ -5,10 +5,12 @@ A flag that is not given parses to None, so that `cli/settle.py` can tell.
 
 import argparse
 import functools
+import sys
+from pathlib import Path
 
 import diffusion
-from cli import outputs, prompts
-from cli.errors import printable
+from cli import grids, jobs, outputs, prompts
+from cli.errors import UserError, printable
 from cli.flag_types import (
     MAX_IMAGES,
     MAX_POWER,
@@ -21,9 +23,12 @@ from cli.flag_types import (
     clip_name,
     device,
     existing_file,
+    existing_folder,
+    job_file,
     name_of,
     number,
     seeds,
+    shard,
     whole,
 )
 from diffusion.adaptive import TOLERANCE
@@ -44,12 +49,27 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse_args(self, args=None, namespace=None):
-        """As people write: prompts before, between and after the flags."""
-        return self.parse_intermixed_args(args, namespace)
+        """As people write: prompts before, between and after the flags; after -- no flags."""
+        args = sys.argv[1:] if args is None else list(args)
+        end = args.index("--") if "--" in args else len(args)
+        args, plain = args[:end], args[end + 1 :]
+        words = next((a for a in self._actions if not a.option_strings), None)
+        if not plain or words is None:
+            return self.parse_intermixed_args(args, namespace)
+        nargs, words.nargs = words.nargs, "*"  # argparse itself would still look for flags in them
+        try:
+            parsed = self.parse_intermixed_args(args, namespace)
+            values = [words.type(word) if words.type else word for word in plain]
+        except argparse.ArgumentTypeError as error:
+            self.error(f"argument {words.metavar}: {error}")
+        finally:
+            words.nargs = nargs
+        setattr(parsed, words.dest, [*(getattr(parsed, words.dest) or []), *values])
+        return parsed
 
     def error(self, message):
         # argparse quotes what it was given as it was given: not for a terminal.
-        self.exit(2, f"{self.prog}: error: {printable(message)}\n")
+        raise UserError(printable(message))
 
 
 def add_prompts(parser, script):
@@ -268,20 +288,75 @@ def add_guidance(parser):
     )
 
 
-def add_output(parser, default=None):
+def add_jobs(parser):
+    group = parser.add_argument_group("many jobs")
+    group.add_argument(
+        "--from-file",
+        metavar="FILE",
+        type=job_file,
+        help="a job a line: prompts and flags of images as on the command line, or a JSON object "
+        "of them; - is standard input",
+    )
+    group.add_argument(
+        "--sweep",
+        nargs="+",
+        metavar="FLAG=A,B,...",
+        type=checked_by(jobs.sweep),
+        help="draw with each of these values, and each combination where several flags are swept",
+    )
+    group.add_argument(
+        "--wildcards",
+        metavar="FOLDER",
+        type=existing_folder,
+        help="where the lists of __NAME__ in prompts lie, as NAME.txt (wildcards)",
+    )
+    group.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="leave out lines and images that fail, finish the rest and exit with 3",
+    )
+    group.add_argument(
+        "--shard",
+        metavar="I/N",
+        type=shard,
+        help="draw the I-th of N shares of the images; other processes draw the others",
+    )
+    group.add_argument(
+        "--dry-run", action="store_true", help="say what would be drawn, and draw nothing"
+    )
+
+
+def add_output(parser, default=None, many=True):
     group = parser.add_argument_group("where to save")
     group.add_argument(
         "--output",
         "-o",
         metavar="NAME",
         type=checked_by(outputs.Template),
-        help="name of the PNGs, with {index}, {seed}, {prompt}, {model}; default "
+        help="name of the PNGs, with {index}, {line}, {seed}, {prompt}, {model}, {steps}, {method} "
+        "or {schedule}; default "
         + (default or f"{outputs.DEFAULT_TEMPLATE}, numbered on from the files there"),
     )
     add_policy(group)
     group.add_argument(
         "--no-metadata", action="store_true", help="save PNGs without how they were made"
     )
+    if many:
+        group.add_argument(
+            "--grid",
+            metavar="FILE",
+            type=checked_by(grids.output),
+            help="put the images on one picture as well, labelled with what is swept",
+        )
+        group.add_argument(
+            "--results",
+            metavar="FILE",
+            type=Path,
+            help="add a line of JSON to this file for each finished image",
+        )
+        group.add_argument(
+            "--json", action="store_true", help="print these lines instead of the files' names"
+        )
 
 
 def add_policy(group):

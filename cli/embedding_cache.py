@@ -17,7 +17,7 @@ from cli.files import write_whole
 from cli.images import read_file
 from models import clip
 
-VERSION = 1
+VERSION = 2
 MAX_ENTRIES = 2000  # some 5 MB
 MAX_BYTES = 2**16  # of an entry; ours have 2 or 3 KB
 # Ours, and what a killed process has left of one: the folder may hold other things.
@@ -35,8 +35,7 @@ def embed_texts(texts, name, checkpoint, dim, load, enabled=True, device="cpu"):
         enabled: whether to read and write the cache.
         device: where that CLIP computes, and where the embeddings go.
     Returns:
-        float32 [K, dim], with the cache and without it the same to the bit: each text is read by
-        itself, as rows of a batch are rounded otherwise.
+        float32 [K, dim], with the cache and without it the same to the bit.
     Raises:
         CheckpointError: if the CLIP has no usable weights.
     """
@@ -46,18 +45,15 @@ def embed_texts(texts, name, checkpoint, dim, load, enabled=True, device="cpu"):
         return torch.zeros(0, dim, device=device)
     place = folder() if enabled else None
     circumstances = place and circumstances_of(name, checkpoint, device)
-    embeds, added = [], False
-    for text in texts:
-        key = place and key_of(circumstances, text)
-        embed = place and read(place, key, dim)
-        if embed is None:
-            embed = load().encode_text([text])[0]
-            added = place and write(place, key, embed)
-            place = place if added else None  # one note is enough
-        embeds.append(embed.to(device))
-    if added:
-        prune(place)
-    return torch.stack(embeds)
+    keys = {text: place and key_of(circumstances, text) for text in texts}
+    embeds = {text: read(place, key, dim) for text, key in keys.items() if place}
+    missing = [text for text in keys if embeds.get(text) is None]
+    if missing:
+        embeds.update(zip(missing, load().encode_text(missing), strict=True))
+        # One note is enough where nothing can be written.
+        if place and all(write(place, keys[text], embeds[text]) for text in missing):
+            prune(place)
+    return torch.stack([embeds[text].to(device) for text in texts])
 
 
 def folder():

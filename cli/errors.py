@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class Failure(UserError):
+    """What went wrong in the midst of a run through no mistake; the exit status is 1."""
+
+
 def printable(text, limit=500):
     """Text that cannot drive a terminal: what is not a visible character is shown escaped.
 

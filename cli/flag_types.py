@@ -106,6 +106,26 @@ def existing_file(text):
     return path
 
 
+def existing_folder(text):
+    """The path of a folder that is there."""
+    if "\0" in text or not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{_quote(text)}: no such folder")
+    return Path(text)
+
+
+def job_file(text):
+    """A file of jobs, or - for standard input."""
+    return text if text == "-" else existing_file(text)
+
+
+def shard(text):
+    """(number, how many) of `I/N`."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{_quote(text)}: write which of how many, 1/8 to 8/8")
+    return int(match[1]), int(match[2])
+
+
 def address(text):
     """An http or https address."""
     try:

@@ -11,6 +11,87 @@ from cli.embedding_cache import embed_texts
 from models import clip
 
 
+class Reader:
+    """Embeddings of prompts by a CLIP, which is loaded only if need be.
+
+    Args:
+        name, checkpoint: as `models.clip.load` takes them.
+        dim: of its embeddings; None: it is loaded to know.
+        cached: whether texts are looked for, and kept, in the cache on disk.
+        device: where it computes, and where the embeddings go.
+    """
+
+    def __init__(self, name, checkpoint, dim=None, cached=True, device="cpu"):
+        self.which, self.cached, self.device = (name, checkpoint), cached, device
+        self.dim = self.clip.dim if dim is None else dim
+        self.known = {}  # the embeddings of the texts last asked for
+
+    @functools.cached_property
+    def clip(self):
+        clip.announce(*self.which)
+        return clip.load(*self.which, self.device)
+
+    def forget_clip(self):
+        """Lets go of the CLIP, which need not be in memory beside the network."""
+        self.__dict__.pop("clip", None)
+
+    def embed_texts(self, asked):
+        """The embeddings of several lists of text prompts: a list of tensors [K, D]."""
+        wanted = dict.fromkeys(prompt.text for texts in asked for prompt in texts)
+        fresh = [text for text in wanted if text not in self.known]
+        rest = (self.dim, lambda: self.clip, self.cached, self.device)
+        read = zip(fresh, embed_texts(fresh, *self.which, *rest), strict=True)
+        # Kept for the next batch: a job's images are often of one prompt.
+        self.known = {text: self.known[text] for text in wanted if text in self.known} | dict(read)
+        return [self._stacked([self.known[prompt.text] for prompt in texts]) for texts in asked]
+
+    def embed_photo(self, photo):
+        """The embedding of a PIL image [D]."""
+        image = images.resize_and_crop(photo, (self.clip.image_size,) * 2)
+        return self.clip.encode_image(images.to_tensor(image)[None])[0]
+
+    def embed(self, asked):
+        """The embeddings of several sets of prompts: a list of tensors [K, D].
+
+        Args:
+            asked: a list of (text prompts, PIL images of the image prompts).
+        """
+        texts = self.embed_texts([texts for texts, _ in asked])
+        return [
+            self._stacked([*embeds, *map(self.embed_photo, photos)])
+            for embeds, (_, photos) in zip(texts, asked, strict=True)
+        ]
+
+    def _stacked(self, embeds):
+        import torch
+
+        return torch.stack(embeds) if embeds else torch.zeros(0, self.dim, device=self.device)
+
+
+def reader_of(args, row):
+    """The Reader of a network's own CLIP."""
+    dim, cached = row.architecture.clip_dim, not args.no_embedding_cache
+    return Reader(row.clip, args.clip_checkpoint, dim, cached)
+
+
+def describe(row, asking):
+    """Says on stderr which prompts guide, of each of several titles.
+
+    Args:
+        asking: a dict from a title to prompts, of texts and images.
+    """
+    if row.clip and any(asking.values()):
+        for title, conditions in asking.items():
+            rest = 1 - math.fsum(prompt.weight for prompt in conditions)
+            lines = prompts.describe(conditions, rest) if conditions else ["  no prompt"]
+            print(*([title] if title else []), *lines, sep="\n", file=sys.stderr)
+
+
+def load_network(args, row, path, device, dtype):
+    net = models.load(row.name, path, device, dtype)
+    return run.compiled(net) if args.compile else net
+
+
 def build_model(args, row, path, photos, device, dtype):
     """The model to sample: (x [N, 3, H, W], t [N]) -> v, guided by the prompts and the photos."""
     asking = {"": (args.prompts, args.images, photos)}
@@ -26,50 +107,27 @@ def build_models(args, row, path, askings, device, dtype):
         a list of models (x [N, 3, H, W], t [N]) -> v.
     """
     asking = {title: [*texts, *pictures] for title, (texts, pictures, _) in askings.items()}
-    if row.clip and any(asking.values()):
-        for title, conditions in asking.items():
-            rest = 1 - math.fsum(prompt.weight for prompt in conditions)
-            lines = prompts.describe(conditions, rest) if conditions else ["  no prompt"]
-            print(*([title] if title else []), *lines, sep="\n", file=sys.stderr)
-
-    @functools.cache
-    def reader():
-        clip.announce(row.clip, args.clip_checkpoint)
-        return clip.load(row.clip, args.clip_checkpoint)
-
-    embeds = [embed(args, row, texts, photos, reader) for texts, _, photos in askings.values()]
-    reader.cache_clear()  # it need not be in memory beside the network
-    net = models.load(row.name, path, device, dtype)
-    if args.compile:
-        net = run.compiled(net)
+    describe(row, asking)
+    reader = reader_of(args, row)
+    embeds = reader.embed([(texts, photos) for texts, _, photos in askings.values()])
+    reader.forget_clip()
+    net = load_network(args, row, path, device, dtype)
     return [
-        guide(args, net, row, known.to(device), [prompt.weight for prompt in conditions])
+        guide(args, net, row, [known.to(device)], [[prompt.weight for prompt in conditions]])
         for known, conditions in zip(embeds, asking.values(), strict=True)
     ]
 
 
 def guide(args, net, row, embeds, weights):
-    """The model of a network under weighted embeddings; of one that takes none, its own."""
+    """The model of a network under weighted embeddings; of one that takes none, its own.
+
+    Args:
+        args: of the job or jobs, which are alike.
+        embeds, weights: for each image, or one for all, as `diffusion.guided` takes them.
+    """
     if row.clip is None:
         model = diffusion.in_chunks(net, args.chunk)
     else:
         interval = getattr(args, "guidance_interval", (0.0, 1.0))
         model = diffusion.guided(net, embeds, weights, args.chunk, interval)
     return diffusion.clamp_t(model, row.min_t, row.max_t)
-
-
-def embed(args, row, texts, photos, reader):
-    """The CLIP embeddings of text prompts, then of photos (PIL images): [K, D].
-
-    Args:
-        reader: function () -> the Clip; not called if there is no need to.
-    """
-    import torch
-
-    texts = [prompt.text for prompt in texts]
-    dim, cached = row.architecture.clip_dim, not args.no_embedding_cache
-    embeds = [embed_texts(texts, row.clip, args.clip_checkpoint, dim, reader, cached)]
-    for photo in photos:
-        image = images.resize_and_crop(photo, (reader().image_size,) * 2)
-        embeds.append(reader().encode_image(images.to_tensor(image)[None]))
-    return torch.cat(embeds)

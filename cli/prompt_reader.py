@@ -1,66 +1,62 @@
 """The prompts of clip_sample.py as a CLIP has read them: targets, and the way towards them."""
 
-import functools
+import math
 
 import torch
 
 from cli import images, run
-from cli.embedding_cache import embed_texts
-from models import NETWORKS, clip, clip_loss
+from cli.drawing import photos_of
+from models import clip_loss
 
 CROPS_AT_ONCE = 4  # of an image, where memory is to be saved; a CPU is no slower for it
 
 
 class PromptReader:
-    """A CLIP and the prompts: texts as it has read them, photos to be seen in random crops.
+    """A CLIP and what it makes of the prompts of batches: targets to guide or to steer towards.
 
     Args:
-        args: as `clip_sample.parse` leaves them.
-        name, checkpoint: of the CLIP.
-        photos: image prompts, PIL images.
-        steers: whether gradients are taken through it; then it computes in `--dtype`.
+        args: the run's, as `clip_sample.settled` leaves them.
+        reader: a `cli.guided_model.Reader`.
+        steers: whether gradients are taken through its CLIP; then it computes in `--dtype`.
     """
 
-    def __init__(self, args, name, checkpoint, photos, device, steers):
-        self.args = args
-        texts = [prompt.text for prompt in args.prompts]
+    def __init__(self, args, reader, steers):
+        self.args, self.reader, self.steers = args, reader, steers
+        self.ready = False
 
-        @functools.cache
-        def load():
-            clip.announce(name, checkpoint)
-            return clip.load(name, checkpoint, device)
+    def target(self, batch, sources):
+        """What each image of a batch should look like, of unit length [N, D].
 
-        self.clip = load() if steers or photos else None
-        if self.clip:
-            self.texts = self.clip.encode_text(texts)
-        else:  # the network's own CLIP, which may have read them before
-            dim, cached = NETWORKS[args.model].architecture.clip_dim, not args.no_embedding_cache
-            self.texts = embed_texts(texts, name, checkpoint, dim, load, cached, device)
+        Args:
+            batch: its items, all of which have prompts.
+            sources: their generators, which draw the crops of image prompts.
+        """
+        texts = self.reader.embed_texts([item.prompts for item in batch])
+        if self.steers and not self.ready:
+            dtype = run.pick_clip_dtype(self.args.dtype, self.reader.device)
+            several = self.args.from_file or self.args.makes_choices  # texts are yet to come
+            self.reader.clip.read_images_in(dtype, alone=not several)
+            self.ready = True
+        targets = []
+        for item, embeds, source in zip(batch, texts, sources, strict=True):
+            args = item.job.args
+            seen = [self.look_at(photo, source, args)[None] for photo in photos_of(item.job)]
+            weights = [p.weight for p in [*item.prompts, *args.images]]
+            shares = [w / abs(math.fsum(weights)) for w in weights]
+            targets.append(clip_loss.blend(torch.cat([embeds, *seen]), shares))
+        return torch.stack(targets)
+
+    def look_at(self, photo, source, args):
+        """The embedding of an image prompt, in crops that an image draws for itself [D]."""
         # No larger than what is drawn: then crops of both show things at the same scale.
-        side = min(args.size)
-        self.photos = [images.to_tensor(images.shrink(photo, side)).to(device) for photo in photos]
-        if steers:
-            self.clip.read_images_alone(run.pick_clip_dtype(args.dtype, device))
+        photo = images.to_tensor(images.shrink(photo, min(args.size))).to(self.reader.device)
+        clip = self.reader.clip
+        seen, boxes = clip_loss.boxes_for(clip, photo[None], [source], args.cutn, args.cut_pow)
+        return clip_loss.embed_crops(clip, seen, boxes).mean(1)[0]
 
-    def target(self, sources):
-        """What each image of a batch should look like, of unit length [N, D]."""
-        embeds = [self.texts.expand(len(sources), -1, -1)]
-        embeds += [self.look_at(photo, sources)[:, None] for photo in self.photos]
-        return clip_loss.blend(torch.cat(embeds, dim=1), self.args.weights)
-
-    def look_at(self, photo, sources):
-        """The embedding of an image prompt, in crops that each image draws for itself: [N, D]."""
-        copies = photo.expand(len(sources), -1, -1, -1)
-        seen, boxes = clip_loss.boxes_for(self.clip, copies, sources, *self.crops)
-        return clip_loss.embed_crops(self.clip, seen, boxes).mean(1)
-
-    def gradient(self, target, sources):
-        """The gradient of the loss, as `diffusion.steered` wants it."""
-        few = self.args.low_memory or self.clip.device.type == "cpu"
-        at_once = CROPS_AT_ONCE if few else None
-        scale = self.args.clip_guidance_scale
-        return clip_loss.clip_gradient(self.clip, target, sources, *self.crops, scale, at_once)
-
-    @property
-    def crops(self):
-        return self.args.cutn, self.args.cut_pow
+    def gradient(self, targets, sources, args):
+        """The gradient of the loss for a batch, as `diffusion.steered` wants it."""
+        clip = self.reader.clip
+        few = args.low_memory or clip.device.type == "cpu"
+        how = (args.cutn, args.cut_pow, args.clip_guidance_scale, CROPS_AT_ONCE if few else None)
+        return clip_loss.clip_gradient(clip, targets, sources, *how)

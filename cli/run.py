@@ -5,27 +5,34 @@ import os
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import diffusion
-from cli import outputs
-from cli.errors import UserError, printable
+from cli import workers
+from cli.errors import Failure, UserError, printable
 from diffusion.memory import is_out_of_memory
 from models.checkpoints import CheckpointError
 
 SOFTWARE = "v-diffusion 1.0"
 INTERRUPTED = 130  # the exit status that shells give to Ctrl-C
+PARTIAL = 3
+
+
+class PartialFailure(Exception):
+    """Some of the run's images are missing, and all that could be drawn are there."""
 
 
 def script(main):
     """Runs a script's main and exits; whatever a user can cause is told in one line on stderr.
 
-    The status is 0, 2 after a user's mistake, 1 after a failure and 130 after Ctrl-C.
+    The status is 0, 2 after a user's mistake, 1 after a failure, 3 if `--keep-going` left something
+    out and 130 after Ctrl-C, or after the SIGTERM by which schedulers end a job.
     """
     name = os.path.basename(sys.argv[0])
     _mend_streams()
 
     def stop(message, status):
-        print(f"{name}: error: {message}", file=sys.stderr)
+        workers.note(f"{name}: error: {message}")
         sys.exit(status)
 
     def quit_at_once(*_):
@@ -33,7 +40,7 @@ def script(main):
         os.write(2, f"{name}: stopped\n".encode())
         os._exit(INTERRUPTED)
 
-    before = signal.signal(signal.SIGINT, quit_at_once)
+    before = {s: signal.signal(s, quit_at_once) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         main()
         sys.stdout.flush()
@@ -43,24 +50,42 @@ def script(main):
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
-    except UserError as error:
-        stop(error, 2)
-    except CheckpointError as error:
-        stop(printable(error, 2000), 2)
-    except OSError as error:
-        stop(f"{printable(error.filename or 'output')}: {error.strerror or error}", 1)
+    except PartialFailure as error:
+        stop(error, PARTIAL)
     except Exception as error:
-        if isinstance(error, diffusion.NonFiniteError):
-            stop(f"{error}: float32 may help (--dtype float32), or lower weights", 1)
-        if is_out_of_memory(error):
-            stop(
-                "out of memory: lower --batch-size, --chunk or --size, or use --dtype bfloat16 "
-                "(clip_sample.py: --low-memory)",
-                1,
-            )
-        raise
+        known = explained(error)
+        if not known:
+            raise
+        stop(*known)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for which, handler in before.items():
+            signal.signal(which, handler)
+
+
+def explained(error):
+    """What to tell of an error and the exit status; None: it is a fault of the program."""
+    if isinstance(error, UserError):
+        return error, 1 if isinstance(error, Failure) else 2
+    if isinstance(error, CheckpointError):
+        return printable(error, 2000), 2
+    if isinstance(error, OSError):
+        return f"{printable(error.filename or 'output')}: {error.strerror or error}", 1
+    if isinstance(error, ModuleNotFoundError):
+        package = printable((error.name or "a package").partition(".")[0], 60)
+        return (
+            f"{package} is not installed for this Python: first . .venv/bin/activate, which make "
+            "sample has made, or install requirements.txt",
+            2,
+        )
+    if isinstance(error, diffusion.NonFiniteError):
+        return f"{error}: float32 may help (--dtype float32), or lower weights", 1
+    if is_out_of_memory(error):
+        return (
+            "out of memory: lower --batch-size, --chunk or --size, or use --dtype bfloat16 "
+            "(clip_sample.py: --low-memory)",
+            1,
+        )
+    return None
 
 
 def _mend_streams():
@@ -73,9 +98,12 @@ def _mend_streams():
             stream.reconfigure(errors="backslashreplace")
 
 
-def pick_device(name):
+def pick_device(name, local_rank=None):
     """The torch device of a name; None: cuda, mps or cpu, whichever is there.
 
+    Args:
+        name: as for `--device`.
+        local_rank: the number of this process among those of the machine, which share its GPUs.
     Raises:
         UserError: if the one that is asked for is not there.
     """
@@ -85,6 +113,8 @@ def pick_device(name):
     if name is None:
         name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
     device = torch.device(name)
+    if device.type == "cuda" and device.index is None and local_rank is not None:
+        device = torch.device("cuda", local_rank % max(1, there["cuda"]))
     if (device.index or 0) >= there.get(device.type, 0):
         have = ", ".join(kind for kind in there if there[kind])
         raise UserError(f"--device {name} is not there: this machine has {have}")
@@ -149,51 +179,67 @@ def keep_freed_memory():
 def finished_images_are_kept():
     """Until here there was nothing to lose; from here on a Ctrl-C must not cut a file short."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers' way to end a job
 
 
-def draw(targets, batch_size, steps, sample, recipe):
-    """Draws the images of all targets, a batch at a time, and saves each as soon as it is there.
-
-    A batch is encoded and saved while the next one is drawn. The names of finished files go to
-    stdout, a progress bar over images and steps to stderr.
+class Batch(NamedTuple):
+    """What is drawn at once.
 
     Args:
-        targets: as `outputs.plan` returns them.
-        batch_size: images at once.
-        steps: of one image, for the bar.
-        sample: function (targets of a batch, callback for each step) -> images [N, 3, H, W].
-        recipe: function (target, [rows, row] of its batch) -> the recipe of its PNG, or None.
+        items: as `cli.batches` makes them.
+        wanted: the places of those that are to be saved; the others are there already, and are
+            drawn again only since the rounding of a batch depends on its shape.
+    """
+
+    items: list
+    wanted: list[int]
+
+
+def draw(batches, total, sample, save, worker):
+    """Draws batches and saves each while the next one is drawn, under a progress bar on stderr.
+
+    Args:
+        batches: an iterable of Batches.
+        total: how many images are wanted, of all processes.
+        sample: function (batch, callback) -> what `save` takes; the callback wants the share of
+            the batch that is done, from 0 to 1.
+        save: function (batch, what `sample` returned, function that prints a line on stdout).
+        worker: what this process is in the run.
     """
     from tqdm import tqdm
 
-    from cli.images import to_image
-
-    def save_all(batch, images):
-        for row, (target, image) in enumerate(zip(batch, images, strict=True)):
-            path = outputs.publish(to_image(image), target, recipe(target, [len(batch), row]))
-            with bar.external_write_mode(file=sys.stdout):
-                print(printable(path, 1000), flush=True)
-
     finished_images_are_kept()
+    hidden = None if worker.rank == 0 else True  # None: where nobody watches
     with (
         tqdm(
-            total=len(targets) * steps, unit="step", dynamic_ncols=True, disable=None, leave=False
+            total=total,
+            bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]",
+            dynamic_ncols=True,
+            miniters=0,
+            disable=hidden,
+            leave=False,
         ) as bar,
         ThreadPoolExecutor(1) as saver,
     ):
-        saved = None
-        for first in range(0, len(targets), batch_size):
-            batch = targets[first : first + batch_size]
-            last = first + len(batch)
-            which = f"image {last}" if len(batch) == 1 else f"images {first + 1}-{last}"
-            bar.set_description(f"{which} of {len(targets)}")
-            drawn = sample(batch, functools.partial(_advance, bar, len(batch)))
+
+        def say(line):
+            with bar.external_write_mode(file=sys.stdout):
+                print(line, flush=True)
+
+        def show(images):
+            bar.update(min(total, worker.finished(done) + images) - bar.n)
+
+        saved, done = None, 0
+        worker.meanwhile = functools.partial(show, 0)
+        for batch in batches:
+            first, last = done + 1, done + len(batch.wanted)
+            which = f"image {last}" if first == last else f"images {first}-{last}"
+            bar.set_description(f"{which} of {total}" if worker.size == 1 else f"{total} images")
+            wanted = len(batch.wanted)
+            drawn = sample(batch, lambda share, wanted=wanted: show(share * wanted))
             if saved:
                 saved.result()  # raises what went wrong; at most two batches are in memory
-            saved = saver.submit(save_all, batch, drawn.cpu())
-        saved.result()
-
-
-def _advance(bar, images, progress):
-    """The callback of a step: a bar counts the steps of every image."""
-    bar.update(images)
+            saved = saver.submit(save, batch, drawn, say)
+            done = last
+        if saved:
+            saved.result()

@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 
 import diffusion
-from cli import flag_types, latents, metadata, outputs, prompts
+from cli import flag_types, latents, metadata, outputs, prompts, wildcards
 from cli.errors import UserError, printable
 from diffusion.adaptive import TOLERANCE
 from models.checkpoints import is_present
@@ -17,11 +17,18 @@ from models.zoo import NETWORKS
 
 DEFAULTS = {
     "batch_size": 1,
+    "dry_run": False,
     "dtype": "auto",
+    "from_file": None,
+    "grid": None,
     "images": [],
+    "json": False,
+    "keep_going": False,
     "n": 1,
     "prompts": [],
+    "results": None,
     "seed": 0,
+    "shard": None,
 }
 MAX_PROMPTS = 1000  # in a recipe
 
@@ -35,7 +42,8 @@ def settle(args, script):
             all images), `found` (the head of --latent, or None), `latent_indices` (which of them to
             draw), `timesteps` (those of the way to the latents, descending, where they are to be
             visited again; or None), `expected` (hashes that the recipe names), `batch` ([rows, row]
-            to draw in, or None) and `needs_gradients` (False: a script that steers sets it).
+            to draw in, or None), `makes_choices` (whether prompts hold alternatives or lists) and
+            `needs_gradients` (False: a script that steers sets it).
         script: a row of `cli.scripts`.
     Returns:
         args.
@@ -47,6 +55,8 @@ def settle(args, script):
         raise UserError("--seeds names all seeds: leave out --seed and -n")
     args.n_is_default = args.n is None
     args.needs_gradients = False
+    texts = [prompt.text for prompt in args.prompts or []]  # those of a recipe have been chosen
+    args.makes_choices = hasattr(args, "wildcards") and any(map(wildcards.may_choose, texts))
     recipe = metadata.read(args.from_png) if args.from_png else {}
     made_by = recipe.get("script", script.name)
     if made_by != script.name:

@@ -5,14 +5,19 @@ Zhang and Chen, 2022, arXiv 2204.13902. With `rho = sigma / alpha` the flow is
 is its mean over the step, in rho.
 """
 
+import functools
 import math
-
-import numpy as np
 
 from diffusion.schedules import alpha_sigma
 from diffusion.solvers import evaluate, transfer
 
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
+
+@functools.cache
+def quadrature():
+    """Gauss and Legendre's nodes and weights, which integrate over -1 to 1."""
+    from numpy.polynomial.legendre import leggauss
+
+    return leggauss(32)
 
 
 def deis_step(model, x, t, s, past, variable=lambda t: t):
@@ -32,15 +37,18 @@ def deis_step(model, x, t, s, past, variable=lambda t: t):
 
 def blend_weights(known, t, s, variable):
     """The weights by which eps at known timesteps make up their mean between t and s."""
+    import numpy as np
+
+    nodes, shares = quadrature()
     start, end = noise_ratio(t), noise_ratio(s)
-    ratios = (start + end) / 2 + (end - start) / 2 * NODES
+    ratios = (start + end) / 2 + (end - start) / 2 * nodes
     places = np.array([variable(2 / math.pi * math.atan(ratio)) for ratio in ratios])
     knots = [variable(t) for t in known]
     weights = []
     for j, knot in enumerate(knots):
         others = [other for i, other in enumerate(knots) if i != j]
         basis = np.prod([(places - other) / (knot - other) for other in others], axis=0)
-        weights.append(float(np.sum(WEIGHTS / 2 * basis)))
+        weights.append(float(np.sum(shares / 2 * basis)))
     return weights
 
 

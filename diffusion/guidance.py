@@ -8,6 +8,7 @@ goes down the gradient of a loss (Dhariwal and Nichol, 2021, arXiv 2105.05233).
 import math
 
 import torch
+from torch.nn.functional import pad
 
 from diffusion.memory import in_chunks
 from diffusion.objective import like
@@ -59,8 +60,10 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE):
     Args:
         net: callable (x [N, C, H, W], t [N], embed [N, D]) -> v [N, C, H, W].
         embeds: CLIP embeddings [K, D], on the device of the network; the zero embedding joins
-            them with weight 1 - sum(weights).
-        weights: K floats; one prompt of weight 3 gives (-2, 3): v = v0 + 3 (v1 - v0).
+            them with weight 1 - sum(weights). Or a list of N such tensors, one for each image of
+            a batch.
+        weights: K floats, one prompt of weight 3 gives (-2, 3): v = v0 + 3 (v1 - v0). Or a list
+            of N such lists.
         chunk: the largest number of images in one call of the network; None: all conditions in
             one call, or in as few as memory allows.
         interval: (low, high), the timesteps to guide at, both included.
@@ -72,36 +75,56 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE):
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"a chunk has at least 1 image, not {chunk}")
+    if isinstance(embeds, torch.Tensor):
+        embeds, weights = [embeds], [weights]
     call = in_chunks(net, chunk)
-    guiding = _weighted(call, *conditions(embeds, weights))
-    if tuple(interval) == WHOLE or not weights:
+    guiding = _weighted(call, map(conditions, embeds, weights))
+    if tuple(interval) == WHOLE:
         return guiding
-    total, (low, high) = math.fsum(weights), interval
-    if total <= NEGLIGIBLE:
-        raise ValueError(f"outside of the interval there is no mean of weights that sum to {total}")
-    plain = _weighted(call, *conditions(embeds, [w / total for w in weights]))
+    low, high = interval
+    means = [_mean(ws) for ws in weights]
+    plain = _weighted(call, map(conditions, embeds, means))
 
     def model(x, t):
         inside = (t >= low) & (t <= high)
         if inside.all() or not inside.any():
             return (guiding if inside.all() else plain)(x, t)
-        v = torch.empty_like(x)
-        v[inside], v[~inside] = guiding(x[inside], t[inside]), plain(x[~inside], t[~inside])
+        v, of = torch.empty_like(x), torch.arange(len(x), device=x.device)
+        for some, part in ((guiding, inside), (plain, ~inside)):
+            v[part] = some(x[part], t[part], of[part])
         return v
 
     return model
 
 
-def _weighted(call, embeds, weights):
-    """The model that sums v of (x, t, embed) -> v over conditions of given weights."""
+def _mean(weights):
+    """Weights divided by their sum."""
+    total = math.fsum(weights)
+    if weights and total <= NEGLIGIBLE:
+        raise ValueError(f"outside of the interval there is no mean of weights that sum to {total}")
+    return [w / total for w in weights]
 
-    def model(x, t):
-        k, n = len(weights), len(x)
-        xs, ts = x.repeat(k, 1, 1, 1), t.repeat(k)
-        conds = embeds.repeat_interleave(n, dim=0)
-        v = call(xs, ts, conds)
-        w = torch.tensor(weights, dtype=v.dtype, device=v.device)
-        return torch.tensordot(w, v.unflatten(0, (k, n)), dims=1)
+
+def _weighted(call, asked):
+    """The model that sums v of (x, t, embed) -> v over conditions.
+
+    Args:
+        asked: (embeds [K, D], weights [K]) for each image of a batch, or one for all images. Where
+            some have fewer, the zero embedding fills up with weight 0.
+    """
+    asked = [(embeds, torch.tensor(ws, dtype=torch.float64)) for embeds, ws in asked]
+    k = max(len(embeds) for embeds, _ in asked)
+    embeds = torch.stack([pad(e, (0, 0, 0, k - len(e))) for e, _ in asked], dim=1)
+    weights = torch.stack([pad(w, (0, k - len(w))) for _, w in asked], dim=1)
+
+    def model(x, t, of=None):
+        # `of` says which images of the batch these are, where they are not all.
+        n = len(x)
+        shared = of is None or embeds.shape[1] == 1
+        conds, w = (embeds, weights) if shared else (embeds[:, of], weights[:, of])
+        conds, w = conds.expand(k, n, -1), w.expand(k, n)
+        v = call(x.repeat(k, 1, 1, 1), t.repeat(k), conds.flatten(0, 1)).unflatten(0, (k, n))
+        return (w.to(v)[..., None, None, None] * v).sum(0)
 
     return model
 

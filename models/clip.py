@@ -15,7 +15,7 @@ from pathlib import Path
 from models import hashes
 from models.checkpoints import CHECKPOINTS, CheckpointError, head_of, read
 
-TEXTS_AT_ONCE = 256
+TEXTS_AT_ONCE = 8  # always so many, as sums are rounded by the shape of a batch
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's own state_dict
 
 
@@ -97,22 +97,30 @@ class Clip:
         self._mean = torch.tensor(mean, device=self.device)[:, None, None] * 2 - 1
         self._std = torch.tensor(std, device=self.device)[:, None, None] * 2
 
-    def read_images_alone(self, dtype):
-        """Lets go of the half that reads texts, and reads images in the given dtype."""
+    def read_images_in(self, dtype, alone=True):
+        """Reads images in the given dtype; `alone`: lets go of the half that reads texts."""
         self.visual.to(dtype)
         self.image_dtype = dtype
-        self.model = None
+        if alone:
+            self.model = None
         put_tokens_first(self.visual)
 
     def encode_text(self, texts):
-        """Embeddings of texts as CLIP encodes them, of any length: float32 [N, dim]."""
+        """Embeddings of texts as CLIP encodes them, of any length: float32 [N, dim].
+
+        An embedding is the same to the bit whatever texts are read with it.
+        """
         import torch
 
         if not texts:
             return torch.zeros(0, self.dim, device=self.device)
-        parts = [texts[i : i + TEXTS_AT_ONCE] for i in range(0, len(texts), TEXTS_AT_ONCE)]
-        tokens = (self.tokenizer(part).to(self.device) for part in parts)
-        return torch.cat([self.model.encode_text(part).float() for part in tokens])
+        parts = []
+        for first in range(0, len(texts), TEXTS_AT_ONCE):
+            part = texts[first : first + TEXTS_AT_ONCE]
+            filled = [*part, *[""] * (TEXTS_AT_ONCE - len(part))]
+            embeds = self.model.encode_text(self.tokenizer(filled).to(self.device))
+            parts.append(embeds[: len(part)].float())
+        return torch.cat(parts)
 
     def encode_image(self, images):
         """Embeddings of images, of unit length; gradients flow through where they are on.

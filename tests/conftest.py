@@ -1,8 +1,13 @@
 import importlib
+import os
 import sys
 from dataclasses import replace
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several processes of one thread each are done sooner than threads that wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -432,7 +432,7 @@ MISTAKES = {
     "-o x.jpg": "must end in",
     "-o {who}.png": "unknown field",
     "-o {seed.real}.png": "unknown field",
-    "-o x.png -n 2": "two images would be saved as",
+    "-o x.png -n 2": "two images would be saved under one name, such as",
     "-o /dev/null/x.png": "not a folder",
     "--overwrite": "give them with --output",
     "--overwrite --skip-existing -o x.png": "not allowed with",

@@ -1,12 +1,13 @@
 import io
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from cli import outputs, run, settle
+from cli import run, settle, workers
 from cli.errors import UserError
 from models import checkpoints
 
@@ -16,40 +17,41 @@ class Terminal(io.StringIO):
         return True
 
 
-def targets(n):
-    return outputs.plan("{index}.png", [{"index": i, "seed": i} for i in range(n)])
+def draw(n, batch_size, sample, save=None):
+    """Draws images 0, 1, ...; they are "saved" as their numbers on stdout."""
+    items = list(range(n))
+    parts = [items[i : i + batch_size] for i in range(0, n, batch_size)]
+    batches = (run.Batch(part, list(range(len(part)))) for part in parts)
 
+    def tell(batch, drawn, say):
+        for item in batch.items:
+            say(item)
 
-def draw(n, batch_size, sample):
-    run.draw(targets(n), batch_size, 3, sample, lambda *_: None)
+    run.draw(batches, n, sample, save or tell, workers.Alone())
 
 
 def grey(batch, callback):
-    for _ in range(3):
-        callback(None)
-    return torch.zeros(len(batch), 3, 8, 8)
+    for i in range(3):
+        callback((i + 1) / 3)
+    return torch.zeros(len(batch.items), 3, 8, 8)
 
 
 @pytest.mark.parametrize(
     ("n", "batch_size", "sizes"), [(5, 2, [2, 2, 1]), (2, 8, [2]), (1, 1, [1])]
 )
-def test_images_are_drawn_in_batches_and_named_on_stdout(
-    n, batch_size, sizes, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
+def test_images_are_drawn_in_batches_and_saved_in_order(n, batch_size, sizes, capsys):
     drawn = []
-    draw(n, batch_size, lambda batch, _: drawn.append(len(batch)) or grey(batch, lambda _: None))
+    draw(n, batch_size, lambda batch, say: drawn.append(len(batch.items)) or grey(batch, say))
     assert drawn == sizes
-    assert capsys.readouterr().out.split() == [f"{i}.png" for i in range(n)]
+    assert capsys.readouterr().out.split() == [str(i) for i in range(n)]
 
 
-def test_batch_is_saved_while_the_next_is_drawn(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    publish, next_is_drawn, drawn = outputs.publish, threading.Event(), []
+def test_batch_is_saved_while_the_next_is_drawn():
+    next_is_drawn, drawn, saved = threading.Event(), [], []
 
-    def wait(image, target, recipe):
-        assert target.image["index"] or next_is_drawn.wait(60)
-        return publish(image, target, recipe)
+    def wait(batch, images, say):
+        assert batch.items[0] or next_is_drawn.wait(60)
+        saved.append(batch.items[0])
 
     def sample(batch, callback):
         drawn.append(batch)
@@ -57,69 +59,59 @@ def test_batch_is_saved_while_the_next_is_drawn(tmp_path, monkeypatch, capsys):
             next_is_drawn.set()
         return grey(batch, callback)
 
-    monkeypatch.setattr(outputs, "publish", wait)
-    draw(3, 1, sample)
-    assert capsys.readouterr().out.split() == ["0.png", "1.png", "2.png"]
+    draw(3, 1, sample, wait)
+    assert saved == [0, 1, 2]
 
 
-def test_what_was_drawn_is_saved_when_the_next_batch_fails(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
+def test_what_was_drawn_is_saved_when_the_next_batch_fails(capsys):
     def sample(batch, callback):
-        if batch[0].image["index"] == 2:
+        if batch.items[0] == 2:
             raise KeyboardInterrupt
         return grey(batch, callback)
 
     with pytest.raises(KeyboardInterrupt):
         draw(3, 1, sample)
-    assert capsys.readouterr().out.split() == ["0.png", "1.png"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["0.png", "1.png"]
+    assert capsys.readouterr().out.split() == ["0", "1"]
 
 
-def test_image_that_cannot_be_saved_stops_the_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_image_that_cannot_be_saved_stops_the_run():
     drawn = []
 
     def fail(*_):
         raise UserError("no room")
 
-    monkeypatch.setattr(outputs, "publish", fail)
     with pytest.raises(UserError, match="no room"):
-        draw(9, 1, lambda *args: drawn.append(args) or grey(*args))
+        draw(9, 1, lambda *args: drawn.append(args) or grey(*args), fail)
     assert len(drawn) <= 2
 
 
-def test_progress_counts_images_and_steps_on_a_terminal_and_is_gone_at_the_end(
-    tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
+def test_progress_counts_images_on_a_terminal_and_is_gone_at_the_end(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     draw(5, 2, grey)
     shown = terminal.getvalue()
     assert "images 1-2 of 5" in shown
     assert "image 5 of 5" in shown
-    assert "/15 " in shown
+    assert "/5 [" in shown
     assert not shown.splitlines()[-1].strip()
 
 
-def test_where_nobody_watches_there_is_no_progress(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
+def test_progress_is_that_of_all_workers():
+    class Others(workers.Alone):
+        def finished(self, own):
+            return own + 4
+
+    terminal = Terminal()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        batches = [run.Batch([0, 1], [0, 1])]
+        run.draw(batches, 9, lambda batch, say: time.sleep(0.2) or say(0.5), lambda *_: 0, Others())
+    assert " 5.0/9 [" in terminal.getvalue()
+
+
+def test_where_nobody_watches_there_is_no_progress(capfd):
     draw(3, 1, grey)
     assert capfd.readouterr().err == ""
-
-
-def test_images_finished_before_a_failure_are_kept(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def fails_at_the_third(batch, callback):
-        if batch[0].image["index"] == 2:
-            raise KeyboardInterrupt
-        return grey(batch, callback)
-
-    with pytest.raises(KeyboardInterrupt):
-        draw(5, 1, fails_at_the_third)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["0.png", "1.png"]
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,23 @@ def test_images_of_a_batch_may_be_on_both_sides_of_the_border():
     assert torch.allclose(model(X, t), torch.cat(alone), atol=1e-14)
 
 
+def test_images_of_a_batch_may_have_conditions_of_their_own():
+    asked = [(EMBEDS, [5.0, 2.0, -1.0]), (EMBEDS[:1], [3.0])]
+    both = diffusion.guided(Net(), *map(list, zip(*asked, strict=True)))(X, T)
+    for i, (embeds, weights) in enumerate(asked):
+        alone = diffusion.guided(Net(), embeds, weights)(X[i : i + 1], T[:1])
+        assert torch.allclose(both[i : i + 1], alone, atol=1e-13)
+
+
+def test_images_with_conditions_of_their_own_may_be_on_both_sides_of_the_border():
+    asked = [[EMBEDS[:2], EMBEDS[2:]], [[2.0, 1.0], [3.0]]]
+    t = torch.tensor([0.5, 0.7]).double()
+    both = diffusion.guided(Net(), *asked, interval=(0.3, 0.6))(X, t)
+    for i, one in enumerate(zip(*asked, strict=True)):
+        alone = diffusion.guided(Net(), *one, interval=(0.3, 0.6))(X[i : i + 1], t[i : i + 1])
+        assert torch.allclose(both[i : i + 1], alone, atol=1e-13)
+
+
 def test_weights_without_a_mean_cannot_be_left_alone_outside_of_an_interval():
     with pytest.raises(ValueError, match="interval"):
         diffusion.guided(Net(), EMBEDS[:2], [1.0, -1.0], interval=(0.3, 0.6))

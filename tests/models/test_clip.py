@@ -51,7 +51,7 @@ def test_image_embeddings_have_unit_length_and_gradients_flow_through_them(emoji
 
 def test_image_half_alone_reads_the_same():
     whole, half = clip.load("emoji"), clip.load("emoji")
-    half.read_images_alone(torch.float32)
+    half.read_images_in(torch.float32)
     assert half.model is None
     assert not half.visual.transformer.batch_first
     images = torch.rand(3, 3, half.image_size, half.image_size) * 2 - 1

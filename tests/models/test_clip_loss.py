@@ -91,7 +91,7 @@ def test_half_precision_points_the_same_way():
     for dtype in (torch.float32, torch.bfloat16):
         reader = clip.load("emoji")
         target = normalize(reader.encode_text(["a cat"]))
-        reader.read_images_alone(dtype)
+        reader.read_images_in(dtype)
         g = clip_loss.clip_gradient(reader, target, diffusion.generators([1]))(pred)
         directions.append(normalize(g.flatten(), dim=0))
     assert directions[0] @ directions[1] > 0.97

@@ -148,7 +148,7 @@ def test_published_network_is_steered_in_every_method(published):
     name, build = published
     row, reader = models.NETWORKS[name], clip.load("emoji")
     target = normalize(reader.encode_text(["a red apple"]))
-    reader.read_images_alone(HALF)
+    reader.read_images_in(HALF)
     net = convert(build(), torch.device("cpu"), HALF)
     cond = [normalize(torch.ones(1, 512))] if row.clip else []
     model = diffusion.clamp_t(lambda x, t: net(x, t, *cond), row.min_t, row.max_t)

@@ -1,0 +1,115 @@
+"""Names of files made from a template such as `runs/{prompt}_{seed:04}.png`."""
+
+import functools
+import os
+import re
+import string
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.errors import UserError, printable
+
+DEFAULT_TEMPLATE = "out_{index:05}.png"
+FIELDS = ("index", "line", "seed", "prompt", "model", "steps", "method", "schedule")
+MAX_SLUG = 80  # bytes of a prompt in a file name; most file systems allow 255 in all
+# The spec that a field may have: a width for numbers, a largest length for text.
+_NUMBER, _TEXT = r"0?\d?\d?d?", r"(\.[1-9]\d?)?"
+_SPECS = {
+    **dict.fromkeys(("index", "line", "seed", "steps"), _NUMBER),
+    **dict.fromkeys(("prompt", "model", "photo", "method", "schedule"), _TEXT),
+}
+_RESERVED = {"con", "prn", "aux", "nul"} | {
+    f"{port}{i}" for port in ("com", "lpt") for i in range(10)
+}
+
+
+@dataclass(frozen=True)
+class Template:
+    """The pattern of output names, such as "runs/{prompt}_{seed:04}.png".
+
+    Args:
+        text: the pattern.
+        suffix: what names end in.
+        fields: what may stand in braces: index (number of the image in the run), line (of the job
+            file), seed, prompt, model, steps, method, schedule and photo (the name of the image
+            it starts from).
+
+    Raises:
+        UserError: for any other field, for attributes, conversions and odd format specs, and for
+            a name that does not end in the suffix.
+    """
+
+    text: str
+    suffix: str = ".png"
+    fields: tuple[str, ...] = FIELDS
+
+    def __post_init__(self):
+        quoted = f'the output name "{printable(self.text, 100)}"'
+        *others, last = (f"{{{field}}}" for field in self.fields)
+        fields = f"use {', '.join(others)} or {last}, with formats like {{index:05}}"
+        try:
+            parts = list(string.Formatter().parse(self.text))
+        except ValueError as error:
+            raise UserError(f"{quoted} is no template ({printable(error, 60)}): {fields}") from None
+        for _, field, spec, conversion in parts:
+            if field is None:
+                continue
+            if field not in self.fields or conversion is not None:
+                shown = field + (f"!{conversion}" if conversion else "")
+                shown = "{" + printable(shown, 40) + "}"
+                raise UserError(f"{quoted} has the unknown field {shown}: {fields}")
+            if not re.fullmatch(_SPECS[field], spec, re.ASCII):
+                shown = printable(spec, 40)
+                raise UserError(f'{quoted} has the odd format "{shown}" for {field}: {fields}')
+        if any(unicodedata.category(character) == "Cc" for character in self.text):
+            raise UserError(f"{quoted} has control characters: leave them out")
+        if not re.search(rf"[^/\\]{re.escape(self.suffix)}$", self.text, re.IGNORECASE):
+            example = DEFAULT_TEMPLATE.replace(".png", self.suffix)
+            raise UserError(f"{quoted} must end in a name with {self.suffix}, like {example}")
+
+    @functools.cached_property
+    def named(self):
+        """The fields that it has."""
+        return {field for _, field, _, _ in string.Formatter().parse(self.text) if field}
+
+    def path(self, image):
+        """The path for one image: a mapping with the values of the fields (index, seed, ...)."""
+        return Path(self.text.format_map(self._values(image)))
+
+    def _values(self, image):
+        return {
+            field: image.get(field, 0) if _SPECS[field] is _NUMBER else slug(image.get(field, ""))
+            for field in self.named
+        }
+
+    def numbered(self, image):
+        """A regular expression for the names in the folder that differ by their {index} alone."""
+        values = self._values(image)
+        name = re.split(r"[/\\]" if os.name == "nt" else "/", self.text)[-1]
+        parts = [
+            re.escape(literal)
+            + ("([0-9]{1,18})" if field == "index" else re.escape(_format(values, field, spec)))
+            for literal, field, spec, _ in string.Formatter().parse(name)
+        ]
+        return re.compile("".join(parts))
+
+
+def slug(text):
+    """Text as part of a file name that every file system takes: "a cat, 3:00" -> "a_cat_3_00".
+
+    Letters, digits and inner dashes of any script stay; at most `MAX_SLUG` bytes of UTF-8; never
+    empty, nor a name that Windows reserves.
+    """
+    text = unicodedata.normalize("NFKC", text)
+    kept = "".join(
+        character if character == "-" or unicodedata.category(character)[0] in "LNM" else "_"
+        for character in text
+    )
+    kept = re.sub(r"_+", "_", kept).strip("-_")
+    kept = kept.encode()[: MAX_SLUG - 1].decode(errors="ignore").rstrip("-_")
+    return f"{kept}_" if kept.casefold() in _RESERVED else kept or "image"
+
+
+def _format(values, field, spec):
+    return "" if field is None else format(values[field], spec)

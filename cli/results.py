@@ -1,0 +1,92 @@
+"""A line of JSON for each finished image, in a file that several processes may add to."""
+
+import errno
+import json
+import os
+import time
+from pathlib import Path
+
+from cli.errors import Failure, UserError, printable
+from models.locks import try_lock
+
+
+def line_of(path, item, seconds=None, evaluations=None):
+    """What is said of a finished image, as a dict.
+
+    Args:
+        path: its file.
+        item: as `cli.batches.items` makes them.
+        seconds: that it took, a batch's divided by its images; None: not known.
+        evaluations: of the model; None: not known.
+    """
+    args = item.job.args
+    return {
+        "file": str(path),
+        "line": item.job.line,
+        "seed": item.seed,
+        "prompts": [[p.text, p.weight] for p in item.prompts],
+        "images": [[p.text, p.weight] for p in args.images],
+        "model": args.model,
+        "method": args.method,
+        "steps": args.steps,
+        **item.job.swept,
+        "seconds": None if seconds is None else round(seconds, 4),
+        "evaluations": evaluations,
+    }
+
+
+def as_text(line):
+    return json.dumps(line, ensure_ascii=True, allow_nan=False)
+
+
+def check(path):
+    """UserError unless lines can be added to the file."""
+    from cli.outputs import check_folder
+
+    shown = printable(path, 200)
+    check_folder(path.parent)
+    if os.path.lexists(path) and not (path.is_file() and os.access(path, os.W_OK)):
+        raise UserError(f"--results {shown}: cannot be added to: choose another file")
+
+
+def append(path, line):
+    """Adds a line whole or not at all; the file is made if need be.
+
+    Raises:
+        Failure: it cannot be written.
+    """
+    data = json.dumps(line, ensure_ascii=False, allow_nan=False).encode(errors="replace") + b"\n"
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a+b", buffering=0) as file:
+            while not try_lock(file):
+                time.sleep(0.01)
+            end = file.seek(0, os.SEEK_END)
+            if end:
+                file.seek(end - 1)
+                # What a machine that lost its power has left of a line stays a line of its own.
+                data = data if file.read(1) == b"\n" else b"\n" + data
+            if file.write(data) < len(data):
+                file.truncate(end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        why = printable(error.strerror or error, 80)
+        raise Failure(f"{printable(path, 200)} cannot be written: {why}") from None
+
+
+def files_in(path):
+    """The names of files that lines speak of; what is no line of ours is passed over."""
+    names = set()
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    names.add(json.loads(line)["file"])
+                except (ValueError, TypeError, KeyError, RecursionError):
+                    continue
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        why = printable(error.strerror or error, 80)
+        raise UserError(f"{printable(path, 200)}: cannot be read: {why}") from None
+    return names

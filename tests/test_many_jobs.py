@@ -1,0 +1,320 @@
+"""Many jobs in one process and in several, as their users run them, whatever breaks meanwhile."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cli import metadata
+
+ROOT = Path(__file__).parent.parent
+JOBS = """
+"a red heart:3" "blue:1" --seed 7 -n 3
+{"prompts": ["a {cat,dog}"], "seeds": "1-6", "n": null}
+"a star" --steps 3 -n 2
+"a fox" --size 32 32
+"""
+COUNT = 12
+FLAGS = ("--model", "emoji", "--steps", "2", "--dtype", "float32", "-bs", "2")
+NAMES = "out/{line:03}_{seed:03}.png"
+# A process draws to the bit as another with as many threads; torchrun gives each one.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("jobs.txt").write_text(JOBS)
+
+
+def command(*flags, workers=0, restarts=0):
+    run = [sys.executable]
+    if workers:
+        run += ["-m", "torch.distributed.run", f"--nproc-per-node={workers}", "--standalone"]
+        run += [f"--max-restarts={restarts}", "--monitor-interval=0.1"]
+    return [*run, str(ROOT / "cfg_sample.py"), *FLAGS, *map(str, flags)]
+
+
+def cfg_sample(*flags, **how):
+    done = subprocess.run(
+        command(*flags, **how), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+    )
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def drawn(folder="out"):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def pictures(*flags, folder="alone"):
+    """What one process draws."""
+    names = NAMES.replace("out/", f"{folder}/")
+    status, _, err = cfg_sample("--from-file", "jobs.txt", "-o", names, *flags)
+    assert status == 0, err
+    return drawn(folder)
+
+
+# Batches.
+
+
+@pytest.mark.slow
+def test_jobs_of_many_lines_are_drawn_as_each_by_itself():
+    together = pictures()
+    assert len(together) == COUNT
+    for name in ("002_008.png", "003_004.png", "004_001.png", "005_000.png"):
+        again = [sys.executable, str(ROOT / "cfg_sample.py"), "--from-png", f"alone/{name}"]
+        subprocess.run([*again, "-o", f"again/{name}"], env=ENVIRONMENT, check=True)
+        recipes = [metadata.read(Path(folder) / name) for folder in ("alone", "again")]
+        assert {**recipes[0], "index": 0} == {**recipes[1], "index": 0}
+        with Image.open(f"alone/{name}") as one, Image.open(f"again/{name}") as other:
+            assert one.tobytes() == other.tobytes()
+    texts = {tuple(metadata.read(f"alone/003_00{i}.png")["prompts"][0]) for i in range(1, 7)}
+    assert texts == {("a cat", 3), ("a dog", 3)}
+
+
+@pytest.mark.slow
+def test_lines_of_results_say_what_was_drawn():
+    flags = ("--from-file", "jobs.txt", "-o", NAMES, "--results", "r.jsonl")
+    status, out, _ = cfg_sample(*flags, "--json")
+    assert status == 0
+    lines = [json.loads(line) for line in Path("r.jsonl").read_text().splitlines()]
+    assert lines == [json.loads(line) for line in out]
+    assert {line["file"] for line in lines} == {f"out/{name}" for name in drawn()}
+    for line in lines:
+        recipe = metadata.read(line["file"])
+        for field in ("seed", "prompts", "steps", "method", "model"):
+            assert line[field] == recipe[field]
+        assert line["evaluations"] == line["steps"]
+        assert 0 < line["seconds"] < 60
+    # An image whose line was lost gets one, and no other gets two.
+    Path("r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[1:]))
+    os.remove(lines[-1]["file"])
+    assert cfg_sample(*flags, "--skip-existing")[0] == 0
+    again = [json.loads(line) for line in Path("r.jsonl").read_text().splitlines()]
+    assert [line["file"] for line in again[COUNT - 1 :]] == [lines[0]["file"], lines[-1]["file"]]
+
+
+@pytest.mark.slow
+def test_run_keeps_going_past_what_fails_and_says_so():
+    Path("jobs.txt").write_text("cat\ndog --steps 0\n'fox:1e38' 'bee:-1e38'\nowl\n")
+    flags = ("--from-file", "jobs.txt", "-o", NAMES)
+    status, out, err = cfg_sample(*flags)
+    assert (status, out, len(err.splitlines())) == (2, [], 1)
+    status, out, err = cfg_sample(*flags, "--keep-going")
+    assert status == 3
+    assert out == ["out/001_000.png", "out/004_000.png"]
+    left_out = [line for line in err.splitlines() if "left out" in line]
+    assert "line 2, column 13" in left_out[0]
+    assert "line 3, seed 0: the model returned NaN" in left_out[1]
+    assert left_out[-1].endswith("1 images and 1 lines of the job file were left out")
+
+
+def test_dry_run_says_what_would_be_drawn(script):
+    cfg_sample = script("cfg_sample")
+    Path("jobs.txt").write_text(JOBS)
+    status, out, err = cfg_sample(
+        *FLAGS, "--from-file", "jobs.txt", "-o", NAMES, "--dry-run", "--shard", "1/2"
+    )
+    assert status == 0
+    rows = [line.split("\t") for line in out]
+    assert [row[:3] for row in rows[:2]] == [
+        ["0", "out/002_007.png", "7"],
+        ["0", "out/002_008.png", "8"],
+    ]
+    assert rows[0][3] == "a red heart:3  blue:1"
+    assert f"{len(rows)} images" in err
+    assert not Path("out").exists()
+
+
+# Several processes.
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_draw_the_same_files():
+    expected = pictures()
+    for workers in (1, 2, 3):
+        names = NAMES.replace("out", f"by{workers}")
+        flags = ("--from-file", "jobs.txt", "-o", names, "--results", f"r{workers}.jsonl")
+        status, out, err = cfg_sample(*flags, workers=workers)
+        assert status == 0, err
+        assert drawn(f"by{workers}") == expected
+        assert len(out) == COUNT
+        assert len(Path(f"r{workers}.jsonl").read_text().splitlines()) == COUNT
+
+
+@pytest.mark.slow
+def test_shards_are_the_run():
+    expected = pictures()
+    for i in (1, 2, 3):
+        status, _, err = cfg_sample("--from-file", "jobs.txt", "-o", NAMES, "--shard", f"{i}/3")
+        assert status == 0, err
+    assert drawn() == expected
+
+
+@pytest.mark.slow
+def test_workers_refuse_what_one_process_refuses():
+    status, _, err = cfg_sample("--from-file", "jobs.txt", workers=2)
+    assert status != 0
+    assert "name its files with --output" in err
+    assert "[0] cfg_sample.py: error" in err
+    Path("out").mkdir()
+    Path("out/004_001.png").touch()
+    status, _, err = cfg_sample("--from-file", "jobs.txt", "-o", NAMES, workers=2)
+    assert status != 0
+    assert "already exists" in err
+    assert drawn() == {"004_001.png": b""}
+
+
+@pytest.mark.slow
+def test_failed_image_stops_no_worker_that_keeps_going():
+    Path("jobs.txt").write_text("cat\n'fox:1e38' 'bee:-1e38'\nowl\nstar\nbee\n")
+    status, out, err = cfg_sample(
+        "--from-file", "jobs.txt", "-o", NAMES, "--keep-going", "-bs", 1, workers=2
+    )
+    assert status != 0
+    assert sorted(out) == [f"out/00{i}_000.png" for i in (1, 3, 4, 5)]
+    assert "1 images were left out" in err
+
+
+# What breaks.
+
+
+def workers_here():
+    """The pids of the workers that draw into this test's folder."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            ours = b"torch.distributed.run" not in words and str(ROOT / "cfg_sample.py").encode()
+            if ours in words and os.readlink(place / "cwd") == os.getcwd():
+                found.append(int(place.name))
+    return found
+
+
+def wait_until(true, run):
+    while run.poll() is None and not true():
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_workers_killed_twenty_times_leave_every_image_once_and_whole():
+    chance = random.Random(0)
+    flags = ("--from-file", "jobs.txt", "-o", NAMES, "--results", "r.jsonl", "-n", "20")
+    Path("jobs.txt").write_text("cat\nstar\n'a {red,blue} heart'\n'fox' --steps 3\n")
+    Path("out").mkdir()
+    with open("err", "w") as err:
+        run = subprocess.Popen(
+            command(*flags, workers=2, restarts=40),
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=err,
+        )
+        for i in range(20):
+            wait_until(workers_here, run)
+            if i % 3:  # most at work, some while they start
+                before = len(drawn())
+                wait_until(lambda before=before: len(drawn()) > before, run)
+            time.sleep(chance.uniform(0, 0.3))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(chance.choice(workers_here()), signal.SIGKILL)
+        status = run.wait(timeout=300)
+    assert status == 0, Path("err").read_text()[-3000:]
+    expected = pictures("-n", "20")
+    assert {name: data for name, data in drawn().items() if name[0] != "."} == expected
+    files = [json.loads(line)["file"] for line in Path("r.jsonl").read_text().splitlines()]
+    assert sorted(files) == sorted(f"out/{name}" for name in expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_run_is_finished_by_the_same_command(stop):
+    flags = ("--from-file", "jobs.txt", "-o", NAMES, "-n", "8", "--skip-existing")
+    Path("jobs.txt").write_text("cat\nstar\n'a {red,blue} heart'\n")
+    run = subprocess.Popen(
+        command(*flags), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(3):
+        run.stdout.readline()
+    run.send_signal(stop)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "finished images are kept" in err
+    assert len(err.splitlines()) == 1
+    assert 3 <= len(drawn()) < 24
+    assert not [name for name in drawn() if name.endswith(".part")]
+    assert cfg_sample(*flags)[0] == 0
+    assert drawn() == pictures("-n", "8")
+
+
+@pytest.mark.slow
+def test_two_runs_of_one_command_at_once_make_every_image_whole():
+    flags = ("--from-file", "jobs.txt", "-o", NAMES, "--skip-existing", "--results", "r.jsonl")
+    runs = [subprocess.Popen(command(*flags), env=ENVIRONMENT) for _ in range(2)]
+    assert [run.wait(timeout=120) for run in runs] == [0, 0]
+    assert drawn() == pictures()
+    files = [json.loads(line)["file"] for line in Path("r.jsonl").read_text().splitlines()]
+    assert sorted(files) == sorted(f"out/{name}" for name in drawn())
+
+
+@contextlib.contextmanager
+def small_disk(options):
+    """`out` as a file system of its own, or the test is skipped where one may not mount any."""
+    Path("out").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", "out"]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "out"], check=True)
+
+
+@pytest.mark.slow
+def test_full_disk_leaves_whole_files_and_the_run_goes_on_when_there_is_room():
+    flags = ("--from-file", "jobs.txt", "-o", NAMES, "--skip-existing")
+    expected = pictures()
+    with small_disk("size=48k"):
+        status, out, err = cfg_sample(*flags)
+        assert status == 1
+        (message,) = err.splitlines()
+        assert "cannot be written: No space left on device" in message
+        whole = drawn()
+        assert 0 < len(whole) < COUNT
+        assert sorted(out) == sorted(f"out/{name}" for name in whole)
+        assert all(expected[name] == data for name, data in whole.items())
+        subprocess.run(["mount", "-o", "remount,size=4m", "out"], check=True)
+        assert cfg_sample(*flags)[0] == 0
+        assert drawn() == expected
+
+
+def test_folder_that_is_only_read_is_refused_before_any_work():
+    with small_disk("ro"):
+        status, out, err = cfg_sample("--from-file", "jobs.txt", "-o", NAMES)
+    assert (status, out) == (2, [])
+    assert "cannot be written to" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_images():
+    flags = ("cat", "--steps", 1, "--size", 16, 16, "-bs", 50, "-o", NAMES, "--overwrite")
+
+    def peak(n):
+        run = subprocess.Popen(
+            command(*flags, "-n", n),
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+        )
+        _, status, usage = os.wait4(run.pid, 0)
+        assert status == 0
+        return usage.ru_maxrss / 1024
+
+    assert peak(3000) < peak(100) + 15  # MB; of one image's metadata alone it would be 9
