@@ -5,6 +5,7 @@ A flag that is not given parses to None, so that `cli/settle.py` can tell.
 
 import argparse
 import functools
+import sys
 
 import diffusion
 from cli import outputs, prompts
@@ -44,8 +45,22 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse_args(self, args=None, namespace=None):
-        """As people write: prompts before, between and after the flags."""
-        return self.parse_intermixed_args(args, namespace)
+        """As people write: prompts before, between and after the flags; behind `--` no flags."""
+        args = sys.argv[1:] if args is None else list(args)
+        flags_end = args.index("--") if "--" in args else len(args)
+        rest = args[flags_end + 1 :]
+        positional = next(action for action in self._actions if not action.option_strings)
+        if rest:
+            positional.nargs = "*"
+        # Of a mixture argparse itself forgets, until 3.13, what stood behind `--`.
+        parsed = self.parse_intermixed_args(args[:flags_end], namespace)
+        try:
+            read = [(positional.type or str)(text) for text in rest]
+        except argparse.ArgumentTypeError as error:
+            self.error(f"argument {positional.metavar}: {error}")
+        if rest:
+            setattr(parsed, positional.dest, [*(getattr(parsed, positional.dest) or []), *read])
+        return parsed
 
     def error(self, message):
         # argparse quotes what it was given as it was given: not for a terminal.
