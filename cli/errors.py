@@ -29,6 +29,8 @@ def printable(text, limit=500):
     """
     text = str(text)
     cut = text if len(text) <= limit else text[: limit - 3] + "..."
+    if cut.isprintable():  # most are: it is told at once
+        return cut
     return "".join(_visible(character) for character in cut)
 
 

@@ -1,8 +1,37 @@
-"""Files that are whole or absent, and never replace another unasked."""
+"""Files that are whole or absent and never replace another unasked; and those that are read."""
 
+import contextlib
 import os
 import secrets
+import stat
 from pathlib import Path
+
+from cli.errors import UserError, printable
+
+
+@contextlib.contextmanager
+def open_regular(path):
+    """A regular file opened for reading bytes; UserError for what is none or cannot be read."""
+    name = printable(path, 200)
+    try:
+        if "\0" in os.fspath(path):
+            raise OSError(None, "no file has such a name")
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UserError(f"{name}: not a regular file (folder, pipe or device): name a file")
+            yield file
+    except FileNotFoundError:
+        raise UserError(f"{name}: no such file: check the path") from None
+    except IsADirectoryError:
+        raise UserError(f"{name}: is a folder: name a file in it") from None
+    except (OSError, UnicodeEncodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{name}: cannot be read: {printable(why, 80)}") from None
+
+
+def _open_without_waiting(path, flags):
+    # Opening a pipe that nobody writes to would wait for ever. Windows has neither.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def write_whole(path, write, overwrite=False):

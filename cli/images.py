@@ -5,11 +5,10 @@ import io
 import math
 import os
 import re
-import stat
 import warnings
 
 from cli.errors import UserError, printable
-from cli.files import write_whole
+from cli.files import open_regular, write_whole
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
 MAX_BYTES = 64 * 2**20
@@ -73,32 +72,16 @@ def read_file(path, max_bytes):
 
 @contextlib.contextmanager
 def _opened(path, max_bytes):
-    """A regular file, open for reading; whatever is wrong with it is a UserError."""
-    name = printable(path, 200)
-    try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise UserError(f"{name}: not a regular file (folder, pipe or device): name a file")
-            if os.fstat(file.fileno()).st_size > max_bytes:
-                raise _too_large(path, max_bytes)
-            yield file
-    except FileNotFoundError:
-        raise UserError(f"{name}: no such file: check the path") from None
-    except IsADirectoryError:
-        raise UserError(f"{name}: is a folder: name a file in it") from None
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UserError(f"{name}: cannot be read: {printable(why, 80)}") from None
+    """A regular file of limited size, open for reading; else a UserError."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            raise _too_large(path, max_bytes)
+        yield file
 
 
 def _too_large(path, max_bytes):
     name = printable(path, 200)
     return UserError(f"{name}: larger than {max_bytes / 2**20:g} MiB: make it smaller")
-
-
-def _open_without_waiting(path, flags):
-    # Opening a pipe that nobody writes to would wait for ever. Windows has neither.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def resize_and_crop(image, size):

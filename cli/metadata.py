@@ -3,20 +3,17 @@
 A recipe is a plain dict; `FIELDS` lists what it may hold. A field that is None is left out.
 """
 
-import io
 import json
 import math
 import re
 import unicodedata
-import warnings
 
+from cli import png_texts
 from cli.errors import UserError, printable
-from cli.images import MAX_BYTES, MAX_PIXELS, read_file
 from cli.prompts import Prompt, format_prompt
 
 KEY = "v-diffusion"
 VERSION = 1
-MAX_CHARACTERS = 4 * 2**20  # of JSON; ours has some thousands, or a few per character of a prompt
 
 
 def write(recipe):
@@ -48,12 +45,17 @@ def read(path):
     Raises:
         UserError: in one line, for any other file, a damaged recipe and one of a later version.
     """
-    name = printable(path, 200)
-    text = _text_chunk(read_file(path, MAX_BYTES), name)
+    text = png_texts.read(path, [KEY]).texts.get(KEY)
     if text is None:
-        raise UserError(f"{name}: holds no recipe: only PNGs made by these scripts do")
-    if len(text) > MAX_CHARACTERS:
-        raise UserError(f"{name}: its recipe is too large: the file is damaged or not ours")
+        raise UserError(
+            f"{printable(path, 200)}: holds no recipe: only PNGs made by these scripts do"
+        )
+    return parse(text, path)
+
+
+def parse(text, path):
+    """The recipe that the text under `KEY` holds; path: of the file, for what `read` raises."""
+    name = printable(path, 200)
     try:
         recipe = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
@@ -129,24 +131,6 @@ def _value(value):
 def _one_line(text):
     spaced = "".join(" " if unicodedata.category(c) in ("Zl", "Zp") else c for c in text)
     return printable(re.sub(r"[\t\n\v\f\r\x85]+", " ", spaced), limit=len(text) + 1)
-
-
-def _text_chunk(data, name):
-    from PIL import Image
-
-    try:
-        with (
-            warnings.catch_warnings(action="ignore"),
-            Image.open(io.BytesIO(data), formats=["PNG"]) as image,
-        ):
-            if KEY not in image.info and image.width * image.height <= MAX_PIXELS:
-                image.load()  # other programs may have moved the text behind the pixels
-            text = image.info.get(KEY)
-    except Image.UnidentifiedImageError:
-        raise UserError(f"{name}: not a PNG, and only our PNGs hold a recipe") from None
-    except Exception as error:  # the decoder raises all kinds of errors for broken files
-        raise UserError(f"{name}: damaged ({printable(error, 120)})") from None
-    return text if isinstance(text, str) else None
 
 
 def _refuse_constant(name):

@@ -106,3 +106,13 @@ def tiny(monkeypatch, tmp_path_factory):
     path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
     save_file(models.build("tiny").state_dict(), path)
     return path
+
+
+@pytest.fixture
+def png_info(script):
+    return script("png_info")
+
+
+@pytest.fixture
+def make_gallery(script):
+    return script("make_gallery")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cli import metadata
+from cli import metadata, png_texts
 from cli.errors import UserError
 from cli.images import open_image, save_png
 
@@ -273,7 +273,7 @@ def test_files_without_a_recipe_are_refused(tmp_path):
 
 
 def test_too_large_texts_are_refused(tmp_path):
-    huge = json.dumps({"version": 1, "method": "x" * metadata.MAX_CHARACTERS})
+    huge = json.dumps({"version": 1, "method": "x" * png_texts.MAX_BYTES})
     assert "too large" in refusal(with_chunk(tmp_path, huge))
 
 

@@ -1,0 +1,97 @@
+"""What a PNG says of how it was made, ours or another tool's, in names and texts for people."""
+
+from typing import NamedTuple
+
+from cli import metadata, parameters, png_texts
+from cli.errors import UserError, printable
+
+NEGATIVE = "negative prompt"
+
+
+class Found(NamedTuple):
+    """What there is in a PNG.
+
+    Args:
+        size: (width, height) in pixels.
+        recipe: ours, as `cli.metadata` checks it; None: there is none.
+        parameters: of another tool, as `cli.parameters` takes them apart; None: the recipe is ours.
+    """
+
+    size: tuple[int, int]
+    recipe: dict | None
+    parameters: dict | None
+
+
+def find(path):
+    """What a PNG says of how it was made; UserError, in one line, where it says nothing."""
+    size, texts = png_texts.read(path, [metadata.KEY, parameters.KEY])
+    if metadata.KEY in texts:
+        return Found(size, metadata.parse(texts[metadata.KEY], path), None)
+    if texts.get(parameters.KEY, "").strip():
+        return Found(size, None, parameters.parse(texts[parameters.KEY]))
+    raise UserError(
+        f'{printable(path, 200)}: holds no recipe: neither ours nor a "{parameters.KEY}" text'
+    )
+
+
+def rows(found):
+    """Pairs of a name and a text, which may have several lines; all of them safe to show."""
+    if found.recipe is None:
+        return _rows_of_parameters(found.parameters)
+    told = {name: value for name, value in found.recipe.items() if value != []}
+    return [(name.replace("_", " "), _shown(name, value)) for name, value in told.items()]
+
+
+def prompt(found):
+    """What was asked for, in one text to look for words in."""
+    if found.recipe is None:
+        return _lines(found.parameters["prompt"])
+    return "\n".join(_safe(text) for text, _ in found.recipe.get("prompts", []))
+
+
+def seed(found):
+    """The seed as text, or None."""
+    if found.recipe is None:
+        return found.parameters["settings"].get("Seed")
+    return str(found.recipe["seed"]) if "seed" in found.recipe else None
+
+
+def number(value):
+    """A number in few digits, but in as many as name it."""
+    if isinstance(value, int):
+        return str(value)
+    short = f"{value:g}"
+    if float(short) == value:
+        return short
+    return repr(value).removesuffix(".0")
+
+
+def _rows_of_parameters(found):
+    prompts = [("prompt", _lines(found["prompt"])), (NEGATIVE, _lines(found["negative_prompt"]))]
+    settings = [(_safe(name), _safe(value)) for name, value in found["settings"].items()]
+    return [*((name, text) for name, text in prompts if text), *settings]
+
+
+def _shown(name, value):
+    if name in ("prompts", "images", "source"):
+        weights = [number(weight) for _, weight in value]
+        width = max(map(len, weights), default=0)
+        lines = zip(weights, value, strict=True)
+        return "\n".join(f"{weight:>{width}}  {_safe(text)}" for weight, (text, _) in lines)
+    if name == "size":
+        return " x ".join(map(str, value))
+    if name == "batch":
+        return f"image {value[1] + 1} of {value[0]}"
+    if name == "guidance_interval":
+        return " to ".join(map(number, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _safe(value) if isinstance(value, str) else number(value)
+
+
+def _safe(text):
+    return printable(text, limit=len(text) + 1)
+
+
+def _lines(text):
+    return "\n".join(_safe(line) for line in text.split("\n"))

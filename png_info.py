@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Print how PNGs were made, and the command that draws an image again."""
+
+import json
+import os
+import sys
+
+from cli import arguments, commands, recipes, run
+from cli.errors import UserError, printable
+from models import NETWORKS, checkpoints
+
+EXAMPLES = (
+    "png_info.py out_00000.png",
+    "png_info.py --json *.png",
+    "png_info.py --command out_00000.png",
+)
+
+
+def parse(argv=None):
+    parser = arguments.Parser(__doc__, EXAMPLES)
+    group = parser.add_argument_group("what to read")
+    group.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help='PNGs by the scripts of this suite, or with a "parameters" text by other tools',
+    )
+    group = parser.add_argument_group("what to print").add_mutually_exclusive_group()
+    group.add_argument("--json", action="store_true", help="a JSON object for each file, in a line")
+    group.add_argument(
+        "--command",
+        action="store_true",
+        help="the command that draws the image again, for a shell: bash, zsh or ksh",
+    )
+    arguments.add_help(parser)
+    return parser.parse_args(argv)
+
+
+def main():
+    args = parse()
+    name, failed = os.path.basename(sys.argv[0]), False
+    for i, path in enumerate(args.files):
+        try:
+            found = recipes.find(path)
+            if args.json:
+                text = json.dumps(as_json(path, found))
+            elif args.command:
+                text = as_command(path, found)
+            else:
+                text = as_text(path, found, titled=len(args.files) > 1)
+                text = "\n" + text if i else text
+        except UserError as error:
+            print(f"{name}: error: {error}", file=sys.stderr)
+            failed = True
+        else:
+            print(text)
+    if failed:
+        sys.exit(2)
+
+
+def as_json(path, found):
+    size = {"file": str(path), "size": list(found.size)}
+    if found.recipe is not None:
+        return {**size, "recipe": found.recipe}
+    return {**size, "parameters": found.parameters}
+
+
+def as_command(path, found):
+    """The command line for one file; what to know of it goes to stderr."""
+    shown = printable(path, 200)
+    if found.recipe is None:
+        raise UserError(f"{shown}: was not made by these scripts: there is no command to draw it")
+    try:
+        command = commands.command(found.recipe, path, os.path.dirname(sys.argv[0]))
+    except UserError as error:
+        raise UserError(f"{shown}: {error}") from None
+    row, notes = NETWORKS[found.recipe["model"]], command.notes
+    if row.url and "--checkpoint" not in command.arguments and not checkpoints.is_present(row):
+        notes = [*notes, f"the checkpoint of {row.name} is not here: the command downloads it"]
+    for note in notes:
+        print(f"note: {shown}: {note}", file=sys.stderr)
+    return command.line()
+
+
+def as_text(path, found, titled):
+    """The recipe in two columns, the second of which may have several lines."""
+    rows = recipes.rows(found)
+    width = max((len(name) for name, _ in rows), default=0)
+    lines = [printable(path, 1000)] if titled else []
+    for name, text in rows:
+        first, *others = text.split("\n")
+        lines.append(f"{name:{width}}  {first}")
+        lines += [f"{'':{width}}  {line}" for line in others]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run.script(main)

@@ -1,0 +1,250 @@
+import subprocess
+
+import pytest
+
+import cfg_modify_image
+import cfg_sample
+import clip_sample
+import reverse_sample
+from cli import commands, drawing
+from cli.commands import command, quote
+from cli.errors import UserError, printable
+from cli.scripts import CFG, CLIP, MODIFY
+from tests.shell import arguments_in_bash
+
+MODULES = {CFG: cfg_sample, CLIP: clip_sample, MODIFY: cfg_modify_image}
+PLAIN = {"script": CFG.name, "model": "emoji"}
+NASTY = [
+    "it's",
+    '"quoted" $HOME `id` $(id) \\ ! # ~ * ? [a] {b,c} <d> & ; |',
+    "two\nlines\r\tand a tab",
+    "\x1b[2J\x1b]0;title\x07\x7f",
+    "\x1b[201~; id\n",
+    "'\n\\'",
+    "-dash",
+    "--",
+    "-o out",
+    "12:30",
+    "a:",
+    "a\\:\\",
+    " spaces  ",
+    "ein Käfer 猫 👩‍🚀",
+    "mirrored \u202egnp.exe",
+    "no-break\u00a0space\u3000wide",
+    "a" * 5000,
+]
+
+
+def line(recipe, png="x.png"):
+    return command({**PLAIN, **recipe}, png).line()
+
+
+# What is said, and what need not be.
+
+
+def test_what_is_as_usual_is_left_out():
+    assert line({"prompts": [["a cat", 3.0]]}) == "./cfg_sample.py 'a cat:3' --model emoji"
+    usual = {"seed": 0, "method": "ab2", "steps": 20, "schedule": "logit", "eta": 0.0}
+    usual |= {"size": [64, 64], "images": [], "device": "cuda", "batch": [1, 0], "index": 3}
+    assert line(usual) == "./cfg_sample.py --model emoji"
+
+
+def test_what_differs_is_said():
+    recipe = {
+        "seed": 10**6,
+        "method": "ddim",
+        "steps": 9,
+        "schedule": "log",
+        "eta": 0.5,
+        "chunk": 2,
+        "size": [64, 32],
+        "guidance_interval": [0.25, 1.0],
+        "dtype": "float32",
+        "device": "cpu",
+    }
+    assert line(recipe) == (
+        "./cfg_sample.py --model emoji --seed 1000000 --method ddim --steps 9 --schedule log "
+        "--eta 0.5 --chunk 2 --size 64 32 --guidance-interval 0.25 1 --dtype float32 --device cpu"
+    )
+
+
+def test_usual_is_what_the_script_and_the_method_have_for_it():
+    steering = {"clip_guidance_scale": 500.0, "cutn": 16, "cut_pow": 1.0, "clip_model": "emoji"}
+    usual = {"script": CLIP.name, "method": "ddpm", "steps": 1000, "eta": 1.0}
+    usual |= {"schedule": "spliced", "guidance_interval": [0.0, 1.0], "low_memory": False}
+    assert line({**usual, **steering}) == "./clip_sample.py --model emoji"
+    assert line({"method": "unipc", "steps": 20, "schedule": "log"}).endswith("--method unipc")
+    other = {**usual, "low_memory": True, "steps": 20, "cutn": 8}
+    assert line(other) == "./clip_sample.py --model emoji --steps 20 --cutn 8 --low-memory"
+
+
+def test_edit_names_its_photo_first_and_a_free_name_for_the_result(tmp_path):
+    (tmp_path / "photo.jpg").touch()
+    (tmp_path / "head.png").touch()
+    recipe = {
+        **PLAIN,
+        "script": MODIFY.name,
+        "prompts": [["a tiger", 3.0]],
+        "source": [["a cat", 1.0]],
+        "init": "photo.jpg",
+        "mask": "head.png",
+        "direct": True,
+        "starting_timestep": 0.7,
+    }
+    made = command(recipe, tmp_path / "x.png")
+    assert made.notes == []
+    assert made.line() == (
+        f"./cfg_modify_image.py {tmp_path}/photo.jpg 'a tiger:3' --mask {tmp_path}/head.png "
+        "--source 'a cat:1' --direct --model emoji --strength 0.7 -n 1"
+    )
+
+
+def test_image_of_a_batch_or_from_a_latent_is_drawn_from_its_png(tmp_path):
+    made = command({**PLAIN, "batch": [4, 2], "seed": 2}, "runs/x.png")
+    assert made.line() == "./cfg_sample.py --model emoji --seed 2 --from-png runs/x.png"
+    assert "batch of 4" in made.notes[0]
+    made = command({**PLAIN, "latent": "x.safetensors", "latent_index": 2}, "-x.png")
+    assert made.line() == "./cfg_sample.py --model emoji --from-png ./-x.png"
+    assert "latent" in made.notes[0]
+
+
+def test_files_that_are_not_found_are_spoken_of():
+    made = command({**PLAIN, "init": "gone.png", "images": [["-odd.png", 2.0]]}, "x.png")
+    assert made.arguments[1:5] == ["--images", "./-odd.png:2", "--init", "gone.png"]
+    assert made.notes == ["it needs -odd.png: give its path", "it needs gone.png: give its path"]
+
+
+def test_own_checkpoint_is_named():
+    assert "--checkpoint mine.pth" in line({"checkpoint": "mine.pth"})
+    assert "--checkpoint" not in line({"checkpoint": "emoji.safetensors"})
+    assert "--checkpoint emoji.safetensors" in line(
+        {"checkpoint": "emoji.safetensors", "model_sha256": "0" * 64}
+    )
+
+
+def test_scripts_may_lie_elsewhere_or_be_named_alone():
+    for folder, start in [("..", "../"), ("/opt/my suite", "'/opt/my suite/"), (None, "")]:
+        assert command(PLAIN, "x.png", folder).line().startswith(f"{start}cfg_sample.py")
+
+
+# It says what the recipe says.
+
+RUNS = {
+    CFG: [
+        (),
+        ("a cat", "blurry:-1", "a cat:0.1"),
+        ("a cat:1e-7", "--seed", str(2**63 - 1), "--steps", "7"),
+        ("--method", "ddpm", "--schedule", "log", "--chunk", "3", "--size", "32", "64"),
+        ("--method", "ddim", "--eta", "0.3", "--guidance-interval", "0", "0.7", "a:2"),
+        ("--method", "adaptive", "--tolerance", "0.004"),
+        ("--init", "photo.png", "-st", "0.4", "--images", "photo.png:2", "photo.png:-0.5"),
+        ("--images", "photo.png", "--dtype", "bfloat16", "--", "-a", "-b:1"),
+    ],
+    CLIP: [
+        (),
+        ("a cat", "--images", "photo.png:-0.5", "-cs", "123.5", "--cutn", "7"),
+        ("--cut-pow", "0.5", "--guide-every", "3", "--low-memory", "a:2"),
+        ("--clip-model", "ViT-B-16", "--guidance-interval", "0.2", "0.9", "--steps", "9"),
+    ],
+    MODIFY: [
+        ("photo.png",),
+        ("photo.png", "a tiger", "fur:1", "--source", "a cat", "tame:-1", "-mt", "0.8"),
+        ("photo.png", "--direct", "--seed", "4", "--mask", "photo.png", "--method", "exact"),
+        ("photo.png", "--source", "x", "--", "-a tiger"),
+    ],
+}
+
+
+@pytest.mark.parametrize(("script", "argv"), [(s, argv) for s in RUNS for argv in RUNS[s]])
+def test_line_of_a_recipe_is_read_as_the_run_that_wrote_it(script, argv, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.png").touch()
+
+    def recipe_of(args):
+        steering = clip_sample.DEFAULTS if script is CLIP else ()
+        more = ("guidance_interval", "source", "mask", "direct", "clip_model", *steering)
+        own = {name: getattr(args, name) for name in more if hasattr(args, name)}
+        if "source" in own:
+            own["source"] = [[p.text, p.weight] for p in own["source"]]
+        recipe = {**drawing.recipe_of(args, {"index": 0, "seed": args.seeds[0]}), **own}
+        dtype = {} if args.dtype == "auto" else {"dtype": args.dtype}
+        return {k: v for k, v in {**recipe, **dtype}.items() if v is not None}
+
+    parse = MODULES[script].parse
+    recipe = recipe_of(parse([*argv, "--model", "emoji"]))
+    made = command({"script": script.name, **recipe}, "x.png")
+    assert made.notes == []
+    name, *arguments = arguments_in_bash(f"./{made.line()}")
+    assert name.endswith(script.name)
+    assert recipe_of(parse(arguments)) == recipe
+
+
+# Whatever a prompt is, it stays one.
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_prompts_reach_the_script_as_they_are_and_no_terminal(text):
+    for texts in ([text], ["first", text, text[::-1].strip("\\") + "!"]):
+        recipe = {**PLAIN, "prompts": [[t, 3.0 + i] for i, t in enumerate(texts)], "seed": 1}
+        made = command(recipe, "x.png").line()
+        assert printable(made, 10**6) == made
+        args = cfg_sample.parse(arguments_in_bash(made)[1:])
+        assert [[p.text, p.weight] for p in args.prompts] == recipe["prompts"]
+        assert list(args.seeds) == [1]
+
+
+@pytest.mark.parametrize("text", [*NASTY, "", "plain", "\udce4\udcff"])
+def test_quoted_is_one_argument_of_a_shell(text):
+    script = f"printf %s {quote(text)}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, check=True)
+    assert done.stdout == text.encode("utf-8", "surrogateescape")
+    assert printable(quote(text), 10**6) == quote(text)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"script": "rm"}, 'the script "rm", not known here'),
+        ({"model": "evil\x1b"}, r'the model "evil\x1b", not known here'),
+        ({"method": "--overwrite"}, 'the method "--overwrite", not known here'),
+        ({"schedule": "odd"}, 'the schedule "odd", not known here'),
+        ({"dtype": "float8"}, 'the dtype "float8", not known here'),
+        ({"prompts": [["a\0b", 3.0]]}, "no command line can hold"),
+        ({"prompts": [["\ud800", 3.0]]}, "no command line can hold"),
+        ({"script": MODIFY.name}, "does not name its init"),
+        ({"script": MODIFY.name, "init": "a.png", "source": [["-x", 1.0]]}, "use --from-png"),
+    ],
+)
+def test_what_no_command_can_say_is_refused(wrong, words):
+    with pytest.raises(UserError) as refused:
+        command({**PLAIN, **wrong}, "x.png")
+    assert words in str(refused.value)
+
+
+def test_all_scripts_that_save_pngs_are_known():
+    assert set(commands.SCRIPTS) == {script.name for script in MODULES}
+
+
+# What makes that possible: no flags behind `--`.
+
+
+@pytest.mark.parametrize("before", [[], ["--steps", "3"], ["a"], ["--images", "x.png"]])
+def test_behind_two_dashes_all_are_prompts(before):
+    args = cfg_sample.parse([*before, "--model", "emoji", "--", "-n", "--steps:2", "-o x"])
+    assert [p.text for p in args.prompts][-3:] == ["-n", "--steps", "-o x"]
+    assert args.n == 1
+
+
+def test_behind_two_dashes_prompts_are_checked_alike(capsys):
+    with pytest.raises(SystemExit):
+        cfg_sample.parse(["--", ":3"])
+    assert "is empty" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        reverse_sample.parse(["--model", "emoji", "--"])
+    assert "required" in capsys.readouterr().err
+
+
+def test_behind_two_dashes_there_may_be_all_photos(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-x.png").touch()
+    assert reverse_sample.parse(["--model", "emoji", "--", "-x.png"]).photos == ["-x.png"]
