@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import diffusion
-from cli import prompts
+from cli import prompts, wildcards
 from cli.errors import UserError, printable
 from cli.recipes import number
 from cli.scripts import CFG, CLIP, MODIFY
@@ -66,8 +66,10 @@ def command(recipe, png, scripts="."):
     def file(name):
         return _found(name, png, notes)
 
-    texts = [_format(prompt) for prompt in recipe.get("prompts", [])]
     edits = script is MODIFY
+    # A recipe's prompts are what became of all choices.
+    literal = (lambda text: text) if edits else wildcards.escape
+    texts = [_format((literal(text), weight)) for text, weight in recipe.get("prompts", [])]
     words = [_path(file(_needed(recipe, "init")))] if edits else []
     dashed = any(text.startswith("-") for text in texts)
     flags = {

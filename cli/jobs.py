@@ -20,6 +20,7 @@ from pathlib import Path
 
 from cli.errors import UserError, printable
 from cli.prompts import Prompt, format_prompt
+from cli.wildcards import escape
 from cli.workers import note
 
 MAX_LINE = 2**20  # characters
@@ -218,8 +219,8 @@ def _words_of_flag(name, value):
 def _argument(value):
     if isinstance(value, list):
         text, weight = value if len(value) == 2 else (None, None)
-        if isinstance(text, str) and _is_number(weight):
-            return format_prompt(Prompt(text, float(weight)))
+        if isinstance(text, str) and _is_number(weight):  # as results and recipes name them
+            return format_prompt(Prompt(escape(text), float(weight)))
     if isinstance(value, str):
         return value
     if _is_number(value):

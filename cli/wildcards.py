@@ -25,6 +25,11 @@ def may_choose(text):
     return "{" in text or "__" in text
 
 
+def escape(text):
+    """A text that stands for this one alone."""
+    return re.sub(r"\{|__", lambda mark: "\\" + mark[0], text)
+
+
 class Wildcards:
     """The lists of a folder, and the choices made among their lines.
 

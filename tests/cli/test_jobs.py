@@ -8,8 +8,10 @@ import pytest
 
 import cfg_sample
 from cli import jobs as jobs_module
+from cli.batches import items
 from cli.errors import UserError
 from cli.jobs import Jobs, words_of
+from cli.prompts import Prompt
 
 FLAGS = ("--model", "emoji")
 
@@ -72,8 +74,8 @@ def test_a_line_may_be_a_json_object_of_the_same_names(read):
 
 def test_texts_of_json_are_no_flags_and_keep_what_they_hold(read):
     texts = ["--seed", "-n", 'say "hi" # $HOME', "a\\:b", "# no comment", "{not json}"]
-    (job,) = read(json.dumps({"prompts": [[text, 2] for text in texts]}))
-    assert [p.text for p in job.args.prompts] == texts
+    (item,) = items(read(json.dumps({"prompts": [[text, 2] for text in texts]})))
+    assert [p.text for p in item.prompts] == texts
 
 
 def test_what_a_line_does_not_say_the_command_line_does(read):
@@ -84,9 +86,10 @@ def test_what_a_line_does_not_say_the_command_line_does(read):
 
 
 def test_results_of_a_run_are_jobs(read):
-    line = {"prompts": [["a {real} brace", 2.5]], "seed": 3, "steps": 4, "method": "ddim"}
-    (job,) = read(json.dumps(line))
-    assert described(job) == (1, [("a {real} brace", 2.5)], [3])
+    text = r"a {real,brace} __init__ \{ ___"
+    line = {"prompts": [[text, 2.5]], "seed": 3, "steps": 4, "method": "ddim"}
+    (item,) = items(read(json.dumps(line)))
+    assert (item.prompts, item.seed) == ([Prompt(text, 2.5)], 3)
 
 
 def test_standard_input_is_read_as_often_as_need_be(monkeypatch):
