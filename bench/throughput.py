@@ -1,0 +1,178 @@
+"""Many images: one process against a loop of runs, the time between batches, many processes.
+
+    python bench/throughput.py [--images N] [--loop N] [--processes N ...] [--batches N]
+
+1. Images of the bundled model by one process, and by a shell loop that starts one for each; of a
+   job file of one-image lines, and by `-n`.
+2. The share of the run's time in which the network stands still between two batches.
+3. Scaling: torchrun starts processes whose model only sleeps, a second a batch. From the moment
+   when all are ready, how near they come to n times the speed of one; then with one of them four
+   times slower. They draw 16 x 16 pixels, so that two cores are enough for all of them.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+SCRIPT = ROOT / "cfg_sample.py"
+PROMPT = "a red apple on a blue background"
+BATCH_SECONDS = 1.0
+STEPS = 2
+
+
+def run(*command, **options):
+    """Seconds that a process takes."""
+    start = time.perf_counter()
+    subprocess.run([str(c) for c in command], check=True, stdout=subprocess.DEVNULL, **options)
+    return time.perf_counter() - start
+
+
+def against_a_loop(args, folder):
+    draw = [sys.executable, SCRIPT, PROMPT, "--model", "emoji"]
+    run(*draw, "-o", folder / "warm.png")  # the prompt's embedding is remembered from here on
+    names = folder / "{line}_{seed}.png"
+    jobs = folder / "jobs.txt"
+    jobs.write_text("".join(f'"{PROMPT}" --seed {i}\n' for i in range(args.images)))
+    loop = sum(run(*draw, "--seed", i, "-o", folder / f"loop_{i}.png") for i in range(args.loop))
+    ways = {
+        f"a loop of {args.loop} runs": loop / args.loop,
+        f"-n {args.images} -bs 1": run(*draw, "-n", args.images, "-o", names) / args.images,
+        f"-n {args.images} -bs 8": run(
+            *draw, "-n", args.images, "-bs", 8, "-o", names, "--overwrite"
+        )
+        / args.images,
+        f"--from-file of {args.images} lines, -bs 8": run(
+            *[sys.executable, SCRIPT, "--model", "emoji", "--from-file", jobs],
+            *["-bs", 8, "-o", folder / "jobs_{line}_{seed}.png"],
+        )
+        / args.images,
+    }
+    print("| bundled model | images a second | times a loop |\n| --- | --- | --- |")
+    for way, seconds in ways.items():
+        print(f"| {way} | {1 / seconds:.2f} | {loop / args.loop / seconds:.1f} |", flush=True)
+
+
+def between_batches(args, folder):
+    """Prints how long the sampler stands still; runs in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--inside", str(folder), "--images", str(args.images)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    print(done.stdout.splitlines()[-1], flush=True)
+
+
+def measure_inside(folder, images):
+    import cfg_sample
+    import diffusion
+    from cli import run as run_module
+
+    sample, at_work = diffusion.sample, []
+
+    def timed(*arguments, **options):
+        start = time.perf_counter()
+        result = sample(*arguments, **options)
+        at_work.append((start, time.perf_counter()))
+        return result
+
+    diffusion.sample = timed
+    sys.argv = ["cfg_sample.py", PROMPT, "--model", "emoji", "-n", str(images), "-bs", "8"]
+    sys.argv += ["-o", f"{folder}/between_{{seed}}.png"]
+    run_module.script(cfg_sample.main)
+    whole = at_work[-1][1] - at_work[0][0]
+    still = whole - sum(end - start for start, end in at_work)
+    print(
+        f"Between {len(at_work)} batches the network stood still for {still / whole:.1%} of {whole:.1f} s."
+    )
+
+
+class Sleeper:
+    """A network that draws nothing and takes its time."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __call__(self, x, t, *_):
+        time.sleep(self.seconds / STEPS)
+        return x
+
+
+def work_asleep(folder, slow):
+    """cfg_sample.py as torchrun starts it, with a Sleeper, from when all are ready."""
+    import cfg_sample
+    import models
+    from cli import run as run_module
+    from cli import workers
+
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    models.load = lambda *_: Sleeper(BATCH_SECONDS * (4 if slow and rank == size - 1 else 1))
+    start = workers.Worker.start
+
+    def start_together(self, refuse):
+        start(self, refuse)
+        # The first batch is prepared by now but for what the network takes.
+        import open_clip  # noqa: F401
+
+        self.store.add("ready", 1)
+        while self.store.add("ready", 0) < size:
+            time.sleep(0.01)
+        Path(folder, f"began_{rank}").write_text(str(time.time()))
+
+    workers.Worker.start = start_together
+    run_module.script(cfg_sample.main)
+    Path(folder, f"ended_{rank}").write_text(str(time.time()))
+
+
+def scaling(args, folder, processes, slow):
+    """The share of linear that several processes reach."""
+    batches = args.batches * processes
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={processes}", __file__, "--asleep", folder, *["--slow"] * slow]
+    command += ["--", "--model", "emoji", "-n", batches, "--size", 16, 16, "--steps", STEPS]
+    command += ["--method", "ddim", "--dtype", "float32", "-o", folder / "{index}.png"]
+    run(*command, env=environment, stderr=subprocess.DEVNULL)
+    began = min(float(path.read_text()) for path in folder.glob("began_*"))
+    last = max(path.stat().st_mtime for path in folder.glob("*.png"))
+    speed = processes - (0.75 if slow else 0)
+    return batches * BATCH_SECONDS / speed / (last - began)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--loop", type=int, default=64, help="runs of the loop")
+    parser.add_argument("--processes", type=int, nargs="*", default=[1, 2, 4, 8, 16, 32, 64])
+    parser.add_argument("--batches", type=int, default=100, help="for each process")
+    parser.add_argument("--inside", help=argparse.SUPPRESS)
+    parser.add_argument("--asleep", help=argparse.SUPPRESS)
+    parser.add_argument("--slow", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.inside:
+        return measure_inside(args.inside, args.images)
+    if args.asleep:
+        sys.argv = ["cfg_sample.py", *args.rest]
+        return work_asleep(args.asleep, args.slow)
+    with tempfile.TemporaryDirectory() as folder:
+        against_a_loop(args, Path(folder))
+        between_batches(args, Path(folder))
+    print("\n| processes | of linear | one of them four times slower |\n| --- | --- | --- |")
+    for processes in args.processes:
+        shares = []
+        for slow in (False, True) if processes > 1 else (False,):
+            with tempfile.TemporaryDirectory() as folder:
+                shares.append(f"{scaling(args, Path(folder), processes, slow):.1%}")
+        print(f"| {processes} |", " | ".join(shares), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
