@@ -96,6 +96,18 @@ def test_longest_text_is_taken():
     assert parse("x" * MAX_LENGTH).text == "x" * MAX_LENGTH
 
 
+@pytest.mark.parametrize("text", ["x" * MAX_LENGTH, ":" * MAX_LENGTH, "\\" * MAX_LENGTH])
+def test_longest_text_of_a_recipe_is_taken_as_an_argument(text):
+    assert parse(format_prompt(Prompt(text, 2.5))) == Prompt(text, 2.5)
+
+
+@pytest.mark.parametrize("function", [parse, parse_image])
+def test_a_million_backslashes_take_no_time(function):
+    for argument in ("\\" * 10**6, "a" + "\\" * 10**6 + "b:1"):
+        with pytest.raises(UserError, match="characters"):
+            function(argument)
+
+
 def random_text(random):
     pieces = [":", "\\", "\\:", "1", "2.5", "-", "nan", "inf", " ", "é", "猫", "\n", "\x00", "e5"]
     while True:
