@@ -1,9 +1,9 @@
 """Weighted prompts: `TEXT[:WEIGHT]` on the command line, for texts and for images."""
 
 import math
+import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from cli.errors import UserError, printable
 
@@ -55,7 +55,7 @@ def photos_and_prompts(words, default_weight):
     for word in words:
         address = re.match("https?://", word, re.IGNORECASE)
         named = re.search(r"\.(png|jpe?g|webp|gif|bmp|tiff?)$", word, re.IGNORECASE)
-        if not (address or named or Path(word).exists()):
+        if not (address or named or os.path.exists(word)):
             break
         photos.append(word)
     if not photos:

@@ -317,6 +317,8 @@ HOSTILE = {
     "dtype": ("float8", "no dtype"),
     "eta": (7, "from 0 to 1"),
     "model": ("evil", "not known here"),
+    "init": ("x" * 5000, "is not here: give it with --init"),
+    "latent": ("a\0b", "is not here: give it with --latent"),
 }
 
 

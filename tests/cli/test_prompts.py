@@ -5,7 +5,16 @@ import struct
 import pytest
 
 from cli.errors import UserError
-from cli.prompts import MAX_LENGTH, Prompt, describe, format_prompt, merge, parse, parse_image
+from cli.prompts import (
+    MAX_LENGTH,
+    Prompt,
+    describe,
+    format_prompt,
+    merge,
+    parse,
+    parse_image,
+    photos_and_prompts,
+)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +88,13 @@ def test_what_nobody_means_is_refused_in_one_line(function, argument):
     message = str(refused.value)
     assert len(message.splitlines()) == 1
     assert len(message) < 300
+
+
+@pytest.mark.parametrize("text", ["x" * 5_000, "a/" * 5_000, "a\0b"])
+def test_prompt_that_is_too_long_for_a_file_name_follows_a_photo(text):
+    assert photos_and_prompts(["a.png", text], 3.0) == (["a.png"], [Prompt(text, 3.0)])
+    with pytest.raises(UserError, match="the first is a photo"):
+        photos_and_prompts([text], 3.0)
 
 
 def test_text_that_is_not_unicode_is_refused():
