@@ -82,6 +82,10 @@ class Template:
                 raise UserError(f'{quoted} has the odd format "{shown}" for {field}: {fields}')
         if any(unicodedata.category(character) == "Cc" for character in self.text):
             raise UserError(f"{quoted} has control characters: leave them out")
+        try:
+            os.fsencode(self.text)
+        except UnicodeEncodeError:
+            raise UserError(f"{quoted} is not valid Unicode: type it anew") from None
         if not re.search(rf"[^/\\]{re.escape(self.suffix)}$", self.text, re.IGNORECASE):
             example = DEFAULT_TEMPLATE.replace(".png", self.suffix)
             raise UserError(f"{quoted} must end in a name with {self.suffix}, like {example}")

@@ -70,6 +70,12 @@ def test_only_png_names_are_taken(text):
     assert ".png" in refusal(Template, text)
 
 
+@pytest.mark.parametrize("text", ["\ud800.png", "{index}\udbff.png"])
+def test_only_what_the_file_system_can_spell_is_taken(text):
+    assert "not valid Unicode" in refusal(Template, text)
+    assert Template("\udcff.png").path({"index": 0}) == Path(os.fsdecode(b"\xff.png"))
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
