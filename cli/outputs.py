@@ -280,13 +280,18 @@ def _refuse_equal_names(paths):
         seen.add(key)
 
 
+class _Slug(str):
+    """A slug that stays one where a format cuts it: the nul of "null" is reserved."""
+
+    def __format__(self, spec):
+        return slug(super().__format__(spec))
+
+
 def _values(image):
     return {
         "index": image["index"],
         "seed": image.get("seed", 0),
-        "prompt": slug(image.get("prompt", "")),
-        "model": slug(image.get("model", "")),
-        "photo": slug(image.get("photo", "")),
+        **{name: _Slug(slug(image.get(name, ""))) for name in ("prompt", "model", "photo")},
     }
 
 

@@ -101,6 +101,20 @@ def test_prompts_become_safe_names(text, expected):
     assert slug(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("{prompt:.3}.png", "nul_.png"),
+        ("{prompt:.5}.png", "null.png"),
+        ("{prompt:.4}x.png", "nullx.png"),
+    ],
+)
+def test_cut_prompts_are_safe_names_too(template, name):
+    image = {"index": 7, "prompt": "null pointer"}
+    assert Template(template).path(image) == Path(name)
+    assert Template(template).numbered(image).fullmatch(name)
+
+
 @pytest.mark.parametrize("text", ["x" * 999, "é" * 999, "猫" * 999, "a " * 999, "𝒳猫é" * 99])
 def test_slugs_are_at_most_80_bytes(text):
     assert 70 < len(slug(text).encode()) <= 80
