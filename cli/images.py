@@ -1,13 +1,13 @@
 """Images from files and addresses, to tensors and back, and into PNGs that are whole or absent."""
 
 import contextlib
-import io
 import math
 import os
 import re
 import stat
 import warnings
 
+from cli import image_limits
 from cli.errors import UserError, printable
 from cli.files import write_whole
 
@@ -167,14 +167,17 @@ def _decode(data, name, max_pixels):
         warnings.simplefilter("ignore")  # of odd tags in the file, nothing the user can mend
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(image_limits.Stream(data), formats=FORMATS)
             if image.width * image.height > max_pixels:
                 raise Image.DecompressionBombError
+            image_limits.check(image, data)
             image.load()
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise UserError(
                 f"{name}: more than {max_pixels / 1e6:g} million pixels: make it smaller"
             ) from None
+        except image_limits.TooMuchWork as error:
+            raise UserError(f"{name}: {error}: save it anew, as a PNG") from None
         except UnidentifiedImageError:
             page = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
             hint = " (it looks like a web page or an SVG)" if page else ""

@@ -3,7 +3,6 @@
 A recipe is a plain dict; `FIELDS` lists what it may hold. A field that is None is left out.
 """
 
-import io
 import json
 import math
 import re
@@ -11,6 +10,7 @@ import unicodedata
 import warnings
 
 from cli.errors import UserError, printable
+from cli.image_limits import Stream
 from cli.images import MAX_BYTES, MAX_PIXELS, read_file
 from cli.prompts import Prompt, format_prompt
 
@@ -137,7 +137,7 @@ def _text_chunk(data, name):
     try:
         with (
             warnings.catch_warnings(action="ignore"),
-            Image.open(io.BytesIO(data), formats=["PNG"]) as image,
+            Image.open(Stream(data), formats=["PNG"]) as image,
         ):
             if KEY not in image.info and image.width * image.height <= MAX_PIXELS:
                 image.load()  # other programs may have moved the text behind the pixels
