@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 CHECKPOINTS = Path(os.environ.get("V_DIFFUSION_CHECKPOINTS") or ROOT / "checkpoints").expanduser()
 SUFFIXES = (".pth", ".safetensors")
 LET_GO_AFTER = 2**26  # bytes converted of a mapped file, then their pages go
+MAX_HEADER = 2**23  # bytes of a .safetensors header; ours have up to 70,000
 SHOWN = 3  # keys named in a message; of the rest, the count
 
 
@@ -158,6 +159,8 @@ def parse(path, head):
     """What is in the file, by the parser that its first bytes ask for."""
     mapped = head.startswith(b"PK")
     if not mapped and head[8:9] == b"{":
+        if not header_fits(head):
+            raise CheckpointError(f"{path} is damaged or not a checkpoint: its header is too large")
         from safetensors.torch import load_file
 
         return load_file(path, device="cpu")
@@ -169,6 +172,11 @@ def parse(path, head):
 
     # The old format, a bare pickle, cannot be mapped.
     return torch.load(os.fspath(path), map_location="cpu", weights_only=True, mmap=mapped)
+
+
+def header_fits(head):
+    """Whether a .safetensors file that begins so has a header that takes no minutes to read."""
+    return int.from_bytes(head[:8], "little") <= MAX_HEADER
 
 
 def complaint(error):

@@ -114,6 +114,7 @@ def test_damage_anywhere_raises_nothing_but_checkpoint_errors(tmp_path, name):
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "is not a checkpoint"),
         (b"PK\x03\x04" + bytes(100), "is damaged"),
         (b"\xff\xff\xff\xff\xff\xff\xff\x7f{" + bytes(100), "is damaged"),
+        ((2**23 + 1).to_bytes(8, "little") + b"{" + b" " * (2**23 - 1) + b"}", "too large"),
     ],
 )
 def test_other_file_is_told(tmp_path, data, words):
