@@ -6,6 +6,7 @@
 A file appears complete or not at all, however many runs share a folder.
 """
 
+import functools
 import os
 import re
 import string
@@ -233,6 +234,7 @@ def names(template, images):
     return paths
 
 
+@functools.lru_cache  # a run has one prompt and many images
 def slug(text):
     """Text as part of a file name that every file system takes: "a cat, 3:00" -> "a_cat_3_00".
 
