@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: sample test quick lint format clean
+.PHONY: sample test quick fuzz lint format clean
 
 sample: $(READY)
 	$(BIN)/python cfg_sample.py "a red apple on a blue background:3" -n 4 -bs 4 --model emoji
@@ -14,6 +14,10 @@ test: lint
 
 quick: lint
 	$(BIN)/python -m pytest -m "not slow"
+
+# Cases of each target; others each time.
+fuzz: $(READY)
+	FUZZ_CASES=$${FUZZ_CASES:-10000} $(BIN)/python -m pytest tests/fuzz
 
 lint: $(READY)
 	$(BIN)/ruff check .
