@@ -4,6 +4,8 @@ torch.load(weights_only=True) runs no code, but makes more than tensors: a file 
 for a bytearray of 17 GB. So the instructions are looked at before it follows any.
 """
 
+import io
+import os
 import pickletools
 import re
 import zipfile
@@ -14,6 +16,7 @@ NEEDED = re.compile(
     r"|torch\.storage (Typed|Untyped)Storage"
     r"|torch\._utils _rebuild_(tensor|tensor_v2|tensor_v3|parameter|parameter_with_state)"
 )
+MAX_READ = 2**23  # bytes at once; the table of contents of 100,000 files
 IN_A_ROW = 5  # pickles at the start of the old format
 PUTS = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
 GETS = ("GET", "BINGET", "LONG_BINGET")
@@ -21,6 +24,29 @@ GETS = ("GET", "BINGET", "LONG_BINGET")
 
 class Refused(Exception):
     """A .pth that torch.load is not to see; the message goes on after the file's name."""
+
+
+class Sips(io.BufferedReader):
+    """A file that is read in small parts: no table of contents and no text in it is large."""
+
+    def __init__(self, path):
+        super().__init__(io.FileIO(path))
+        self.size = os.fstat(self.fileno()).st_size
+
+    def read(self, size=-1):
+        whole = size is None or size < 0
+        refuse_large(self.size - self.tell() if whole else size)
+        return super().read(size)
+
+    def readline(self, size=-1):
+        line = super().readline(MAX_READ + 1)
+        refuse_large(len(line))
+        return line
+
+
+def refuse_large(size):
+    if size > MAX_READ:
+        raise Refused("is damaged or not a checkpoint: a part of it is too large")
 
 
 def check(path, zipped):
@@ -34,10 +60,10 @@ def check(path, zipped):
         Exception: of any kind, if it is damaged.
     """
     if zipped:
-        with zipfile.ZipFile(path) as archive:
+        with Sips(path) as file, zipfile.ZipFile(file) as archive:
             check_archive(archive)
         return
-    with open(path, "rb") as file:
+    with Sips(path) as file:
         for _ in range(IN_A_ROW):
             check_pickle(file)
 
@@ -57,6 +83,7 @@ def check_archive(archive):
         )
     for info in archive.infolist():
         if info.filename.casefold().endswith("data.pkl"):
+            refuse_large(info.file_size)
             with archive.open(info) as file:
                 check_pickle(file)
 

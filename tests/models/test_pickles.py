@@ -47,6 +47,30 @@ def test_later_pickles_of_the_old_format_are_looked_at(tmp_path):
         assert "builtins.bytearray" in complains(read, path)
 
 
+def test_archive_of_a_million_files_is_refused_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        for i in range(1000):
+            archive.writestr(f"a/data/{i}", b"")
+    monkeypatch.setattr("models.pickles.MAX_READ", 50_000)
+    assert "too large" in complains(read, path)
+
+
+@pytest.mark.parametrize("code", [b"X", b"T", b"\x8b"])  # lengths in four bytes
+def test_text_as_long_as_the_file_is_not_read(tmp_path, code):
+    data = b"\x80\x02" + code + (2**30).to_bytes(4, "little") + bytes(1000)
+    (tmp_path / "a.pth").write_bytes(data)
+    assert "too large" in complains(read, tmp_path / "a.pth")
+
+
+def test_line_and_pickle_as_long_as_the_file_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("models.pickles.MAX_READ", 50_000)
+    (tmp_path / "a.pth").write_bytes(b"\x80\x02c" + bytes(100_000))
+    assert "too large" in complains(read, tmp_path / "a.pth")
+    path = in_an_archive(tmp_path / "b.pth", b"\x80\x02" + b"N" * 100_000)
+    assert "too large" in complains(read, path)
+
+
 def test_compressed_archive_is_refused_as_torch_would_misread_it(tmp_path):
     path = saved(tmp_path / "small.pth")
     with zipfile.ZipFile(path) as archive:
