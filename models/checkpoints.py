@@ -235,7 +235,8 @@ def match(net, state, path):
     if misshapen := [key for key in both if state[key].shape != wanted[key].shape]:
         key = misshapen[0]
         rest = f" and {len(misshapen) - 1} more" if len(misshapen) > 1 else ""
-        shapes = f"{list(state[key].shape)} instead of {list(wanted[key].shape)}"
+        found = str(list(state[key].shape))[:80]  # a file may claim thousands of dimensions
+        shapes = f"{found} instead of {list(wanted[key].shape)}"
         wrong.append(f"shape of {key!r} {shapes}{rest}")
     if mixed := [key for key in both if is_float(state[key]) != is_float(wanted[key])]:
         wrong.append(f"type of numbers in {some(mixed)}")

@@ -164,6 +164,9 @@ def test_other_shapes_are_named(tmp_path):
     state = small_state() | {"linear.bias": torch.zeros(5), "linear.weight": torch.zeros(5, 16)}
     message = complains(load_weights, Small, saved(tmp_path / "small.pth", state))
     assert "shape of 'linear.weight' [5, 16] instead of [4, 16] and 1 more" in message
+    state = small_state() | {"linear.bias": torch.zeros([4] + [1] * 5000)}
+    message = complains(load_weights, Small, saved(tmp_path / "small.safetensors", state))
+    assert "shape of 'linear.bias' [4, 1, 1" in message
 
 
 def test_integers_where_numbers_should_be_are_named(tmp_path):
