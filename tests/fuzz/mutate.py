@@ -106,7 +106,9 @@ def texts():
 def odd_values():
     """Values that JSON can hold and a field seldom expects."""
     numbers = st.sampled_from((0, -1, 1, 2**31, 2**53 + 1, 2**63 - 1, 2**63, 10**400, 0.5, -0.0))
-    scalars = st.one_of(st.none(), st.booleans(), numbers, st.integers(), st.floats(), texts())
+    scalars = st.one_of(
+        st.none(), st.booleans(), numbers, st.integers(), st.floats(), texts(), st.just([1] * 5000)
+    )
     return st.recursive(
         scalars,
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts(), inner, max_size=3),

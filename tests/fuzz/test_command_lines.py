@@ -15,7 +15,8 @@ from tests.fuzz.command_line import SCRIPTS, answer, flags
 VALUES = (
     "", " ", "-", "--", "0", "-0", "1", "2", "-1", "0.5", "7.5", "1e999", "1e-999", "nan", "inf",
     "0x10", "1_0", "１", "9" * 25, "9" * 5000, "100000", "64", "256", "1-5", "5-1", "1,5-9",
-    "0-999999999999", "cpu", "cuda:1", "a.png", "b.png", "x.safetensors", "weights.pth", "folder",
+    "0-9223372036854775807", "9223372036854775807", "9223372036854775808", "16384", "cpu",
+    "cuda:1", "a.png", "b.png", "x.safetensors", "weights.pth", "folder",
     ".", "..", "/", "/dev/null", "missing.png", "a.png:2", "http://host:80/a.png", "http://[",
     "file:///etc/passwd", "out_{index}.png", "{prompt}.png", "{seed:09}.png", "{index",
     "folder/{photo}.safetensors", "../{model}.png", "a.png/x.png", "y" * 246 + ".safetensors",
