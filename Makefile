@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PARALLEL := -n auto --maxprocesses 4
 
-.PHONY: sample test quick lint format clean
+.PHONY: sample test quick fuzz lint format clean
 
 sample: $(READY)
 	$(BIN)/python cfg_sample.py "a red apple on a blue background:3" -n 4 -bs 4 --model emoji
@@ -15,6 +15,10 @@ test: lint
 
 quick: lint
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+
+# Cases of each target; others each time.
+fuzz: $(READY)
+	FUZZ_CASES=$${FUZZ_CASES:-10000} $(BIN)/python -m pytest tests/fuzz
 
 lint: $(READY)
 	$(BIN)/ruff check .

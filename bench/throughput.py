@@ -89,9 +89,8 @@ def measure_inside(folder, images):
     run_module.script(cfg_sample.main)
     whole = at_work[-1][1] - at_work[0][0]
     still = whole - sum(end - start for start, end in at_work)
-    print(
-        f"Between {len(at_work)} batches the network stood still for {still / whole:.1%} of {whole:.1f} s."
-    )
+    share, batches = still / whole, len(at_work)
+    print(f"Between {batches} batches the network stood still for {share:.1%} of {whole:.1f} s.")
 
 
 class Sleeper:

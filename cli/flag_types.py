@@ -70,7 +70,7 @@ def seeds(text):
                 f"{_quote(text)} names no seeds: write numbers and ranges like 1,5-9"
             )
         parts.append(range(first, last + 1))
-    if sum(map(len, parts)) > MAX_IMAGES:
+    if sum(part.stop - part.start for part in parts) > MAX_IMAGES:  # len() has its own limit
         raise argparse.ArgumentTypeError(f"{_quote(text)} names more than {MAX_IMAGES:,} seeds")
     return [seed for part in parts for seed in part]
 
@@ -108,7 +108,11 @@ def existing_file(text):
 
 def existing_folder(text):
     """The path of a folder that is there."""
-    if "\0" in text or not Path(text).is_dir():
+    try:
+        there = Path(text).is_dir()
+    except (OSError, ValueError):  # no name at all
+        there = False
+    if not there:
         raise argparse.ArgumentTypeError(f"{_quote(text)}: no such folder")
     return Path(text)
 

@@ -1,12 +1,12 @@
 """Images from files and addresses, to tensors and back, and into PNGs that are whole or absent."""
 
 import contextlib
-import io
 import math
 import os
 import re
 import warnings
 
+from cli import image_limits
 from cli.errors import UserError, printable
 from cli.files import open_regular, write_whole
 
@@ -179,7 +179,8 @@ def _decode(data, name, max_pixels):
     from PIL import ImageOps
 
     with _explained(name, data[:256], max_pixels):
-        image = _header(io.BytesIO(data), max_pixels)
+        image = _header(image_limits.Stream(data), max_pixels)
+        image_limits.check(image, data)
         image.load()
     with warnings.catch_warnings(action="ignore"):
         with contextlib.suppress(Exception):  # a damaged tag: take the pixels as they lie
@@ -217,6 +218,8 @@ def _explained(name, start, max_pixels):
         raise UserError(
             f"{name}: more than {max_pixels / 1e6:g} million pixels: make it smaller"
         ) from None
+    except image_limits.TooMuchWork as error:
+        raise UserError(f"{name}: {error}: save it anew, as a PNG") from None
     except UnidentifiedImageError:
         page = start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
         hint = " (it looks like a web page or an SVG)" if page else ""

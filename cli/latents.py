@@ -14,6 +14,7 @@ from typing import NamedTuple
 from cli import metadata
 from cli.errors import UserError, printable
 from cli.files import write_whole
+from models.checkpoints import header_fits
 
 KEY = "v-diffusion"
 VERSION = 1
@@ -75,6 +76,9 @@ def head(path):
     try:
         if os.path.getsize(path) > MAX_BYTES:
             raise UserError(f"{name} is larger than {MAX_BYTES // 2**30} GB: not read")
+        with open(path, "rb") as file:
+            if not header_fits(file.read(8)):
+                raise ValueError("its header is too large")
         with safe_open(path, "numpy") as file:
             facts = json.loads((file.metadata() or {}).get(KEY, "{}"))
             shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118

@@ -64,6 +64,10 @@ class Template:
                 raise UserError(f'{quoted} has the odd format "{shown}" for {field}: {fields}')
         if any(unicodedata.category(character) == "Cc" for character in self.text):
             raise UserError(f"{quoted} has control characters: leave them out")
+        try:
+            os.fsencode(self.text)
+        except UnicodeEncodeError:
+            raise UserError(f"{quoted} is not valid Unicode: type it anew") from None
         if not re.search(rf"[^/\\]{re.escape(self.suffix)}$", self.text, re.IGNORECASE):
             example = DEFAULT_TEMPLATE.replace(".png", self.suffix)
             raise UserError(f"{quoted} must end in a name with {self.suffix}, like {example}")
@@ -79,7 +83,9 @@ class Template:
 
     def _values(self, image):
         return {
-            field: image.get(field, 0) if _SPECS[field] is _NUMBER else slug(image.get(field, ""))
+            field: image.get(field, 0)
+            if _SPECS[field] is _NUMBER
+            else _Slug(slug(image.get(field, "")))
             for field in self.named
         }
 
@@ -95,6 +101,14 @@ class Template:
         return re.compile("".join(parts))
 
 
+class _Slug(str):
+    """A slug that stays one where a format cuts it: the nul of "null" is reserved."""
+
+    def __format__(self, spec):
+        return slug(super().__format__(spec))
+
+
+@functools.lru_cache  # a run has few prompts and many images
 def slug(text):
     """Text as part of a file name that every file system takes: "a cat, 3:00" -> "a_cat_3_00".
 

@@ -43,9 +43,14 @@ def check(path):
     """UserError unless lines can be added to the file."""
     from cli.outputs import check_folder
 
-    shown = printable(path, 200)
-    check_folder(path.parent)
-    if os.path.lexists(path) and not (path.is_file() and os.access(path, os.W_OK)):
+    try:
+        check_folder(path.parent)
+        fits = not os.path.lexists(path) or (path.is_file() and os.access(path, os.W_OK))
+        fits = fits and len(os.fsencode(path.name)) <= 255
+    except (OSError, ValueError):  # no name at all
+        fits = False
+    if not fits:
+        shown = printable(path, 200)
         raise UserError(f"--results {shown}: cannot be added to: choose another file")
 
 

@@ -6,6 +6,7 @@ file: its values pass the same checks as the flags they stand for.
 
 import argparse
 import math
+import os
 from pathlib import Path
 
 import diffusion
@@ -225,7 +226,7 @@ def _pairs(pairs):
 def _found(name, folder, flag):
     """The file of a recipe, which holds no folders, beside the PNG or where we are."""
     for path in (folder / name, Path(name)):
-        if path.is_file():
+        if os.path.isfile(path):  # also answers for what can be no name
             return str(path)
     raise UserError(f"the recipe needs {_quote(name)}, which is not here: give it with {flag}")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models import hashes
-from models.checkpoints import CHECKPOINTS, CheckpointError, head_of, read
+from models.checkpoints import CHECKPOINTS, CheckpointError, head_of, header_fits, read, some
 
 TEXTS_AT_ONCE = 8  # always so many, as sums are rounded by the shape of a batch
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's own state_dict
@@ -221,22 +221,32 @@ def tokenizer_of(merges, context_length):
 
 
 def _bundled(row, path, device):
-    from safetensors import SafetensorError, safe_open
-
-    head_of(path)
-    try:
-        with safe_open(path, "pt") as file:
-            merges = json.loads((file.metadata() or {}).get("merges", "null"))
-    except (OSError, SafetensorError, ValueError):
-        merges = None
-    if not isinstance(merges, str):
+    tokenizer = _tokenizer_in(path, row.config["text_cfg"]["context_length"])
+    if tokenizer is None:
         raise ClipError(
             f"{path}: not the bundled CLIP: restore it or name another with --clip-checkpoint"
         )
-    tokenizer = tokenizer_of(merges, row.config["text_cfg"]["context_length"])
     model = build(row.config, tokenizer.vocab_size)
     _fill(model, {key: value.float() for key, value in read(path).items()}, path)
     return model.to(device), tokenizer
+
+
+def _tokenizer_in(path, context_length):
+    """The tokenizer in a checkpoint; None: it holds none that can be used."""
+    from safetensors import SafetensorError, safe_open
+
+    if not header_fits(head_of(path)):
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            merges = json.loads((file.metadata() or {}).get("merges", "null"))
+        tokenizer = tokenizer_of(merges, context_length) if isinstance(merges, str) else None
+    except (OSError, SafetensorError, ValueError, RecursionError):
+        return None
+    # Of a token that is there twice, the second has a number beyond the embedding.
+    if tokenizer and max(tokenizer.encoder.values()) < tokenizer.vocab_size:
+        return tokenizer
+    return None
 
 
 def _from_open_clip(name, row, checkpoint, device):
@@ -289,7 +299,7 @@ def _fill(model, weights, path):
     unknown = [k for k in weights if k not in ours]
     if missing or wrong or unknown:
         what = [
-            f"{len(keys)} {kind} ({keys[0]}, ...)"
+            f"{len(keys)} {kind} ({some(keys[:1])}, ...)"
             for keys, kind in (
                 (missing, "missing"),
                 (wrong, "of another shape"),

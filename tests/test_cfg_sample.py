@@ -317,6 +317,8 @@ HOSTILE = {
     "dtype": ("float8", "no dtype"),
     "eta": (7, "from 0 to 1"),
     "model": ("evil", "not known here"),
+    "init": ("x" * 5000, "is not here: give it with --init"),
+    "latent": ("a\0b", "is not here: give it with --latent"),
 }
 
 
@@ -414,6 +416,7 @@ MISTAKES = {
     "--mirror http://[": "not an http or https address",
     "--seeds 1,,2": "names no seeds",
     "--seeds 0-9999999": "more than 1,000,000",
+    "--seeds 0-9223372036854775807": "more than 1,000,000",
     "-st 0": "above 0 and up to 1",
     "-st 1.1": "above 0 and up to 1",
     "-st nan": "above 0 and up to 1",

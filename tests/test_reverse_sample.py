@@ -188,9 +188,16 @@ def test_image_of_one_pixel_is_as_good_as_any(reverse_sample):
     assert reverse_sample("one.png", *FAST)[0] == 0
 
 
+def padded(data, size):
+    """A .safetensors file with so long a header."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    return size.to_bytes(8, "little") + data[8:end].ljust(size) + data[end:]
+
+
 DAMAGE = {
     "truncated": lambda data: data[: len(data) // 2],
     "no tensors": lambda data: b"{}",
+    "all header": lambda data: padded(data, 2**23 + 1),
     "other timesteps": lambda data: data.replace(b'"timestep\\": 1.0', b'"timestep\\": 0.5'),
     "other method": lambda data: data.replace(b'"exact\\"', b'"xxact\\"'),
 }

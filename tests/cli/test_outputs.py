@@ -71,6 +71,12 @@ def test_only_png_names_are_taken(text):
     assert ".png" in refusal(Template, text)
 
 
+@pytest.mark.parametrize("text", ["\ud800.png", "{index}\udbff.png"])
+def test_only_what_the_file_system_can_spell_is_taken(text):
+    assert "not valid Unicode" in refusal(Template, text)
+    assert Template("\udcff.png").path({"index": 0}) == Path(os.fsdecode(b"\xff.png"))
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -94,6 +100,20 @@ def test_only_png_names_are_taken(text):
 )
 def test_prompts_become_safe_names(text, expected):
     assert slug(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("{prompt:.3}.png", "nul_.png"),
+        ("{prompt:.5}.png", "null.png"),
+        ("{prompt:.4}x.png", "nullx.png"),
+    ],
+)
+def test_cut_prompts_are_safe_names_too(template, name):
+    image = {"index": 7, "prompt": "null pointer"}
+    assert Template(template).path(image) == Path(name)
+    assert Template(template).numbered(image).fullmatch(name)
 
 
 @pytest.mark.parametrize("text", ["x" * 999, "é" * 999, "猫" * 999, "a " * 999, "𝒳猫é" * 99])

@@ -5,7 +5,16 @@ import struct
 import pytest
 
 from cli.errors import UserError
-from cli.prompts import MAX_LENGTH, Prompt, describe, format_prompt, merge, parse, parse_image
+from cli.prompts import (
+    MAX_LENGTH,
+    Prompt,
+    describe,
+    format_prompt,
+    merge,
+    parse,
+    parse_image,
+    photos_and_prompts,
+)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +90,13 @@ def test_what_nobody_means_is_refused_in_one_line(function, argument):
     assert len(message) < 300
 
 
+@pytest.mark.parametrize("text", ["x" * 5_000, "a/" * 5_000, "a\0b"])
+def test_prompt_that_is_too_long_for_a_file_name_follows_a_photo(text):
+    assert photos_and_prompts(["a.png", text], 3.0) == (["a.png"], [Prompt(text, 3.0)])
+    with pytest.raises(UserError, match="the first is a photo"):
+        photos_and_prompts([text], 3.0)
+
+
 def test_text_that_is_not_unicode_is_refused():
     with pytest.raises(UserError, match=r'"bad \\udcff" is not valid UTF-8'):
         parse("bad \udcff")
@@ -94,6 +110,18 @@ def test_refusal_cannot_drive_the_terminal():
 
 def test_longest_text_is_taken():
     assert parse("x" * MAX_LENGTH).text == "x" * MAX_LENGTH
+
+
+@pytest.mark.parametrize("text", ["x" * MAX_LENGTH, ":" * MAX_LENGTH, "\\" * MAX_LENGTH])
+def test_longest_text_of_a_recipe_is_taken_as_an_argument(text):
+    assert parse(format_prompt(Prompt(text, 2.5))) == Prompt(text, 2.5)
+
+
+@pytest.mark.parametrize("function", [parse, parse_image])
+def test_a_million_backslashes_take_no_time(function):
+    for argument in ("\\" * 10**6, "a" + "\\" * 10**6 + "b:1"):
+        with pytest.raises(UserError, match="characters"):
+            function(argument)
 
 
 def random_text(random):

@@ -98,6 +98,22 @@ def test_tensors_that_are_no_clip_are_refused_in_one_line(tmp_path, name):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "merges", ['"a b\\na b"', '"\\ud800"', "[" * 100_000, '"a b', "7", "9" * 9999, "null"]
+)
+def test_checkpoint_without_a_tokenizer_that_can_be_used_is_refused(tmp_path, merges):
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors", {"merges": merges})
+    with pytest.raises(clip.ClipError, match="not the bundled CLIP"):
+        clip.load("emoji", tmp_path / "x.safetensors")
+
+
+def test_keys_of_a_file_cannot_drive_the_terminal(tmp_path):
+    save_file({"\x1b[2J\n": torch.zeros(1)}, tmp_path / "x.safetensors", {"merges": '"a b"'})
+    with pytest.raises(clip.ClipError, match=r"1 unknown \('\\x1b\[2J\\n'") as error:
+        clip.load("emoji", tmp_path / "x.safetensors")
+    assert str(error.value).isprintable()
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_torchscript_is_refused_in_one_line(tmp_path):
     torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "program.pt")

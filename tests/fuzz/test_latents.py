@@ -1,0 +1,54 @@
+"""Files of latents, and what they say of themselves."""
+
+import json
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli import latents
+from cli.errors import UserError
+from tests.fuzz import mutate
+from tests.fuzz import tensor_corpus as corpus
+from tests.fuzz.lines import one_line
+
+
+def loads_or_is_refused(data):
+    import torch
+
+    path = Path("latents.safetensors")
+    path.write_bytes(data)
+    try:
+        with patch.dict(sys.modules, {"torch": None}):  # a mistake is told before it is imported
+            head = latents.head(path)
+        found, previous = latents.load(path, head)
+    except UserError as error:
+        one_line(error)
+        return
+    assert (len(found), *found.shape[1:]) == (head.count, *head.shape)
+    assert torch.isfinite(found).all()
+    assert (previous is not None) == head.reversible
+    assert previous is None or previous.shape == found.shape
+
+
+def within(draw, content):
+    if not content.startswith(b"{"):
+        return mutate.changed(draw, content)
+    return mutate.changed_json_text(draw, content.decode()).encode()
+
+
+@given(mutate.damaged(corpus.latents, corpus.tensor_parts, corpus.join_tensors, within))
+def test_damaged_latents_load_or_are_refused_in_one_line(data):
+    loads_or_is_refused(data)
+
+
+@st.composite
+def facts(draw):
+    return mutate.changed_json_text(draw, json.dumps(corpus.FACTS))
+
+
+@given(facts())
+def test_latents_with_odd_facts_load_or_are_refused_in_one_line(facts):
+    loads_or_is_refused(corpus.latents_with(facts))

@@ -1,0 +1,53 @@
+"""Recipes: what a stranger's PNG says is followed, or refused in one line."""
+
+import json
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli import metadata
+from cli.errors import UserError
+from tests.fuzz import corpus, mutate
+from tests.fuzz.command_line import answer
+from tests.fuzz.lines import one_line
+
+
+@st.composite
+def recipes(draw):
+    """The text of a recipe that was changed."""
+    recipe = {"version": 1, **corpus.RECIPE}
+    return mutate.changed_json_text(draw, json.dumps(recipe))
+
+
+def reads_or_is_refused(data):
+    """The recipe of a PNG, or None."""
+    Path("a.png").write_bytes(data)
+    try:
+        return metadata.read("a.png")
+    except UserError as error:
+        one_line(error)
+        return None
+
+
+@given(recipes(), st.sampled_from(corpus.TEXT_CHUNKS))
+def test_odd_recipe_is_read_or_refused_in_one_line(text, kind):
+    recipe = reads_or_is_refused(corpus.png_with(text, kind))
+    if recipe is not None:
+        for line in metadata.parameters_text(recipe).splitlines():
+            one_line(line, 100_000)
+        Path("b.png").write_bytes(corpus.png_of(recipe))
+        assert metadata.read("b.png") == recipe
+
+
+@given(mutate.damaged(corpus.recipe_pngs, corpus.png_parts, corpus.join_png))
+def test_damaged_png_has_a_recipe_or_is_refused_in_one_line(data):
+    reads_or_is_refused(data)
+
+
+@given(recipes(), st.sampled_from(("cfg_sample", "clip_sample", "cfg_modify_image")))
+def test_odd_recipe_is_followed_or_refused_in_one_line(text, script):
+    text = text.replace("cfg_sample.py", f"{script}.py")
+    Path("a.png").write_bytes(corpus.png_with(text, b"tEXt"))
+    Path("photo.png").write_bytes(corpus.png_with("{}", b"tEXt"))
+    answer(script, ["--from-png", "a.png"])
