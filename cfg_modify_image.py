@@ -75,6 +75,7 @@ def parse(argv=None):
     arguments.add_model(parser, MODIFY)
     arguments.add_sampling(parser, MODIFY, METHODS)
     arguments.add_output(parser, f"{DEFAULT_OUTPUT}, or numbered ones for -n", many=False)
+    arguments.add_watching(parser)
     arguments.add_help(parser)
     return Jobs(parser, parser.parse_args(argv), settled)
 
@@ -161,6 +162,7 @@ def editing(batch, device, mask):
             models = [diffusion.in_doubles(model, device) for model in models]
         options = {"mask": None if free is None else at_home(free), "callback": callback}
         if args.direct:
+            options["callback"] = lambda p: callback(change_of(at_home(photo), p))
             edited = diffusion.edit_directly(
                 *models, at_home(photo), up, args.method, lambda: at_home(noise()), **options
             )
@@ -170,7 +172,12 @@ def editing(batch, device, mask):
         # Outside the mask not even rounding may show.
         return (edited if free is None else edited.where(free > 0, photo)), None
 
-    return drawing.Way((len(up) - 1) * (1 if args.direct else 2), go)
+    return drawing.Way((len(up) - 1) * (1 if args.direct else 2), go, not args.direct)
+
+
+def change_of(photo, progress):
+    """A Progress of the photo, from that of the change which is made to it."""
+    return progress._replace(x=photo + progress.x, pred=photo + progress.pred)
 
 
 if __name__ == "__main__":

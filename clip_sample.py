@@ -43,6 +43,7 @@ def parse(argv=None):
     arguments.add_sampling(parser, CLIP)
     arguments.add_jobs(parser)
     arguments.add_output(parser)
+    arguments.add_watching(parser)
     arguments.add_help(parser)
     return Jobs(parser, parser.parse_args(argv), settled)
 

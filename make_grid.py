@@ -10,6 +10,7 @@ from pathlib import Path
 from cli import arguments, grids, images, metadata, outputs, run
 from cli.errors import UserError, printable
 from cli.flag_types import MAX_SIDE, checked_by, name_of, whole
+from cli.previews import is_preview
 from cli.prompts import Prompt, format_prompt
 
 EXAMPLES = (
@@ -156,6 +157,7 @@ def _stands_for(word, output):
         else:
             return [Path(word)]
         found = [p for p in found if p.suffix.lower() in SUFFIXES and p.is_file()]
+        found = [path for path in found if not is_preview(path)]
         if output.exists():
             found = [path for path in found if not path.samefile(output)]
     except (OSError, ValueError) as error:

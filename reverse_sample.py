@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import diffusion
-from cli import arguments, flag_types, images, latents, metadata, outputs, run
+from cli import arguments, flag_types, images, latents, metadata, outputs, run, watching
 from cli.errors import UserError, printable
 from cli.guided_model import build_model
 from cli.prompts import photos_and_prompts
@@ -87,6 +87,7 @@ def parse(argv=None):
     )
     group.add_argument("--preview", action="store_true", help="save a picture of each latent, too")
     arguments.add_policy(group)
+    arguments.add_watching(parser)
     arguments.add_help(parser)
     args = parser.parse_args(argv)
     args.photos, args.prompts = photos_and_prompts(args.words, REVERSE.weight)
@@ -109,6 +110,13 @@ def main():
     if not targets:
         print("nothing to do: all files exist", file=sys.stderr)
         return
+    watch = watching.Watch(
+        args,
+        targets[0].template.path(targets[0].image),
+        min(args.batch_size, len(targets)),
+        shows_x=True,
+    )
+    watch.refuse()
     shown = [
         images.resize_and_crop(images.open_image(target.image["source"]), args.size)
         for target in targets
@@ -128,7 +136,7 @@ def main():
     )
     facts = {**facts_of(args, path, dtype, device), "timesteps": ascending}
     run.finished_images_are_kept()
-    doubles = diffusion.METHODS[args.method].reversible
+    doubles, pred = diffusion.METHODS[args.method].reversible, None
     with torch.inference_mode():
         model = build_model(args, row, path, prompts, device, dtype)
         run.keep_freed_memory()
@@ -143,19 +151,30 @@ def main():
                 x = photos.double() if doubles else photos.to(device)
 
                 def count(progress):
+                    nonlocal pred
                     bar.update(len(progress.x))
+                    watch.see(progress)
+                    pred = progress.pred
 
+                watch.begin(len(photos), args.size, (len(ascending) - 1) * times)
                 going = (args.method, count, args.tolerance)
                 states = diffusion.to_latents(model, x, ascending, *going)
                 back = None
                 if args.round_trip:
                     back = diffusion.from_latents(model, states, ascending[::-1], *going)
+                    watch.end(back)
+                else:
+                    watch.end(states.x, ascending[-1], pred)
                 for i, target in enumerate(targets[part]):
                     one = [None if s is None else s[i : i + 1] for s in states]
                     end = None if back is None else back[i]
                     found = finish(args, target, photos[i], one, end, facts)
                     with bar.external_write_mode(file=sys.stdout):
                         print(found, flush=True)
+                trajectory = watch.save()
+                if trajectory and not args.json:
+                    with bar.external_write_mode(file=sys.stdout):
+                        print(printable(trajectory, 1000), flush=True)
 
 
 def plan(args):

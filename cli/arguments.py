@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import diffusion
-from cli import grids, jobs, outputs, prompts
+from cli import grids, jobs, outputs, previews, prompts, trajectories, watching
 from cli.errors import UserError, printable
 from cli.flag_types import (
     MAX_IMAGES,
@@ -27,6 +27,7 @@ from cli.flag_types import (
     job_file,
     name_of,
     number,
+    page,
     seeds,
     shard,
     whole,
@@ -357,6 +358,38 @@ def add_output(parser, default=None, many=True):
         group.add_argument(
             "--json", action="store_true", help="print these lines instead of the files' names"
         )
+        group.add_argument(
+            "--gallery",
+            nargs="?",
+            const=True,
+            metavar="FILE",
+            type=page,
+            help="write a page of the images' folder at the end (default: index.html in it)",
+        )
+
+
+def add_watching(parser):
+    group = parser.add_argument_group("watching the run")
+    group.add_argument(
+        "--preview-every",
+        metavar="K",
+        type=whole(1, MAX_STEPS),
+        help=f"keep a picture of what is being drawn in {previews.NAME} beside the output, renewed "
+        "every K steps",
+    )
+    kinds = ", ".join(kind for kind in trajectories.KINDS if kind != ".png")
+    group.add_argument(
+        "--trajectory",
+        metavar="FILE",
+        type=checked_by(trajectories.file),
+        help=f"show how the first batch came about: a strip (.png) or an animation ({kinds})",
+    )
+    group.add_argument(
+        "--fps",
+        metavar="X",
+        type=number(1, 50),
+        help=f"frames a second of an animation ({watching.FPS:g})",
+    )
 
 
 def add_policy(group):

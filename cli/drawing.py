@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import diffusion
-from cli import images, latents, outputs, results, run, workers
+from cli import images, latents, outputs, results, run, watching, workers
 from cli.batches import batches, items
 from cli.errors import UserError, printable
 from cli.run_grid import RunGrid
@@ -28,12 +28,15 @@ class Way(NamedTuple):
 
     Args:
         steps: of one image.
-        go: the function (what `build` made, function that draws noise [N, 3, H, W], callback for
-            each step) -> (images [N, 3, H, W], evaluations of the model for each or None).
+        go: the function (what `build` made, function that draws noise [N, 3, H, W], callback that
+            wants a `diffusion.Progress` in each step) -> (images [N, 3, H, W], evaluations of the
+            model for each or None).
+        noised: whether the callback's x are images with the noise of their timesteps.
     """
 
     steps: int
     go: Callable
+    noised: bool = True
 
 
 def look_at(args):
@@ -70,6 +73,8 @@ def draw(jobs, build, clips, described, way=None, guides=lambda: None):
         results.check(args.results)
     if args.grid and args.shard:
         raise UserError("--grid: a share of the images makes no grid: make_grid.py makes one later")
+    if args.gallery and args.shard:
+        raise UserError("--gallery: a share of the images is not all: use make_gallery.py later")
 
     def all_batches():
         return batches(items(jobs), args.batch_size)
@@ -79,9 +84,19 @@ def draw(jobs, build, clips, described, way=None, guides=lambda: None):
         grid = RunGrid(args, jobs)
     found = files.check(item.fields for batch in worker.own(all_batches()) for item in batch)
     skips = files.policy is outputs.Policy.SKIP or worker.shared
+    page = None
+    if args.gallery:
+        from cli.run_gallery import RunGallery
+
+        file = None if args.gallery is True else args.gallery
+        page = RunGallery(file, files.template, args.overwrite)
+    name = files.template.path(next((item.fields for item in items(jobs)), {}))
+    leads = worker.rank == 0 and (args.shard or (1,))[0] == 1
+    watch = watching.Watch(args, name, min(args.batch_size, found.images), leads)
 
     def refuse():
         files.refuse(found)
+        watch.refuse()
         if grid:
             grid.refuse()
 
@@ -93,7 +108,7 @@ def draw(jobs, build, clips, described, way=None, guides=lambda: None):
         raise UserError(f"{printable(args.from_file, 200)}: holds no jobs that can be drawn")
     if args.policy is outputs.Policy.SKIP and found.existing == found.images:
         print("nothing to draw: all files exist", file=sys.stderr)
-        return finish(jobs, worker, files, grid)
+        return finish(jobs, worker, files, grid, page)
     if worker.rank == 0:
         if not args.from_file:
             guides()
@@ -126,12 +141,13 @@ def draw(jobs, build, clips, described, way=None, guides=lambda: None):
         model_for = build(path, device, dtype)
     run.keep_freed_memory()
     rows, its_row = args.batch or (None, None)
+    its_rows = slice(its_row, its_row + 1) if rows else slice(None)
 
     @mode()
     def sample_items(batch, callback):
         began = time.perf_counter()
         args = batch[0].job.args
-        steps, go = (way or sampling)(batch, device)
+        steps, go, noised = (way or sampling)(batch, device)
         sources = diffusion.generators([item.seed for item in batch])
 
         def noise():
@@ -140,9 +156,15 @@ def draw(jobs, build, clips, described, way=None, guides=lambda: None):
             return eps.repeat(rows or 1, 1, 1, 1)
 
         count = itertools.count(1)
-        model = model_for(batch, sources)
-        drawn, evaluations = go(model, noise, lambda _: callback(min(1, next(count) / steps)))
-        drawn = (drawn[its_row : its_row + 1] if rows else drawn).cpu()
+
+        def step(progress):
+            callback(min(1, next(count) / steps))
+            watch.see(progress, its_rows)
+
+        watch.begin(len(batch), args.size, steps, noised)
+        drawn, evaluations = go(model_for(batch, sources), noise, step)
+        drawn = drawn[its_rows].cpu()
+        watch.end(drawn)
         seconds = (time.perf_counter() - began) / len(batch)
         return [(image, seconds, evaluations, [len(batch), i]) for i, image in enumerate(drawn)]
 
@@ -186,6 +208,9 @@ def draw(jobs, build, clips, described, way=None, guides=lambda: None):
             if args.results:
                 results.append(args.results, line)
             say(results.as_text(line) if args.json else printable(made, 1000))
+        trajectory = watch.save()
+        if trajectory and not args.json:
+            say(printable(trajectory, 1000))
         worker.report(len(batch.wanted))
 
     def missing(batch):
@@ -205,15 +230,18 @@ def draw(jobs, build, clips, described, way=None, guides=lambda: None):
 
     total = found.images - (found.existing if skips else 0)
     run.draw(to_draw(), total, sample, save, worker)
-    finish(jobs, worker, files, grid)
+    finish(jobs, worker, files, grid, page)
 
 
-def finish(jobs, worker, files, grid):
+def finish(jobs, worker, files, grid, page):
     """What is left to do when all images are there; PartialFailure if some cannot be."""
     if worker.rank:
         return
     path = grid and grid.save(files)
     if path:
+        print(printable(path, 1000), flush=True)
+    path = page and page.save()
+    if path and not jobs.args.json:
         print(printable(path, 1000), flush=True)
     counts = {"images": worker.left_out, "lines of the job file": len(jobs.bad)}
     left_out = [f"{count} {what}" for what, count in counts.items() if count]

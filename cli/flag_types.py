@@ -117,6 +117,14 @@ def existing_folder(text):
     return Path(text)
 
 
+def page(text):
+    """The path of an HTML file."""
+    path = Path(text)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise argparse.ArgumentTypeError(f"{_quote(text)}: the name of a page must end in .html")
+    return path
+
+
 def job_file(text):
     """A file of jobs, or - for standard input."""
     return text if text == "-" else existing_file(text)

@@ -19,6 +19,7 @@ from pathlib import Path
 from cli import commands, recipes
 from cli.errors import UserError, printable
 from cli.files import open_regular, write_whole
+from cli.previews import is_preview
 
 NAME = "index.html"
 GENERATOR = "v-diffusion make_gallery.py"
@@ -59,17 +60,23 @@ def write(folder, output=None, recursive=False, overwrite=False):
 HINT = ": name another folder, or use --recursive for the folders in it"
 
 
-def check(folder, output=None, overwrite=False):
-    """The Path that a gallery of a folder is written to; UserError if it must not be."""
+def check(folder, output=None, overwrite=False, later=False):
+    """The Path that a gallery of a folder is written to; UserError if it must not be.
+
+    Args:
+        folder, output, overwrite: as for `write`.
+        later: whether the folder may be missing yet.
+    """
     folder = Path(folder)
-    if not folder.is_dir():
+    later = later and not os.path.lexists(folder)
+    if not folder.is_dir() and not later:
         what = "is not a folder" if os.path.lexists(folder) else "no such folder"
         raise UserError(f"{printable(folder, 200)}: {what}: name one with PNGs")
     path = folder / NAME if output is None else Path(output)
     shown = printable(path, 200)
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"the output name {shown} must end in .html")
-    if not path.parent.is_dir():
+    if not path.parent.is_dir() and not (later and path.parent == folder):
         raise UserError(f"{printable(path.parent, 200)}: no such folder: make it first")
     if path.is_dir():
         raise UserError(f"{shown} is a folder: choose another output name")
@@ -92,7 +99,7 @@ def find(folder, recursive=False):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and recursive)
         visible = (name for name in names if name.lower().endswith(".png") and name[0] != ".")
         found += [Path(place, name) for name in sorted(visible)]
-    return found
+    return [path for path in found if not is_preview(path)]
 
 
 def entry(file, base):

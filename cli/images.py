@@ -129,6 +129,20 @@ def shrink(image, side):
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
+def within(size, side):
+    """A (width, height) scaled down evenly until neither side is longer than `side` pixels."""
+    factor = min(1, side / max(size))
+    return tuple(max(1, round(length * factor)) for length in size)
+
+
+def small(tensor, size):
+    """As `to_image`, scaled to a (width, height)."""
+    from PIL import Image
+
+    image = to_image(tensor)
+    return image if image.size == tuple(size) else image.resize(size, Image.Resampling.LANCZOS)
+
+
 def to_tensor(image):
     """A PIL image as a float32 tensor [3, height, width] from -1 to 1."""
     import numpy as np

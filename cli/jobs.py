@@ -32,6 +32,7 @@ RUN_WIDE = (
     *("compile", "no_embedding_cache", "low_memory", "batch_size", "chunk", "from_png"),
     *("output", "skip_existing", "overwrite", "no_metadata", "from_file", "keep_going", "sweep"),
     *("wildcards", "results", "json", "shard", "dry_run", "grid"),
+    *("preview_every", "trajectory", "fps", "gallery"),
 )
 # Where a line says one of these, it is not the command line that says the others.
 TOGETHER = (("seed", "seeds"), ("n", "seeds"), ("init", "latent"))

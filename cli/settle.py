@@ -21,6 +21,7 @@ DEFAULTS = {
     "dry_run": False,
     "dtype": "auto",
     "from_file": None,
+    "gallery": None,
     "grid": None,
     "images": [],
     "json": False,

@@ -23,10 +23,11 @@ def cache(tmp_path_factory):
 def script(tmp_path, monkeypatch, capsys):
     """A function that makes a runner of a script: arguments -> (status, lines of stdout, stderr).
 
-    Scripts run in an empty folder.
+    Scripts run in an empty folder, and remember no picture of another one.
     """
-    from cli import run
+    from cli import drawing, run
 
+    drawing.open_photo.cache_clear()
     monkeypatch.chdir(tmp_path)
 
     def runner(name):

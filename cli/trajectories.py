@@ -1,0 +1,181 @@
+"""How images come about, step by step: a strip (PNG) or an animation (GIF, WebP, APNG, MP4).
+
+    trajectory = Trajectory(count, size, steps, strip=False)
+    trajectory.add(t, visible(x, t), pred)          # for each number that it `wants`
+    save(trajectory, path, fps)
+
+Frames are small images of 8 bits, and there are only so many: a run of a thousand steps takes no
+more memory than one of two hundred.
+"""
+
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import diffusion
+from cli import grids, images
+from cli.errors import UserError, printable
+from cli.files import write_whole
+from cli.names import Template
+
+KINDS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP", ".apng": "PNG", ".mp4": "MP4"}
+MOST_IMAGES = 8
+MOST_COLUMNS = 16  # of a strip, the finished images' included
+MOST_FRAMES = 200  # of an animation, likewise
+MOST_PIXELS = 2**26  # of all frames
+CELL = 256  # pixels of a side of an image at the most
+GAP = 2  # pixels between images
+HOLD = 1.5  # seconds that an animation rests on its last frame
+
+
+class Frame(NamedTuple):
+    """One instant: its timestep, and for each image two PIL images."""
+
+    t: float
+    preds: list
+    xs: list
+
+
+class Trajectory:
+    """The frames of a batch.
+
+    Args:
+        count: how many images.
+        size: (width, height) of each.
+        steps: of the run; where they are more than there can be frames, some are picked evenly.
+        strip: whether the frames stand beside each other, which shows fewer of them.
+    """
+
+    def __init__(self, count, size, steps, strip):
+        most = MOST_COLUMNS if strip else MOST_FRAMES
+        self.picked = picked(steps, most - 1)  # the last one shows what has been drawn
+        pixels = MOST_PIXELS // (2 * count * (len(self.picked) + 1))
+        self.cell = images.within(size, min(CELL, math.isqrt(pixels)))
+        self.frames = []
+
+    def wants(self, number):
+        """Whether a step, counted from 0, becomes a frame."""
+        return number in self.picked
+
+    def add(self, t, x, pred):
+        """Add a frame: x, made visible, and pred at timestep t, [N, 3, H, W] each."""
+        preds = [images.small(image, self.cell) for image in pred]
+        xs = [images.small(image, self.cell) for image in x]
+        self.frames.append(Frame(t, preds, xs))
+
+
+def picked(steps, most):
+    """The numbers of up to `most` of the steps, evenly: the first and the last among them."""
+    if steps <= most:
+        return set(range(steps))
+    return {round(i * (steps - 1) / (most - 1)) for i in range(most)}
+
+
+def visible(x, t):
+    """Noised images within what can be shown: two standard deviations of the noise, at least."""
+    alpha, sigma = diffusion.alpha_sigma(t)
+    return x / (alpha + 2 * sigma)
+
+
+def file(text):
+    """The Template of a trajectory's file, whose name is taken as it is, braces and all."""
+    suffix = Path(text).suffix.lower()
+    if suffix not in KINDS:
+        *others, last = KINDS
+        raise UserError(
+            f'a trajectory is a strip or an animation: let "{printable(text, 100)}" end in a name '
+            f"with {', '.join(others)} or {last}"
+        )
+    return Template(text.replace("{", "{{").replace("}", "}}"), suffix)
+
+
+def is_strip(path):
+    return Path(path).suffix.lower() == ".png"
+
+
+def check(path):
+    """UserError where a kind of file cannot be written here."""
+    if Path(path).suffix.lower() == ".mp4":
+        try:
+            import av  # noqa: F401
+        except ImportError:
+            raise UserError(
+                f"{printable(path, 200)}: MP4 needs PyAV (pip install av): without it use "
+                ".gif, .webp or .apng"
+            ) from None
+
+
+def save(trajectory, path, fps, overwrite=False):
+    """Write a trajectory, in the kind of file that its name says, whole or not at all."""
+    kind = KINDS[Path(path).suffix.lower()]
+
+    def write(part):
+        if is_strip(path):
+            strip(trajectory).save(part, format=kind)
+        elif kind == "MP4":
+            _write_video(part, animation(trajectory), fps)
+        else:
+            _write_animation(part, list(animation(trajectory)), fps, kind)
+
+    write_whole(path, write, overwrite)
+
+
+def strip(trajectory):
+    """A PIL image: a column for each frame; for each image a row of preds, and of xs below it."""
+    frames = trajectory.frames
+    rows = [row for i in range(len(frames[0].xs)) for row in (("pred", i), ("x", i))]
+    plan = grids.layout(
+        len(rows) * len(frames),
+        trajectory.cell,
+        len(frames),
+        row_titles=[name for name, _ in rows],
+        column_titles=[f"{frame.t:.3f}" for frame in frames],
+        spacing=GAP,
+    )
+    return grids.draw(
+        plan,
+        ((f.preds if name == "pred" else f.xs)[i] for name, i in rows for f in frames),
+    )
+
+
+def animation(trajectory):
+    """PIL images, one for each frame: preds beside each other, and the xs below them."""
+    count = len(trajectory.frames[0].xs)
+    plan = grids.layout(2 * count, trajectory.cell, count, spacing=GAP)
+    for frame in trajectory.frames:
+        yield grids.draw(plan, [*frame.preds, *frame.xs])
+
+
+def _write_animation(part, pictures, fps, kind):
+    each = round(1000 / fps)
+    durations = [each] * (len(pictures) - 1) + [max(each, round(1000 * HOLD))]
+    options = {"quality": 90} if kind == "WEBP" else {}
+    pictures[0].save(
+        part,
+        format=kind,
+        save_all=True,
+        append_images=pictures[1:],
+        duration=durations,
+        loop=0,
+        **options,
+    )
+
+
+def _write_video(part, pictures, fps):
+    import av
+
+    stream = None
+    with av.open(str(part), "w", format="mp4") as video:
+        for picture in pictures:
+            # Colours are stored for two pixels at once: sides must be even.
+            width, height = (side + side % 2 for side in picture.size)
+            if stream is None:
+                stream = video.add_stream("h264", rate=Fraction(fps).limit_denominator(1000))
+                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                stream.options = {"crf": "18"}
+            even = picture.crop((0, 0, width, height))
+            video.mux(stream.encode(av.VideoFrame.from_image(even)))
+        for _ in range(max(0, round(fps * HOLD) - 1)):
+            video.mux(stream.encode(av.VideoFrame.from_image(even)))
+        video.mux(stream.encode(None))

@@ -1,0 +1,112 @@
+"""Watching a run: the preview that is renewed as it draws, and the trajectory of its first batch.
+
+A `Watch` of a run that asks for neither does nothing, and none changes what is drawn.
+"""
+
+import os
+
+from cli import outputs, previews, trajectories
+from cli.errors import UserError, printable
+
+FPS = 10.0
+
+
+class Watch:
+    """What looks on while the images of a run are drawn.
+
+    Args:
+        args: the run's, settled.
+        output: the Path of the run's first file.
+        at_once: how many images are drawn together at the most.
+        first: whether this process is the first of those that share the run; others do not watch.
+        shows_x: whether the preview is of x, made visible, rather than of pred.
+    Raises:
+        UserError: for flags that do not go together, and for what cannot be shown.
+    """
+
+    def __init__(self, args, output, at_once, first=True, shows_x=False):
+        self.preview = self.files = self.finished = None
+        self.trajectory, self.number, self.noised, self.shows_x = None, 0, True, shows_x
+        self.fps = args.fps or FPS
+        template = args.trajectory
+        if args.fps and (not template or trajectories.is_strip(template.text)):
+            raise UserError("--fps is of an animation: give one with --trajectory FILE.gif")
+        if template:
+            self.files = outputs.Outputs(template, args.policy)
+            self.target = self.files.target({"index": 0})
+            trajectories.check(self.target.path)
+            if at_once > trajectories.MOST_IMAGES:
+                raise UserError(
+                    f"--trajectory shows {trajectories.MOST_IMAGES} images at the most, and "
+                    f"{at_once:,} are drawn at once: lower --batch-size"
+                )
+        if args.preview_every:
+            self.preview = previews.Preview(output.parent, args.preview_every)
+        mine = {"--trajectory": template and self.target.path}
+        mine["--preview-every"] = self.preview and self.preview.path
+        for flag, path in mine.items():
+            if path and os.path.abspath(path) == os.path.abspath(output):
+                raise UserError(
+                    f"{flag} and the output would both be {printable(path, 200)}: rename one"
+                )
+        if not first:
+            self.preview = self.files = None
+
+    def refuse(self):
+        """UserError if files exist that may not be replaced."""
+        if self.files:
+            self.files.refuse(self.files.check([{"index": 0}]))
+        if self.preview:
+            self.preview.refuse()
+
+    def begin(self, count, size, steps, noised=True):
+        """A batch of `count` images of `size` (width, height) begins.
+
+        Args:
+            steps: that it will be seen to take, about.
+            noised: whether the x seen hold the noise of their timesteps, for which they are scaled.
+        """
+        self.number, self.trajectory, self.noised = 0, None, noised
+        if not self.files:
+            return
+        replaces = self.files.policy is outputs.Policy.OVERWRITE
+        if replaces or not self.files.exists({"index": 0}):
+            strip = trajectories.is_strip(self.target.path)
+            self.trajectory = trajectories.Trajectory(count, size, steps, strip)
+
+    def see(self, progress, part=slice(None)):
+        """A step is taken: of its `diffusion.Progress`, the images of `part` are looked at."""
+        number, self.number = self.number, self.number + 1
+        self._show(
+            progress.t,
+            progress.x[part],
+            progress.pred[part],
+            self.trajectory and self.trajectory.wants(number),
+            self.preview and self.preview.wants(number),
+        )
+
+    def end(self, x, t=0.0, pred=None):
+        """The batch is done, and has come to x at t; of images, which x is at 0, it is the pred."""
+        self._show(t, x, x if pred is None else pred, self.trajectory, self.preview)
+        if self.trajectory:
+            self.finished, self.trajectory, self.files = self.trajectory, None, None
+
+    def _show(self, t, x, pred, for_trajectory, for_preview):
+        if not (for_trajectory or for_preview):
+            return
+        x = trajectories.visible(x, t) if self.noised else x
+        if for_trajectory:
+            self.trajectory.add(t, x, pred)
+        if for_preview:
+            self.preview.show(x if self.shows_x else pred)
+
+    def save(self):
+        """Writes the trajectory once it is complete; its Path, or None where there is none."""
+        finished, self.finished = self.finished, None
+        if not finished:
+            return None
+
+        def write(path, number, overwrite):
+            trajectories.save(finished, path, self.fps, overwrite)
+
+        return outputs.place(write, self.target)
