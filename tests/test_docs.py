@@ -3,14 +3,18 @@
 Commands run as they stand, in one process and on a small network in the place of the bundled one,
 so that all take seconds. Of blocks marked `parse-only`, and of commands for checkpoints that are
 not here, the arguments alone are checked.
+
+    python -m tests.test_docs docs/guidance.md FOLDER
+
+runs a page's commands for real in a new folder, to draw its pictures again.
 """
 
 import importlib
 import os
 import re
 import shlex
-import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,13 +159,17 @@ def test_schedules_are_plotted(tmp_path):
 
 
 def draw_again(page, folder):
-    """Runs a page's commands for real, to look at what they draw."""
+    """Runs the commands of a page with the scripts themselves."""
     folder.mkdir(parents=True)
     for name in SCRIPTS:
-        (folder / f"{name}.py").write_text(
-            f'#!/bin/sh\nexec {shlex.quote(str(shutil.which("python")))} {ROOT}/{name}.py "$@"\n'
-        )
-        (folder / f"{name}.py").chmod(0o755)
+        start = shlex.join([sys.executable, str(ROOT / f"{name}.py")])
+        path = folder / f"{name}.py"
+        path.write_text(f'#!/bin/sh\nexec {start} "$@"\n')
+        path.chmod(0o755)
     for text, only_parsed in blocks(page, "sh"):
         if not only_parsed:
             subprocess.run(["bash", "-euc", text], check=True, cwd=folder)
+
+
+if __name__ == "__main__":
+    draw_again(Path(sys.argv[1]).resolve(), Path(sys.argv[2]))

@@ -9,10 +9,8 @@ from cli.completion import SCRIPTS
 
 # What one flag is said to be in all scripts but these, whose own words differ for a reason.
 OWN = {
-    "--batch-size": [],
     "--clip-checkpoint": ["clip_sample"],  # the CLIP that steers
     "--from-png": ["cfg_modify_image"],  # edits, where others draw
-    "--images": [],
     "--json": ["reverse_sample", "png_info"],  # each prints what it finds
     "--method": ["*"],  # which methods there are, and the default
     "--model": ["*"],  # the default
