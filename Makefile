@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PARALLEL := -n auto --maxprocesses 4
 
-.PHONY: sample test quick fuzz lint format clean
+.PHONY: sample test quick fuzz lint format completion clean
 
 sample: $(READY)
 	$(BIN)/python cfg_sample.py "a red apple on a blue background:3" -n 4 -bs 4 --model emoji
@@ -27,6 +27,10 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+completion: $(READY)
+	$(BIN)/python -m cli.completion > completions/bash.new
+	mv completions/bash.new completions/bash
 
 $(READY): requirements.txt requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'

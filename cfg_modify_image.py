@@ -25,8 +25,7 @@ DEFAULT_OUTPUT = "out.png"
 NOT_FLAGS = dict.fromkeys(("init", "latent", "eta"))
 
 
-def parse(argv=None):
-    """The run's jobs, of which there is one; nothing slow is imported yet."""
+def make_parser():
     parser = arguments.Parser(__doc__, EXAMPLES)
     parser.set_defaults(**NOT_FLAGS)
     group = parser.add_argument_group("what to edit")
@@ -77,6 +76,12 @@ def parse(argv=None):
     arguments.add_output(parser, f"{DEFAULT_OUTPUT}, or numbered ones for -n", many=False)
     arguments.add_watching(parser)
     arguments.add_help(parser)
+    return parser
+
+
+def parse(argv=None):
+    """The run's jobs, of which there is one; nothing slow is imported yet."""
+    parser = make_parser()
     return Jobs(parser, parser.parse_args(argv), settled)
 
 

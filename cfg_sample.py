@@ -20,8 +20,7 @@ EXAMPLES = (
 )
 
 
-def parse(argv=None):
-    """The run's jobs, settled and checked; nothing slow is imported yet."""
+def make_parser():
     parser = arguments.Parser(__doc__, EXAMPLES)
     arguments.add_prompts(parser, CFG)
     arguments.add_interval(parser.add_argument_group("the guidance"))
@@ -32,6 +31,12 @@ def parse(argv=None):
     arguments.add_output(parser)
     arguments.add_watching(parser)
     arguments.add_help(parser)
+    return parser
+
+
+def parse(argv=None):
+    """The run's jobs, settled and checked; nothing slow is imported yet."""
+    parser = make_parser()
     return Jobs(parser, parser.parse_args(argv), functools.partial(settle, script=CFG))
 
 

@@ -10,7 +10,7 @@ from cli.errors import printable
 EXAMPLES = ("make_gallery.py runs", "make_gallery.py runs --recursive -o runs/all.html")
 
 
-def parse(argv=None):
+def make_parser():
     parser = arguments.Parser(__doc__, EXAMPLES)
     group = parser.add_argument_group("what to show")
     group.add_argument("folder", metavar="FOLDER", type=Path, help="the folder with the PNGs")
@@ -28,7 +28,11 @@ def parse(argv=None):
     )
     group.add_argument("--overwrite", action="store_true", help="replace any other file, too")
     arguments.add_help(parser)
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv=None):
+    return make_parser().parse_args(argv)
 
 
 def main():

@@ -24,8 +24,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 LABELS = ("file", "prompt", *metadata.FIELDS)
 
 
-def parse(argv=None):
-    """The arguments, each checked by itself."""
+def make_parser():
     parser = arguments.Parser(__doc__, EXAMPLES)
     group = parser.add_argument_group("what to show")
     group.add_argument(
@@ -102,7 +101,12 @@ def parse(argv=None):
     policy.add_argument("--skip-existing", action="store_true", help="do nothing if it exists")
     policy.add_argument("--overwrite", action="store_true", help="replace it if it exists")
     arguments.add_help(parser)
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv=None):
+    """The arguments, each checked by itself."""
+    return make_parser().parse_args(argv)
 
 
 def main():

@@ -16,7 +16,7 @@ EXAMPLES = (
 )
 
 
-def parse(argv=None):
+def make_parser():
     parser = arguments.Parser(__doc__, EXAMPLES)
     group = parser.add_argument_group("what to read")
     group.add_argument(
@@ -33,7 +33,11 @@ def parse(argv=None):
         help="the command that draws the image again, for a shell: bash, zsh or ksh",
     )
     arguments.add_help(parser)
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse(argv=None):
+    return make_parser().parse_args(argv)
 
 
 def main():

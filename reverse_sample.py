@@ -31,8 +31,7 @@ NOT_FLAGS = {
 }
 
 
-def parse(argv=None):
-    """The arguments, settled and checked; nothing slow is imported yet."""
+def make_parser():
     parser = arguments.Parser(__doc__, EXAMPLES)
     parser.set_defaults(**NOT_FLAGS)
     group = parser.add_argument_group("what to find the noise of")
@@ -89,7 +88,12 @@ def parse(argv=None):
     arguments.add_policy(group)
     arguments.add_watching(parser)
     arguments.add_help(parser)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv=None):
+    """The arguments, settled and checked; nothing slow is imported yet."""
+    args = make_parser().parse_args(argv)
     args.photos, args.prompts = photos_and_prompts(args.words, REVERSE.weight)
     args.n = len(args.photos)
     args.max_timestep = 1.0 if args.max_timestep is None else args.max_timestep

@@ -4,6 +4,7 @@ A flag that is not given parses to None, so that `cli/settle.py` can tell.
 """
 
 import argparse
+import difflib
 import functools
 import sys
 from pathlib import Path
@@ -66,6 +67,18 @@ class Parser(argparse.ArgumentParser):
         finally:
             words.nargs = nargs
         setattr(parsed, words.dest, [*(getattr(parsed, words.dest) or []), *values])
+        return parsed
+
+    def parse_intermixed_args(self, args=None, namespace=None):
+        """As argparse does, but says which flag an unknown one may have been meant for."""
+        parsed, unknown = self.parse_known_intermixed_args(args, namespace)
+        if unknown:
+            known = {flag.strip("-"): flag for flag in self._option_string_actions}
+            flags = [word.strip("-").partition("=")[0] for word in unknown if word[0:1] == "-"]
+            close = [difflib.get_close_matches(flag, known, n=1, cutoff=0.7) for flag in flags]
+            meant = ", ".join(dict.fromkeys(known[match[0]] for match in close if match))
+            hint = f": did you mean {meant}?" if meant else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return parsed
 
     def error(self, message):

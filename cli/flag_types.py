@@ -56,6 +56,7 @@ def name_of(kind, names):
         hint = f"did you mean {close[0]}? All: " if close else "choose from "
         raise argparse.ArgumentTypeError(f"no {kind} {_quote(text)}: {hint}{', '.join(names)}")
 
+    read.names = names  # for `cli/completion.py`
     return read
 
 

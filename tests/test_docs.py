@@ -1,0 +1,175 @@
+"""What docs/ and the README tell people to type works; the pictures they show are there.
+
+Commands run as they stand, in one process and on a small network in the place of the bundled one,
+so that all take seconds. Of blocks marked `parse-only`, and of commands for checkpoints that are
+not here, the arguments alone are checked.
+
+    python -m tests.test_docs docs/guidance.md FOLDER
+
+runs a page's commands for real in a new folder, to draw its pictures again.
+"""
+
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cli.completion import SCRIPTS
+from models import NETWORKS, checkpoints
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+TEXTS = {path: path.read_text() for path in [README, *PAGES]}
+SLURM = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "8"}
+
+
+def blocks(page, language):
+    """(text, whether it is only parsed) of a page's fenced blocks of one language."""
+    found = re.findall(rf"^```{language}( parse-only)?\n(.*?)^```$", TEXTS[page], re.M | re.S)
+    return [(text, bool(marked)) for marked, text in found]
+
+
+def commands(text):
+    """The commands of a block as lists of words; comments are none."""
+    lines = os.path.expandvars(text.replace("\\\n", " ")).splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def script_of(words):
+    """(the module of the script that a command starts, its arguments)."""
+    for i, word in enumerate(words):
+        name = word.removeprefix("./").removesuffix(".py")
+        if word.endswith(".py") and (name in SCRIPTS or name.startswith("bench/")):
+            return name.replace("/", "."), words[i + 1 :]
+    raise AssertionError(f"no script in {words}")
+
+
+def is_only_parsed(arguments):
+    named = arguments[arguments.index("--model") + 1] if "--model" in arguments else "emoji"
+    return not checkpoints.is_present(NETWORKS[named])
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path_factory):
+    """A network of the bundled one's kind that draws nothing in particular, and that quickly."""
+    import torch
+    from safetensors.torch import save_file
+
+    import models
+
+    row = NETWORKS["emoji"]
+    architecture = replace(row.architecture, channels=(32, 32), head_channels=32, features=32)
+    path = tmp_path_factory.mktemp("small") / "small.safetensors"
+    row = replace(row, file=str(path), sha256=None, architecture=architecture)
+    monkeypatch.setitem(NETWORKS, "emoji", row)
+    torch.manual_seed(0)
+    save_file(models.build("emoji").state_dict(), path)
+
+
+@pytest.fixture
+def folder(script, tmp_path, monkeypatch):
+    """An empty folder, and Slurm's environment."""
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+def run_block(script, text, only_parsed):
+    if not re.search(r"\.py\b", text):
+        subprocess.run(["bash", "-euc", text], check=True)
+        return
+    for words in commands(text):
+        name, arguments = script_of(words)
+        if only_parsed or is_only_parsed(arguments):
+            parsed = importlib.import_module(name).parse(arguments)
+            list(parsed if hasattr(parsed, "args") else ())  # all lines of a job file
+            continue
+        if name == "make_grid" and "-o" not in arguments:
+            arguments.append("--overwrite")  # examples of one name
+        status, _, err = script(name)(*arguments)
+        assert status == 0, f"{shlex.join(words)}\n{err}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_of_a_page_run_one_after_the_other(page, script, folder, small):
+    for text, only_parsed in blocks(page, "sh"):
+        run_block(script, text, only_parsed)
+
+
+def make_what_readers_have():
+    """The photos and drawings that the README's commands speak of."""
+    chance = np.random.default_rng(0)
+    photo = Image.fromarray(chance.integers(0, 256, (80, 96, 3), dtype=np.uint8))
+    names = ["photo.jpg", "runs/1.png", "runs/more/2.png"]
+    names += [f"{method}_{steps}.png" for method in ("ddim", "ab2") for steps in (2, 4, 8, 16)]
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        photo.save(name)
+    photo.convert("L").save("head.png")
+
+
+@pytest.mark.slow
+def test_commands_of_the_readme_run(script, folder, small):
+    make_what_readers_have()
+    for text, only_parsed in blocks(README, "sh"):
+        run_block(script, text, only_parsed)
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_of_a_page_runs(page, folder, small):
+    everything = "\n".join(text for text, _ in blocks(page, "python"))
+    exec(compile(everything, str(page), "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", TEXTS[page]):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_pictures_of_a_page_are_drawn_by_its_commands(page):
+    said = "\n".join(text for kind in ("sh", "python") for text, _ in blocks(page, kind))
+    for target in re.findall(r"!\[[^]]*\]\(([^)]+)\)", TEXTS[page]):
+        assert re.search(rf"\b{re.escape(target)}\b", said), target
+
+
+def test_every_page_is_in_the_index_and_says_what_it_is_about():
+    for page in PAGES:
+        title, empty, about = TEXTS[page].splitlines()[:3]
+        assert title.startswith("# ")
+        assert (empty, bool(about)) == ("", True)
+        assert page.name == "README.md" or f"]({page.name})" in TEXTS[ROOT / "docs/README.md"]
+
+
+def test_schedules_are_plotted(tmp_path):
+    plots = importlib.import_module("bench.plots")
+    plots.main(["schedules", "-o", str(tmp_path / "schedules.png")])
+    with Image.open(tmp_path / "schedules.png") as picture:
+        assert picture.width > 400
+
+
+def draw_again(page, folder):
+    """Runs the commands of a page with the scripts themselves."""
+    folder.mkdir(parents=True)
+    for name in SCRIPTS:
+        start = shlex.join([sys.executable, str(ROOT / f"{name}.py")])
+        path = folder / f"{name}.py"
+        path.write_text(f'#!/bin/sh\nexec {start} "$@"\n')
+        path.chmod(0o755)
+    for text, only_parsed in blocks(page, "sh"):
+        if not only_parsed:
+            subprocess.run(["bash", "-euc", text], check=True, cwd=folder)
+
+
+if __name__ == "__main__":
+    draw_again(Path(sys.argv[1]).resolve(), Path(sys.argv[2]))
