@@ -218,6 +218,11 @@ def test_address_is_downloaded(monkeypatch):
     assert open_image("HTTPS://host/a.png").size == (3, 2)
 
 
+def test_address_that_no_recipe_could_hold_is_refused(monkeypatch):
+    monkeypatch.setattr("cli.web.download", lambda *arguments: pytest.fail("asked for"))
+    assert "too long" in refusal("http://host/" + "a" * 20_000)
+
+
 # Scaling
 
 
