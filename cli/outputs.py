@@ -226,12 +226,17 @@ def names(template, images):
     """The path of each image, in order; UserError for a name too long for a file system."""
     paths = [template.path(image) for image in images]
     for path in paths:
-        if any(len(os.fsencode(part)) > 255 for part in path.parts):
-            raise UserError(
-                f"the output name {printable(path, 100)} is too long: shorten it, "
-                "with {prompt:.40} for example"
-            )
+        check_length(path)
     return paths
+
+
+def check_length(path):
+    """UserError for a name too long for a file system."""
+    if any(len(os.fsencode(part)) > 255 for part in path.parts):
+        raise UserError(
+            f"the output name {printable(path, 100)} is too long: shorten it, "
+            "with {prompt:.40} for example"
+        )
 
 
 @functools.lru_cache  # a run has one prompt and many images
