@@ -197,6 +197,7 @@ def plan(args):
     targets = outputs.plan(template, wanted, policy)
     for target in targets:
         for name in beside(args, target.path) if target.path else ():
+            outputs.check_length(name)
             if name.exists() and not args.overwrite:
                 raise UserError(f"{printable(name, 200)} already exists: remove it or --overwrite")
     return targets

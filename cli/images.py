@@ -12,6 +12,7 @@ from cli.files import open_regular, write_whole
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
 MAX_BYTES = 64 * 2**20
+MAX_ADDRESS = 10_000  # characters; a recipe has room for them
 MAX_PIXELS = 80_000_000  # below the 89 million at which Pillow warns of a decompression bomb
 
 
@@ -32,6 +33,8 @@ def open_image(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0)
     if re.match("https?://", source, re.IGNORECASE):
         from cli.web import download
 
+        if len(source) > MAX_ADDRESS:
+            raise UserError(f"{printable(source, 200)}: the address is too long: download it")
         data = download(source, max_bytes, timeout)
     elif re.match(r"[a-z][a-z0-9+.-]+://", source, re.IGNORECASE):
         raise UserError(f"{printable(source, 200)}: give a path, or an http or https address")

@@ -231,12 +231,17 @@ def place(save, target):
 def named(template, image):
     """The path of an image; UserError for a name too long for a file system."""
     path = template.path(image)
+    check_length(path)
+    return path
+
+
+def check_length(path):
+    """UserError for a name too long for a file system."""
     if any(len(os.fsencode(part)) > 255 for part in path.parts):
         raise UserError(
             f"the output name {printable(path, 100)} is too long: shorten it, "
             "with {prompt:.40} for example"
         )
-    return path
 
 
 def check_folder(folder):

@@ -260,6 +260,11 @@ def test_what_has_no_size_is_refused(tmp_path):
     refusal(path, read=size_of)
 
 
+def test_address_that_no_recipe_could_hold_is_refused(monkeypatch):
+    monkeypatch.setattr("cli.web.download", lambda *arguments: pytest.fail("asked for"))
+    assert "too long" in refusal("http://host/" + "a" * 20_000)
+
+
 # Scaling
 
 

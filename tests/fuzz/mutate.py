@@ -127,6 +127,13 @@ def changed_json(draw, value):
     return copy
 
 
+def changed_header(draw, content):
+    """Bytes with a change; if they are JSON, mostly of its values."""
+    if content[:1] != b"{":
+        return changed(draw, content)
+    return changed_json_text(draw, content.decode(errors="replace")).encode()
+
+
 def changed_json_text(draw, text):
     """A text of JSON with changed values, or broken as text."""
     match draw(st.sampled_from(("values", "values", "bytes", "deep", "digits"))):

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -124,14 +125,15 @@ def join_zip(parts):
 
 def pickle_parts(data):
     """(bytes,) of each instruction of the pickles that a file begins with, and of what follows."""
-    parts, i = [], 0
-    while i == 0 or data[i : i + 1] == b"\x80":
-        codes = list(pickletools.genops(data[i:]))
-        ends = [i + place for _, _, place in codes[1:]] + [i + codes[-1][2] + 1]
-        for end in ends:
-            parts.append((data[i:end],))
-            i = end
-    return [*parts, (data[i:],)]
+    starts, first = [], 0
+    while first == 0 or data[first : first + 1] == b"\x80":
+        try:
+            starts += [first + place for _, _, place in pickletools.genops(data[first:])]
+        except Exception:  # it was damaged before: the rest is one part
+            break
+        first = starts[-1] + 1
+    starts.append(first)
+    return [(data[i:j],) for i, j in itertools.pairwise([*starts, None])]
 
 
 def join_pickle(parts):

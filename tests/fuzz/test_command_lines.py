@@ -19,7 +19,7 @@ VALUES = (
     "cuda:1", "a.png", "b.png", "x.safetensors", "weights.pth", "folder",
     ".", "..", "/", "/dev/null", "missing.png", "a.png:2", "http://host:80/a.png", "http://[",
     "file:///etc/passwd", "out_{index}.png", "{prompt}.png", "{seed:09}.png", "{index",
-    "folder/{photo}.safetensors", "../{model}.png", "a.png/x.png", "y" * 246 + ".safetensors",
+    "folder/{photo}.safetensors", "../{model}.png", "a.png/x.png", "y" * 242 + ".safetensors",
     "a cat", "a cat:2", "a dog:-1", "a cat:1e308", "a\\:2", ":3", "ViT-B/16", "RN50:openai",
     "float32", "auto", *diffusion.METHODS, *diffusion.SCHEDULES, *NETWORKS,
 )  # fmt: skip

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from cli import metadata
 from cli.errors import UserError
 from tests.fuzz import corpus, mutate
 from tests.fuzz.command_line import answer
-from tests.fuzz.lines import one_line
+from tests.fuzz.lines import harmless, one_line
 
 
 @st.composite
@@ -38,6 +39,20 @@ def test_odd_recipe_is_read_or_refused_in_one_line(text, kind):
             one_line(line, 100_000)
         Path("b.png").write_bytes(corpus.png_of(recipe))
         assert metadata.read("b.png") == recipe
+
+
+# What arguments can be: longer than prompts and names may be, without the first half of a pair.
+texts = mutate.texts().map(lambda text: text.replace("\ud800", "")[:20_000])
+weighted = st.lists(st.tuples(texts, st.floats(-1e300, 1e300)).map(list), max_size=4)
+
+
+@given(weighted, weighted, texts)
+def test_what_is_written_is_read_and_shown_in_harmless_lines(prompts, images, text):
+    recipe = {**corpus.RECIPE, "prompts": prompts, "images": images, "init": text, "model": text}
+    Path("a.png").write_bytes(corpus.png_of(recipe))
+    assert metadata.read("a.png") == metadata.checked(recipe)
+    with Image.open("a.png") as image:
+        harmless(image.text["parameters"])
 
 
 @given(mutate.damaged(corpus.recipe_pngs, corpus.png_parts, corpus.join_png))
