@@ -145,27 +145,34 @@ def print_table(args, results):
 
 
 def plot(args, results, path):
-    """Error over evaluations, a panel for each schedule, at the weight that has most results."""
+    """Error over evaluations, a row of panels for each weight and a column for each schedule."""
     from matplotlib.figure import Figure
 
-    weights = [w for w in args.weights if w == 3] or args.weights[:1]
-    figure = Figure(figsize=(4 * len(args.schedules), 4), layout="constrained")
-    axes = figure.subplots(1, len(args.schedules), sharey=True, squeeze=False)[0]
-    for ax, schedule in zip(axes, args.schedules, strict=True):
-        for i, method in enumerate(args.methods):
-            rows = chosen(args, results, weights[0], method, schedule)
-            if rows:
-                style = ("o-", "s--")[i // 10 % 2]
-                counts, errors = [row[0] for row in rows], [row[1] for row in rows]
-                ax.plot(counts, errors, style, color=f"C{i % 10}", label=method, ms=4)
-        ax.axhline(VISIBLE, color="gray", lw=0.8)
-        ax.set(xscale="log", yscale="log", ylim=(1e-3, 1), xlabel="evaluations", title=schedule)
-        ax.set_xticks(args.evaluations, [str(n) for n in args.evaluations])
-        ax.minorticks_off()
-        ax.grid(alpha=0.3)
-    axes[0].set_ylabel(f"RMS error at weight {weights[0]:g}; gray: one grey level")
-    axes[-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.savefig(path, dpi=90)
+    size = (3.4 * len(args.schedules) + 1.5, 2.8 * len(args.weights))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(
+        len(args.weights), len(args.schedules), sharex=True, sharey=True, squeeze=False
+    )
+    for weight, row in zip(args.weights, grid, strict=True):
+        for ax, schedule in zip(row, args.schedules, strict=True):
+            for i, method in enumerate(args.methods):
+                found = chosen(args, results, weight, method, schedule)
+                if found:
+                    style = ("o-", "s--")[i // 10 % 2]
+                    counts, errors = [each[0] for each in found], [each[1] for each in found]
+                    ax.plot(counts, errors, style, color=f"C{i % 10}", label=method, ms=3, lw=1)
+            ax.axhline(VISIBLE, color="gray", lw=0.8)
+            ax.set(xscale="log", yscale="log", ylim=(1e-3, 1))
+            ax.set_xticks(args.evaluations, [str(n) for n in args.evaluations])
+            ax.minorticks_off()
+            ax.grid(alpha=0.3)
+        row[0].set_ylabel(f"RMS error at weight {weight:g}")
+    for ax, schedule in zip(grid[0], args.schedules, strict=True):
+        ax.set_title(schedule)
+    for ax in grid[-1]:
+        ax.set_xlabel("evaluations")
+    grid[0][-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.savefig(path, dpi=75)
 
 
 def main():
