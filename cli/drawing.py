@@ -62,7 +62,7 @@ def draw(jobs, build, clips, described, way=None, guides=lambda: None):
         guides: function () that says on stderr what guides a run of one job.
     """
     args, jobs.check = jobs.args, look_at
-    worker = workers.find(args.shard)
+    worker, began_at = workers.find(args.shard), time.time()
     files = outputs.Outputs(args.output, args.policy)
     if worker.size > 1 and files.policy is outputs.Policy.NUMBER:
         raise UserError(
@@ -110,10 +110,10 @@ def draw(jobs, build, clips, described, way=None, guides=lambda: None):
         print("nothing to draw: all files exist", file=sys.stderr)
         return finish(jobs, worker, files, grid, page)
     if worker.rank == 0:
-        if not args.from_file:
-            guides()
         if args.note:
             print(args.note, file=sys.stderr)
+        if not args.from_file:
+            guides()
 
     import torch
 
@@ -222,7 +222,8 @@ def draw(jobs, build, clips, described, way=None, guides=lambda: None):
             wanted = missing(batch)
             for i, item in enumerate(batch) if args.results and skips else ():
                 file = files.target(item.fields).path
-                if i not in wanted and str(file) not in recorded:
+                lacks = i not in wanted and str(file) not in recorded
+                if lacks and file.stat().st_mtime < began_at:
                     # Its file was finished, and then there was no time for the line.
                     results.append(args.results, results.line_of(file, item))
             if wanted:

@@ -43,7 +43,7 @@ def test_any_template_is_a_name_or_refused_in_one_line(text, prompt):
     image = {"index": 1, "seed": 2, "prompt": prompt, "model": "emoji"}
     try:
         template = outputs.Template(text + ".png")
-        (path,) = outputs.names(template, [image])
+        path = outputs.named(template, image)
         (target,) = outputs.plan(template, [image])
     except UserError as error:
         one_line(error)
