@@ -206,8 +206,8 @@ def wait_until(true, run):
 
 @pytest.mark.slow
 def test_workers_killed_twenty_times_leave_every_image_once_and_whole():
-    chance = random.Random(0)
-    flags = ("--from-file", "jobs.txt", "-o", NAMES, "--results", "r.jsonl", "-n", "20")
+    chance, kills = random.Random(0), 0
+    flags = ("--from-file", "jobs.txt", "-o", NAMES, "--results", "r.jsonl", "-n", "100")
     Path("jobs.txt").write_text("cat\nstar\n'a {red,blue} heart'\n'fox' --steps 3\n")
     Path("out").mkdir()
     with open("err", "w") as err:
@@ -217,17 +217,19 @@ def test_workers_killed_twenty_times_leave_every_image_once_and_whole():
             stdout=subprocess.DEVNULL,
             stderr=err,
         )
-        for i in range(20):
+        while kills < 20 and run.poll() is None:
             wait_until(workers_here, run)
-            if i % 3:  # most at work, some while they start
+            if kills % 3:  # most at work, some while they start
                 before = len(drawn())
                 wait_until(lambda before=before: len(drawn()) > before, run)
             time.sleep(chance.uniform(0, 0.3))
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, IndexError):  # none is there just now
                 os.kill(chance.choice(workers_here()), signal.SIGKILL)
+                kills += 1
         status = run.wait(timeout=300)
     assert status == 0, Path("err").read_text()[-3000:]
-    expected = pictures("-n", "20")
+    assert kills == 20
+    expected = pictures("-n", "100")
     assert {name: data for name, data in drawn().items() if name[0] != "."} == expected
     files = [json.loads(line)["file"] for line in Path("r.jsonl").read_text().splitlines()]
     assert sorted(files) == sorted(f"out/{name}" for name in expected)

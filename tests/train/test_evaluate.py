@@ -157,7 +157,7 @@ def test_sheet_shows_labels_prompts_and_images_in_their_rows(tmp_path):
     rows = [("a prompt:3", [], [red, blue]), ("(image):3", [blue], [red])]
     pictures.sheet(rows, tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as image:
-        levels = np.asarray(image)
+        levels = np.asarray(image.convert("RGB"))
     is_red = (levels == (255, 0, 0)).all(axis=2)
     is_blue = (levels == (0, 0, 255)).all(axis=2)
     middle = levels.shape[0] // 2
