@@ -69,6 +69,8 @@ def draw(jobs, build, clips, described, way=None, guides=lambda: None):
             "several processes share this run: name its files with --output, for example "
             "'runs/{line:06}_{seed:06}.png'"
         )
+    if worker.shared and args.from_file == "-":
+        raise UserError("--from-file -: several processes cannot share standard input: give a file")
     if args.results:
         results.check(args.results)
     if args.grid and args.shard:
@@ -107,7 +109,8 @@ def draw(jobs, build, clips, described, way=None, guides=lambda: None):
     if not found.images and args.from_file:
         raise UserError(f"{printable(args.from_file, 200)}: holds no jobs that can be drawn")
     if args.policy is outputs.Policy.SKIP and found.existing == found.images:
-        print("nothing to draw: all files exist", file=sys.stderr)
+        if worker.rank == 0:
+            print("nothing to draw: all files exist", file=sys.stderr)
         return finish(jobs, worker, files, grid, page)
     if worker.rank == 0:
         if args.note:

@@ -138,7 +138,9 @@ class Worker(Alone):
     def left_out(self):
         # The first process is there until all have finished: the others' status is that of success,
         # or torchrun would end those that are still at work.
-        return self._ask(lambda: self.store.add("failed", 0)) if self.rank == 0 else 0
+        if self.rank or self.store is None:  # None: there was nothing to draw
+            return 0
+        return self._ask(lambda: self.store.add("failed", 0))
 
     def finished(self, own):
         if time.monotonic() - self.looked > POLL:

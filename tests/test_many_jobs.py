@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from cli import metadata
+from cli.workers import Worker
 
 ROOT = Path(__file__).parent.parent
 JOBS = """
@@ -157,6 +158,28 @@ def test_shards_are_the_run():
         status, _, err = cfg_sample("--from-file", "jobs.txt", "-o", NAMES, "--shard", f"{i}/3")
         assert status == 0, err
     assert drawn() == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "message"),
+    [
+        (("jobs.txt", "--skip-existing"), 0, "nothing to draw: all files exist"),
+        (("-",), 2, "give a file"),
+    ],
+)
+def test_worker_that_has_nothing_to_do_ends_in_a_line(script, monkeypatch, flags, status, message):
+    worker = {"TORCHELASTIC_RUN_ID": "1", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    for name, value in worker.items():
+        monkeypatch.setenv(name, value)
+    Path("jobs.txt").write_text("cat\n")
+    Path("out").mkdir()
+    Path("out/001_000.png").touch()
+    monkeypatch.setattr("sys.stdin", None)
+    monkeypatch.setattr("cli.workers.find", lambda _: Worker(worker))
+    found = script("cfg_sample")(*FLAGS, "--from-file", *flags, "-o", NAMES)
+    assert found[0] == status
+    assert message in found[2]
+    assert len(found[2].splitlines()) == 1
 
 
 @pytest.mark.slow
