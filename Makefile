@@ -29,8 +29,9 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 completion: $(READY)
-	$(BIN)/python -m cli.completion > completions/bash.new
-	mv completions/bash.new completions/bash
+	mkdir -p completions
+	for shell in bash zsh; do $(BIN)/python -m cli.completion $$shell > completions/$$shell.new && \
+		mv completions/$$shell.new completions/$$shell; done
 
 $(READY): requirements.txt requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'

@@ -1,12 +1,13 @@
-"""Tab completion of flags and of the names they take, as a script for bash.
+"""Tab completion of flags and of the names they take, by shtab.
 
-    python -m cli.completion > completions/bash
+    python -m cli.completion bash > completions/bash       (or zsh)
 
-A file that bash reads once per terminal: nothing is started at a press of Tab, and the scripts
+A file that the shell reads once per terminal: nothing is started at a press of Tab, and the scripts
 know nothing of it.
 """
 
 import importlib
+import sys
 
 SCRIPTS = (
     "cfg_sample",
@@ -17,41 +18,25 @@ SCRIPTS = (
     "png_info",
     "make_gallery",
 )
-HEAD = """\
-# Tab completion for bash, made by `make completion`:  . completions/bash
-_v_diffusion() {
-    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} flags="" names=""
-    case ${COMP_WORDS[0]##*/} in
-"""
-# Where nothing is offered, bash completes names of files.
-TAIL = """\
-    esac
-    [[ $word == -* ]] && names=$flags
-    COMPREPLY=($(compgen -W "$names" -- "$word"))
-}
-"""
+SHELLS = ("bash", "zsh")
 
 
-def bash():
-    """The script."""
-    files = [f"{name}.py" for name in SCRIPTS]
-    cases = "".join(map(_case, SCRIPTS))
-    return f"{HEAD}{cases}{TAIL}complete -o default -F _v_diffusion {' '.join(files)}\n"
+def script(shell):
+    """What a shell is to read."""
+    import shtab
 
-
-def _case(name):
-    """What may be said to one script."""
-    actions = importlib.import_module(name).make_parser()._actions
-    flags = [flag for action in actions for flag in action.option_strings]
-    lines = [f"    {name}.py)", f'        flags="{" ".join(flags)}"']
-    taken = [(a.option_strings, a.type.names) for a in actions if hasattr(a.type, "names")]
-    if taken:
-        lines.append("        case $before in")
-        for some, names in taken:
-            lines.append(f'        {"|".join(some)}) names="{" ".join(names)}" ;;')
-        lines.append("        esac")
-    return "\n".join([*lines, "        ;;\n"])
+    parts = []
+    for name in SCRIPTS:
+        parser = importlib.import_module(name).make_parser()
+        parser.prog = f"{name}.py"
+        for action in parser._actions:
+            if hasattr(action.type, "names"):
+                action.choices = list(action.type.names)
+            elif action.nargs != 0:
+                action.complete = shtab.FILE
+        parts.append(shtab.complete(parser, shell=shell))
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":
-    print(bash(), end="")
+    print(script(sys.argv[1]))

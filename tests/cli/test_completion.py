@@ -1,43 +1,51 @@
 """What bash offers at a press of Tab."""
 
+import functools
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from cli import completion
 from models import NETWORKS
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not shutil.which("bash"), reason="no bash here")
 
 
-def offered(*words):
-    """What bash offers for the last of the words of a command line."""
+@pytest.fixture(scope="module")
+def offered(tmp_path_factory):
+    """A function: what bash offers for the last of the words of a command line."""
+    path = tmp_path_factory.mktemp("completions") / "bash"
+    path.write_text(completion.script("bash"))
+    return functools.partial(ask, path)
+
+
+def ask(path, *words):
     line = f"""
-        . {ROOT}/completions/bash
+        . {path}
         COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
         rule=$(complete -p "${{1##*/}}")
-        [[ $rule =~ -F\\ ([a-z_]+) ]] && ${{BASH_REMATCH[1]}}
+        before="${{COMP_WORDS[COMP_CWORD - 1]}}"
+        [[ $rule =~ -F\\ ([a-z_]+) ]] && ${{BASH_REMATCH[1]}} "$1" "${{@: -1}}" "$before"
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
     run = ["bash", "-c", line, "bash", *words]
     return subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()
 
 
-def test_file_is_what_the_scripts_say():
-    assert (ROOT / "completions/bash").read_text() == completion.bash(), "run: make completion"
+def test_zsh_has_every_script_too():
+    script = completion.script("zsh")
+    assert all(f"#compdef {name}.py" in script for name in completion.SCRIPTS)
 
 
-def test_flags_are_completed():
+def test_flags_are_completed(offered):
     assert offered("./cfg_sample.py", "a cat", "--st") == ["--starting-timestep", "--steps"]
     assert offered("make_grid.py", "--row") == ["--row-titles"]
     assert "--max-timestep" in offered("./reverse_sample.py", "--")
     assert "--max-timestep" not in offered("./cfg_sample.py", "--")
 
 
-def test_names_are_completed_as_the_script_takes_them():
+def test_names_are_completed_as_the_script_takes_them(offered):
     assert offered("./cfg_sample.py", "--model", "") == list(NETWORKS)
     assert offered("./cfg_sample.py", "--model", "wiki") == ["wikiart_128", "wikiart_256"]
     assert offered("./cfg_sample.py", "--method", "dd") == ["ddpm", "ddim"]
@@ -47,6 +55,6 @@ def test_names_are_completed_as_the_script_takes_them():
     assert offered("make_grid.py", "--fit", "c") == ["contain", "cover"]
 
 
-def test_prompts_and_files_are_left_to_bash():
+def test_prompts_and_files_are_left_to_bash(offered):
     assert offered("./cfg_sample.py", "a") == []
     assert offered("./cfg_sample.py", "--init", "ph") == []
