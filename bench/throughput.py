@@ -117,9 +117,6 @@ def work_asleep(folder, slow):
 
     def start_together(self, refuse):
         start(self, refuse)
-        # The first batch is prepared by now but for what the network takes.
-        import open_clip  # noqa: F401
-
         self.store.add("ready", 1)
         while self.store.add("ready", 0) < size:
             time.sleep(0.01)
