@@ -66,7 +66,9 @@ def _read(file, wanted):
         if left < 0 or not kind.isalpha():
             raise ValueError("the file is cut short")
         if kind == b"IHDR":
-            size = struct.unpack(">II5x", _body(file, kind, length if length == 13 else 0))
+            if length != 13:
+                raise ValueError("its header has an odd length")
+            size = struct.unpack(">II5x", _body(file, kind, length))
         elif kind in _UNPACK:
             _add(found, wanted, file, kind, length)
         else:

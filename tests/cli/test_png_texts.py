@@ -98,3 +98,11 @@ def test_file_of_very_many_parts_is_given_up(tmp_path):
     path.write_bytes(png(chunk(b"tEXt", b"") * (png_texts.MAX_CHUNKS + 1)))
     with pytest.raises(UserError, match="too many parts"):
         png_texts.read(path, ["key"])
+
+
+def test_header_of_another_length_is_damaged(tmp_path):
+    path = tmp_path / "a.png"
+    for body in (b"", struct.pack(">II", 7, 5), bytes(14)):
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", body))
+        with pytest.raises(UserError, match="odd length"):
+            png_texts.read(path, ["key"])
