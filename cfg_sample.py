@@ -16,7 +16,7 @@ EXAMPLES = (
     'cfg_sample.py "oil painting" --init photo.jpg -st 0.7 -o "{prompt}_{seed}.png"',
     "cfg_sample.py --from-png out_00000.png --steps 100",
     'cfg_sample.py --from-file jobs.txt -bs 8 -o "runs/{line:06}_{seed:06}.png" --skip-existing',
-    'cfg_sample.py "a {red,blue} heart" -n 4 --sweep steps=5,10,20 method=plms,ab2',
+    'cfg_sample.py "a {red,blue} heart" -n 4 --sweep steps=5,10,20 method=plms,ab23',
 )
 
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 import diffusion  # noqa: E402
 import models  # noqa: E402
 from bench.pictures import SHAPE  # noqa: E402
-from cli import run  # noqa: E402
+from cli import run, scripts  # noqa: E402
 from models import clip  # noqa: E402
 from train import judge, render  # noqa: E402
 from train.drawing import one_each  # noqa: E402
@@ -30,11 +30,14 @@ from train.measures import diversity, judged  # noqa: E402
 
 INTERVALS = [(0, 1), (0.1, 1), (0.2, 1), (0.4, 1), (0, 0.9), (0, 0.8), (0.1, 0.9), (0.2, 0.8)]
 AT_ONCE = 32
+METHOD = scripts.CFG.method
 
 
 def draw(net, embeds, seeds, weight, interval):
     """Images [N, 3, H, W], and the rows that the network evaluated for each."""
     rows, images = 0, []
+    row = diffusion.METHODS[METHOD]
+    timesteps = diffusion.schedule(row.schedule, row.steps)
 
     def counted(x, t, cond):
         nonlocal rows
@@ -46,7 +49,7 @@ def draw(net, embeds, seeds, weight, interval):
         under = one_each(counted, embeds[part])
         model = diffusion.guided(under, embeds.new_ones(1, 1), [weight], interval=interval)
         x = diffusion.noise(seeds[part], SHAPE)
-        images.append(diffusion.sample(model, x, diffusion.schedule("logit", 20), "ab2"))
+        images.append(diffusion.sample(model, x, timesteps, METHOD))
     return torch.cat(images).clamp(-1, 1), rows / len(embeds)
 
 

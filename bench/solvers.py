@@ -39,9 +39,10 @@ AT_ONCE = 16
 class Drawer:
     """Draws one image for each seed, of a thing of its own, and counts evaluations."""
 
-    def __init__(self, seeds, critic):
+    def __init__(self, seeds, critic, first_seed=0):
         things = critic[1] if critic else ["red heart", "cat", "star", "pizza", "rocket"]
-        self.things = [things[i * 7 % len(things)] for i in range(seeds)]
+        self.seeds = range(first_seed, first_seed + seeds)
+        self.things = [things[i * 7 % len(things)] for i in self.seeds]
         self.critic, self.net = critic, models.load("emoji")
         self.embeds = clip.load("emoji").encode_text([render.article(t) for t in self.things])
         self.exact = {}
@@ -58,7 +59,7 @@ class Drawer:
                 self.evaluations += len(x)
                 return model(x.float(), t.float()).double()
 
-            x = diffusion.noise(range(first, first + len(part)), SHAPE).double()
+            x = diffusion.noise(self.seeds[first : first + AT_ONCE], SHAPE).double()
             images.append(diffusion.sample(counted, x, timesteps, method, tolerance=tolerance))
         return torch.cat(images), self.evaluations / len(self.things)
 
@@ -80,6 +81,14 @@ class Drawer:
         return sum(names[i] == thing for i, thing in zip(found, self.things, strict=True))
 
 
+def load_critic():
+    """The judge and the names it knows; None, said in a line, where there is none."""
+    if judge.JUDGE.exists():
+        return judge.load()
+    print("no judge: `python -m train.judge` trains one", file=sys.stderr)
+    return None
+
+
 def steps_for(method, evaluations):
     """The most steps that take no more evaluations; 0: even one takes more."""
     takes = diffusion.METHODS[method].evaluations
@@ -96,10 +105,7 @@ def settings_of(method, evaluations):
 
 def measure_all(args, results):
     """Measures what is not in `results` yet, and saves after each."""
-    critic = judge.load() if judge.JUDGE.exists() else None
-    if critic is None:
-        print("no judge: `python -m train.judge` trains one", file=sys.stderr)
-    drawer = Drawer(args.seeds, critic)
+    drawer = Drawer(args.seeds, load_critic())
     for weight in args.weights:
         for schedule in args.schedules:
             for method in args.methods:
@@ -183,7 +189,7 @@ def main():
         "--schedules",
         nargs="+",
         choices=diffusion.SCHEDULES,
-        default=["spliced", "log", "karras", "logit"],
+        default=["spliced", "log", "karras", "logit", "fitted"],
     )
     parser.add_argument("--weights", nargs="+", type=float, default=WEIGHTS)
     parser.add_argument("--evaluations", nargs="+", type=int, default=EVALUATIONS)

@@ -226,7 +226,7 @@ def add_steps(group, script, methods):
         type=name_of("method", methods),
         help=f"{', '.join(methods)} ({script.method})",
     )
-    usual = script.steps or "20; 50 for ddpm to exact"
+    usual = script.steps or "18 for ab23, 50 for ddpm to exact, 20 for others"
     steps, tolerance = f"steps to take ({usual})", argparse.SUPPRESS
     if "adaptive" in methods:
         steps += f"; of adaptive at least ({diffusion.METHODS['adaptive'].steps})"
@@ -238,7 +238,7 @@ def add_steps(group, script, methods):
         metavar="NAME",
         type=name_of("schedule", diffusion.SCHEDULES),
         help=f"of the timesteps: {', '.join(diffusion.SCHEDULES)} (default: what the "
-        "method is best on, logit or log; for ddpm to exact what the model was trained on)",
+        "method is best on: fitted, logit or log; for ddpm to exact what the model was trained on)",
     )
     group.add_argument(
         "--chunk",

@@ -25,7 +25,7 @@ class Script:
     start: float = 0.9
 
 
-CFG = Script("cfg_sample.py", large="cc12m_1_cfg", method="ab2", steps=None, weight=3.0)
+CFG = Script("cfg_sample.py", large="cc12m_1_cfg", method="ab23", steps=None, weight=3.0)
 CLIP = Script(
     "clip_sample.py", large="cc12m_1", method="ddpm", steps=1000, weight=1.0, guides_any=True
 )

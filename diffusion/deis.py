@@ -5,19 +5,11 @@ Zhang and Chen, 2022, arXiv 2204.13902. With `rho = sigma / alpha` the flow is
 is its mean over the step, in rho.
 """
 
-import functools
 import math
 
+from diffusion.interpolation import lagrange, quadrature
 from diffusion.schedules import alpha_sigma
 from diffusion.solvers import evaluate, transfer
-
-
-@functools.cache
-def quadrature():
-    """Gauss and Legendre's nodes and weights, which integrate over -1 to 1."""
-    from numpy.polynomial.legendre import leggauss
-
-    return leggauss(32)
 
 
 def deis_step(model, x, t, s, past, variable=lambda t: t):
@@ -41,15 +33,10 @@ def blend_weights(known, t, s, variable):
 
     nodes, shares = quadrature()
     start, end = noise_ratio(t), noise_ratio(s)
-    ratios = (start + end) / 2 + (end - start) / 2 * nodes
+    ratios = start + (end - start) * nodes
     places = np.array([variable(2 / math.pi * math.atan(ratio)) for ratio in ratios])
     knots = [variable(t) for t in known]
-    weights = []
-    for j, knot in enumerate(knots):
-        others = [other for i, other in enumerate(knots) if i != j]
-        basis = np.prod([(places - other) / (knot - other) for other in others], axis=0)
-        weights.append(float(np.sum(shares / 2 * basis)))
-    return weights
+    return [float(np.sum(shares * lagrange(places, knots, j))) for j in range(len(knots))]
 
 
 def noise_ratio(t):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from diffusion.adams_bashforth import ab2_step
+from diffusion.adams_bashforth import ab2_step, ab23_step
 from diffusion.adaptive import adaptive_step
 from diffusion.deis import deis_step
 from diffusion.dpm_solver import dpmpp_2m_step, dpmpp_3m_step
@@ -57,6 +57,7 @@ METHODS = {
     "iplms": Method(iplms_step, 3, None, (0.0, 0.0), lambda n: n),
     "exact": Method(exact_step, 1, None, (0.0, 0.0), lambda n: n, reversible=True),
     "ab2": _newer(ab2_step, 1, None, (0.0, 0.0), lambda n: n),
+    "ab23": Method(ab23_step, 2, None, (0.0, 0.0), lambda n: n, schedule="fitted", steps=18),
     "dpmpp_2m": _newer(dpmpp_2m_step, 1, 0.0, (0.0, 1.0), lambda n: n),
     "dpmpp_2m_sde": _newer(dpmpp_2m_step, 1, 1.0, (1.0, 1.0), lambda n: n),
     "dpmpp_3m": _newer(dpmpp_3m_step, 2, None, (0.0, 0.0), lambda n: n, schedule="log"),

@@ -172,7 +172,7 @@ def test_network_that_cannot_be_compiled_is_one_line(cfg_sample, tiny, monkeypat
 
 def test_latent_is_where_the_run_starts(cfg_sample):
     x = diffusion.noise([7], (3, 64, 64))
-    timesteps = diffusion.schedule("logit", 2)
+    timesteps = diffusion.schedule("fitted", 2)
     latents.save("x.safetensors", x, {"model": "emoji", "timestep": float(timesteps[0])})
     cfg_sample(*FAST, "a cat", "--seed", 7, "-o", "seed.png")
     cfg_sample(*FAST, "a cat", "--latent", "x.safetensors", "-o", "latent.png")
@@ -243,8 +243,8 @@ def test_recipe_says_how_the_image_was_made(cfg_sample):
         "seed": 8,
         "index": 1,
         "steps": 2,
-        "method": "ab2",
-        "schedule": "logit",
+        "method": "ab23",
+        "schedule": "fitted",
         "eta": 0.0,
         "size": [64, 64],
         "model": "emoji",
@@ -421,7 +421,7 @@ MISTAKES = {
     "-st 1.1": "above 0 and up to 1",
     "-st nan": "above 0 and up to 1",
     "--eta 2": "from 0 to 1",
-    "--eta 0.5": "ab2 adds no noise",
+    "--eta 0.5": "ab23 adds no noise",
     "--method ddpm --eta 0": "ddpm is ddim with eta 1",
     "--method eular": "no method",
     "--schedule karas": "no schedule",
@@ -514,7 +514,7 @@ def test_weights_that_give_nan_stop_the_run_with_the_step(cfg_sample, tiny):
     save_file(weights, "nan.safetensors")
     status, out, err = cfg_sample("--model", "tiny", "--checkpoint", "nan.safetensors")
     assert (status, out) == (1, [])
-    assert "NaN or infinity in step 1 of 20, at timestep 1" in err
+    assert "NaN or infinity in step 1 of 18, at timestep 1" in err
     assert list(Path().glob("out_*")) == []
 
 

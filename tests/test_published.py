@@ -54,7 +54,7 @@ def test_published_example_command_draws_its_images(cfg_sample, checkpoint, clip
     assert abs(images[0] - images[1]).max() > 20
     recipe = metadata.read(out[3])
     assert (recipe["clip"], recipe["checkpoint"]) == ("ViT-B-16", "cc12m_1_cfg.pth")
-    assert (recipe["seed"], recipe["steps"], recipe["method"]) == (3, 4, "ab2")
+    assert (recipe["seed"], recipe["steps"], recipe["method"]) == (3, 4, "ab23")
 
 
 def test_checkpoint_under_the_published_name_must_have_the_published_hash(

@@ -45,7 +45,7 @@ def line(recipe, png="x.png"):
 
 def test_what_is_as_usual_is_left_out():
     assert line({"prompts": [["a cat", 3.0]]}) == "./cfg_sample.py 'a cat:3' --model emoji"
-    usual = {"seed": 0, "method": "ab2", "steps": 20, "schedule": "logit", "eta": 0.0}
+    usual = {"seed": 0, "method": "ab23", "steps": 18, "schedule": "fitted", "eta": 0.0}
     usual |= {"size": [64, 64], "images": [], "device": "cuda", "batch": [1, 0], "index": 3}
     assert line(usual) == "./cfg_sample.py --model emoji"
 

@@ -6,7 +6,7 @@ import torch
 
 import diffusion
 from diffusion import METHODS
-from diffusion.adams_bashforth import ab2_step
+from diffusion.adams_bashforth import ab2_step, ab23_step
 from diffusion.deis import deis_step
 from diffusion.solvers import ADAMS_BASHFORTH, evaluate, linear_multistep
 from tests.diffusion.mixture import MEAN, REFERENCE, STD, gaussian, gaussian_flow, mixture
@@ -43,7 +43,7 @@ def test_run_with_fresh_noise_is_the_published_one(method, eta, n):
 
 
 # Of runs down and up. As the PNDM paper says of them, PRK and PLMS are second-order methods with
-# small constants; IPLMS, DEIS and 3M owe theirs to a start of lower orders.
+# small constants; IPLMS, DEIS, 3M and AB23 owe theirs to a start of lower orders.
 ORDERS = {
     "ddim": (1, 1),
     "pie": (2, 2),
@@ -52,6 +52,7 @@ ORDERS = {
     "prk": (2, 2),
     "plms": (2, 2),
     "ab2": (2, 2),
+    "ab23": (2, 2),
     "dpmpp_2m": (2, 2),
     "dpmpp_3m": (2, 2),
     "deis": (2, 2),
@@ -86,31 +87,76 @@ def test_prk_and_plms_are_far_closer_than_the_other_methods_of_their_order(start
         assert errors("plms", start, end, steps)[0] < plms2 / 4
 
 
-@pytest.mark.parametrize(("before", "t", "s"), [(0.9, 0.7, 0.3), (0.2, 0.1, 0.0), (0.5, 0.8, 1.0)])
-def test_ab2_is_exact_where_pred_and_eps_are_straight_in_log_snr(before, t, s):
-    """Against a fine sum over the step; the ends, where log SNR is infinite, included."""
-    slopes, offsets = (0.3, -0.4), (0.7, 0.2)
+def change_along(curve, t, s):
+    """What a flow adds to x from t to s, by a fine sum, where curve(theta) gives (pred, eps)."""
+    edges = np.linspace(t, s, 1_000_001) * math.pi / 2
+    middles = (edges[1:] + edges[:-1]) / 2
+    pred, eps = curve(middles)
+    return float(np.sum(np.cos(middles) * eps - np.sin(middles) * pred) * (edges[1] - edges[0]))
 
-    def straight(theta):
-        log_snr = -np.log(np.tan(theta))
-        return [a + b * log_snr for a, b in zip(offsets, slopes, strict=True)]
+
+def step_along(curve, step, before, t, s):
+    """What a step adds to x where curve(theta) gives the model's (pred, eps)."""
 
     def model(x, t):
         theta = float(t[0]) * math.pi / 2
-        pred, eps = straight(theta)
+        pred, eps = curve(theta)
         return torch.full_like(x, math.cos(theta) * eps - math.sin(theta) * pred)
 
     def at(t):
         theta = t * math.pi / 2
-        pred, eps = straight(theta)
+        pred, eps = curve(theta)
         return torch.full((1, 1, 1, 1), math.cos(theta) * pred + math.sin(theta) * eps).double()
 
-    edges = np.linspace(t, s, 1_000_001) * math.pi / 2
-    middles = (edges[1:] + edges[:-1]) / 2
-    pred, eps = straight(middles)
-    change = float(np.sum(np.cos(middles) * eps - np.sin(middles) * pred) * (edges[1] - edges[0]))
-    found, _ = ab2_step(model, at(t), t, s, [evaluate(model, at(before), before)])
-    assert float(found - at(t)) == pytest.approx(change, abs=1e-6)
+    found, _ = step(model, at(t), t, s, [evaluate(model, at(place), place) for place in before])
+    return float(found - at(t))
+
+
+VARIABLES = {
+    ab2_step: lambda theta: -np.log(np.tan(theta)),
+    ab23_step: lambda theta: np.log((np.cos(theta) + 0.01) / np.sin(theta)),
+}
+
+
+@pytest.mark.parametrize("step", VARIABLES)
+@pytest.mark.parametrize(
+    ("before", "t", "s"),
+    [([0.9], 0.7, 0.3), ([0.2], 0.1, 0.0), ([0.5], 0.8, 1.0), ([0.2, 0.5], 0.8, 1.0)],
+)
+def test_ab2_and_ab23_are_exact_where_pred_and_eps_are_straight(step, before, t, s):
+    """The ends, where log SNR is infinite, included."""
+    if step is ab2_step:
+        before = before[-1:]
+
+    def straight(theta):
+        place = VARIABLES[step](theta)
+        return 0.7 + 0.3 * place, 0.2 - 0.4 * place
+
+    found = step_along(straight, step, before, t, s)
+    assert found == pytest.approx(change_along(straight, t, s), abs=1e-6)
+
+
+@pytest.mark.parametrize(("before", "t", "s"), [((1.0, 0.8), 0.6, 0.3), ((0.2, 0.3), 0.5, 0.7)])
+def test_ab23_halves_the_error_of_lines_where_pred_and_eps_are_bent(before, t, s):
+    def bent(theta):
+        place = VARIABLES[ab23_step](theta)
+        return 0.7 + 0.3 * place + 0.1 * place**2, 0.2 - 0.1 * place**2
+
+    exact = change_along(bent, t, s)
+    line, half = (step_along(bent, ab23_step, before[-n:], t, s) - exact for n in (1, 2))
+    assert half == pytest.approx(line / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("before", "same_as", "t", "s"),
+    [((0.3, 0.1), (0.1,), 0.04, 0.0), ((0.0, 0.2), (0.2,), 0.4, 0.6), ((0.0,), (), 0.2, 0.4)],
+)
+def test_ab23_knows_no_parabola_where_a_clean_image_is_part_of_it(before, same_as, t, s):
+    def bent(theta):
+        return 0.7 + 0.3 * theta**2, 0.2 - 0.1 * theta**2
+
+    found, expected = (step_along(bent, ab23_step, past, t, s) for past in (before, same_as))
+    assert found == expected
 
 
 @pytest.mark.parametrize("order", ADAMS_BASHFORTH)
