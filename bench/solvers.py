@@ -177,7 +177,10 @@ def plot(args, results, path):
         ax.set_title(schedule)
     for ax in grid[-1]:
         ax.set_xlabel("evaluations")
-    grid[0][-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    lines = {line.get_label(): line for ax in grid.flat for line in ax.get_lines()}
+    lines = {name: lines[name] for name in args.methods if name in lines}
+    outside = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+    grid[0][-1].legend(lines.values(), lines, fontsize=8, **outside)
     figure.savefig(path, dpi=75)
 
 
