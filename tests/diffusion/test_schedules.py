@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import diffusion
+from diffusion import schedules
 from tests.diffusion.mixture import load
 
 REFERENCE = load("schedules.npz")
@@ -62,3 +63,12 @@ def test_a_run_from_any_start_begins_at_or_below_it_and_takes_a_step(name, start
 def test_mistakes_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         diffusion.schedule(*arguments)
+
+
+def test_fitted_is_logit_but_for_its_slopes():
+    u = torch.linspace(1, 0, 19, dtype=torch.float64)
+    assert torch.equal(schedules.fitted(u, [0.0] * 4), schedules.logit(u))
+    moved = schedules.fitted(u, [0.1])
+    shift = (moved.logit() - schedules.logit(u).logit())[1:-1] / 2  # of logit(u)
+    expected = (u + 0.1 * (math.pi * u).sin() / math.pi).logit()[1:-1] - u.logit()[1:-1]
+    assert (shift - expected).abs().max() <= 1e-12

@@ -62,8 +62,8 @@ def test_image_half_alone_reads_the_same():
         embeds = reader.encode_image(images)
         grads.append(torch.autograd.grad(embeds[:, 0].sum(), images)[0])
         assert torch.allclose(embeds, whole.encode_image(images), atol=1e-6)
-    # Rounding alone comes to some 1e-6 of the greatest.
-    assert torch.allclose(*grads, atol=1e-5 * grads[0].abs().max())
+    # Rounding alone comes to 1.5e-6 of the greatest.
+    assert (grads[0] - grads[1]).abs().max() <= 3e-6 * grads[0].abs().max()
 
 
 @pytest.mark.slow
