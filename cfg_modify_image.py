@@ -4,7 +4,7 @@
 import functools
 
 import diffusion
-from cli import arguments, drawing, flag_types, images, outputs, prompts, run
+from cli import arguments, drawing, flag_types, images, outputs, prompts, run, ways
 from cli.errors import UserError, printable
 from cli.guided_model import build_models
 from cli.jobs import Jobs
@@ -151,7 +151,7 @@ def main():
 def editing(batch, device, mask):
     """The Way from a photo to its edit: by its latents and back, or directly."""
     args = batch[0].job.args
-    photo = images.resize_and_crop(drawing.open_photo(args.init), args.size)
+    photo = images.resize_and_crop(ways.open_photo(args.init), args.size)
     row = NETWORKS[args.model]
     ends = (args.starting_timestep, row.min_t, row.max_t)
     up = diffusion.ascending(args.schedule, args.steps, *ends)
@@ -177,7 +177,7 @@ def editing(batch, device, mask):
         # Outside the mask not even rounding may show.
         return (edited if free is None else edited.where(free > 0, photo)), None
 
-    return drawing.Way((len(up) - 1) * (1 if args.direct else 2), go, not args.direct)
+    return ways.Way((len(up) - 1) * (1 if args.direct else 2), go, not args.direct)
 
 
 def change_of(photo, progress):

@@ -8,6 +8,7 @@ from cli.guided_model import describe, guide, load_network, reader_of
 from cli.jobs import Jobs
 from cli.scripts import CFG
 from cli.settle import settle
+from cli.ways import photos_of
 from models import NETWORKS
 
 EXAMPLES = (
@@ -68,7 +69,7 @@ def build_model(args, row, path, device, dtype):
 
     def model_for(batch, sources):
         nonlocal net
-        asked = [(item.prompts, drawing.photos_of(item.job)) for item in batch]
+        asked = [(item.prompts, photos_of(item.job)) for item in batch]
         embeds = [embed.to(device) for embed in reader.embed(asked)]
         if not (args.from_file or args.makes_choices):
             reader.forget_clip()

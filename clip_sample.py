@@ -6,10 +6,9 @@ import math
 import sys
 
 import diffusion
-import models
 from cli import arguments, drawing, prompts, run
 from cli.errors import UserError
-from cli.guided_model import Reader
+from cli.guided_model import Reader, load_network
 from cli.jobs import Jobs
 from cli.prompts import Prompt
 from cli.scripts import CLIP
@@ -130,7 +129,7 @@ def build_model(args, row, path, device, dtype):
 
     @functools.cache
     def network():
-        net = models.load(row.name, path, device, dtype)
+        net = load_network(args, row, path, device, dtype)
         if args.low_memory:
             recompute_gradients(net)
         return net

@@ -143,7 +143,6 @@ def main():
     doubles, pred = diffusion.METHODS[args.method].reversible, None
     with torch.inference_mode():
         model = build_model(args, row, path, prompts, device, dtype)
-        run.keep_freed_memory()
         if doubles:
             model = diffusion.in_doubles(model, device)
         times = 2 if args.round_trip else 1

@@ -88,8 +88,11 @@ def describe(row, asking):
 
 
 def load_network(args, row, path, device, dtype):
+    """The network, in a process whose memory is from here on at its service."""
     net = models.load(row.name, path, device, dtype)
-    return run.compiled(net) if args.compile else net
+    # Not before: what loading it, or a CLIP, frees is no size that an activation asks for.
+    run.keep_freed_memory()
+    return run.compiled(net) if getattr(args, "compile", False) else net
 
 
 def build_model(args, row, path, photos, device, dtype):

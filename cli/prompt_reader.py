@@ -5,7 +5,7 @@ import math
 import torch
 
 from cli import images, run
-from cli.drawing import photos_of
+from cli.ways import photos_of
 from models import clip_loss
 
 CROPS_AT_ONCE = 4  # of an image, where memory is to be saved; a CPU is no slower for it

@@ -25,9 +25,9 @@ def script(tmp_path, monkeypatch, capsys):
 
     Scripts run in an empty folder, and remember no picture of another one.
     """
-    from cli import drawing, run
+    from cli import run, ways
 
-    drawing.open_photo.cache_clear()
+    ways.open_photo.cache_clear()
     monkeypatch.chdir(tmp_path)
 
     def runner(name):

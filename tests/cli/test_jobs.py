@@ -133,7 +133,7 @@ def test_lines_that_were_added_after_the_check_are_not_drawn(read, tmp_path):
 )
 def test_error_names_line_and_column(read, line, column, message):
     jobs = read(f"dog\n\n{line}\n")
-    from cli.drawing import look_at
+    from cli.plans import look_at
 
     jobs.check = look_at
     text = refusal(jobs)
