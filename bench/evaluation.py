@@ -70,13 +70,14 @@ def load(way, name, file):
 
     import models
     from cli import run
+    from models.packing import pack
 
     if way == "plain":
         go_the_plain_way()
         return plain(name, file)
     net = models.load(name, file, dtype=run.pick_dtype("auto", torch.device("cpu")))
     run.keep_freed_memory()
-    return run.compiled(net) if way == "compiled" else net
+    return run.compiled(net) if way == "compiled" else pack(net)
 
 
 def measure_here(way, args):

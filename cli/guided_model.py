@@ -89,10 +89,14 @@ def describe(row, asking):
 
 def load_network(args, row, path, device, dtype):
     """The network, in a process whose memory is from here on at its service."""
+    from models.packing import pack
+
     net = models.load(row.name, path, device, dtype)
     # Not before: what loading it, or a CLIP, frees is no size that an activation asks for.
     run.keep_freed_memory()
-    return run.compiled(net) if getattr(args, "compile", False) else net
+    if getattr(args, "compile", False):
+        return run.compiled(net)
+    return net if args.needs_gradients else pack(net)
 
 
 def build_model(args, row, path, photos, device, dtype):

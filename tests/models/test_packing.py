@@ -1,0 +1,66 @@
+import pytest
+import torch
+from torch import nn
+
+import models
+from models import packing
+from models.packing import PackedConv2d, can_pack, pack
+
+DTYPES = [torch.float32, torch.bfloat16]
+
+
+def evaluated(net, n, width, height):
+    source = torch.Generator().manual_seed(n)
+    x = torch.randn(n, 3, height, width, generator=source)
+    cond = torch.randn(n, net.arch.clip_dim, generator=source)
+    with torch.inference_mode():
+        return net(x, torch.linspace(0.1, 1, n), cond)
+
+
+def packed_ones(net):
+    return [module for module in net.modules() if isinstance(module, PackedConv2d)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_packed_network_computes_the_same_for_any_number_and_size_of_images(dtype):
+    if not can_pack(dtype):
+        pytest.skip(f"no packed {dtype} here")
+    plain, net = (models.load("emoji", dtype=dtype) for _ in range(2))
+    assert pack(net) is net
+    assert len(packed_ones(net)) == sum(isinstance(m, nn.Conv2d) for m in plain.modules())
+    bound = {torch.float32: 1e-5, torch.bfloat16: 0.02}[dtype]
+    for shape in [(2, 64, 64), (5, 64, 64), (1, 96, 32), (2, 64, 64), (1, 64, 64)]:
+        one, other = evaluated(plain, *shape), evaluated(net, *shape)
+        assert one.std() > 0.1
+        assert (one - other).abs().max() <= bound
+
+
+def test_packed_weights_take_the_place_of_plain_ones():
+    if not can_pack(torch.float32):
+        pytest.skip("no packed weights here")
+    net = pack(models.load("emoji"))
+    evaluated(net, 2, 64, 64)
+    assert all(m.weight.layout != torch.strided for m in packed_ones(net))
+    assert not any(weight.dim() == 4 for weight in net.parameters())
+
+
+def test_large_mapped_weights_stay_mapped(monkeypatch):
+    monkeypatch.setattr(packing, "SMALL", 1)
+    assert not packed_ones(pack(models.load("emoji")))
+
+
+def test_other_devices_are_left_alone():
+    with torch.device("meta"):
+        net = models.build("emoji")
+    assert not packed_ones(pack(net))
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AttributeError, TypeError, NotImplementedError])
+def test_without_the_operator_all_stays_plain(error, monkeypatch):
+    def forward(self, x):
+        raise error("not here")
+
+    monkeypatch.setattr(PackedConv2d, "forward", forward)
+    net = pack(models.load("emoji"))
+    assert not packed_ones(net)
+    assert evaluated(net, 1, 64, 64).isfinite().all()
