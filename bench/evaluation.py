@@ -68,16 +68,16 @@ def go_the_plain_way():
 def load(way, name, file):
     import torch
 
-    import models
     from cli import run
-    from models.packing import pack
+    from cli.guided_model import load_network
+    from models import NETWORKS
 
     if way == "plain":
         go_the_plain_way()
         return plain(name, file)
-    net = models.load(name, file, dtype=run.pick_dtype("auto", torch.device("cpu")))
-    run.keep_freed_memory()
-    return run.compiled(net) if way == "compiled" else pack(net)
+    device = torch.device("cpu")
+    flags = argparse.Namespace(needs_gradients=False, compile=way == "compiled")
+    return load_network(flags, NETWORKS[name], file, device, run.pick_dtype("auto", device))
 
 
 def measure_here(way, args):

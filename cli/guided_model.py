@@ -91,12 +91,19 @@ def load_network(args, row, path, device, dtype):
     """The network, in a process whose memory is from here on at its service."""
     from models.packing import pack
 
+    run.give_back_freed_memory()  # what a CLIP has left
     net = models.load(row.name, path, device, dtype)
-    # Not before: what loading it, or a CLIP, frees is no size that an activation asks for.
-    run.keep_freed_memory()
-    if getattr(args, "compile", False):
-        return run.compiled(net)
-    return net if args.needs_gradients else pack(net)
+    if not (args.needs_gradients or getattr(args, "compile", False)):
+        pack(net)
+
+    def keep(*_):
+        run.give_back_freed_memory()
+        run.keep_freed_memory()
+        hook.remove()
+
+    # Not before: what loading and packing frees is no size that an activation asks for.
+    hook = net.register_forward_hook(keep)
+    return run.compiled(net) if getattr(args, "compile", False) else net
 
 
 def build_model(args, row, path, photos, device, dtype):

@@ -167,13 +167,24 @@ def keep_freed_memory():
     Otherwise each activation is given back to the system, which clears every page before the next
     one gets it: a tenth of an evaluation on a CPU.
     """
-    if sys.platform == "linux":
-        import ctypes
+    if libc := _gnu_libc():
+        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD: larger ones only are the system's
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):  # the GNU one
-            libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD: larger ones only are the system's
-            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+def give_back_freed_memory():
+    """Gives the system what is free by now, in holes that nothing to come would fill."""
+    if libc := _gnu_libc():
+        libc.malloc_trim(0)
+
+
+def _gnu_libc():
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
 
 
 def finished_images_are_kept():

@@ -33,6 +33,8 @@ def test_packed_network_computes_the_same_for_any_number_and_size_of_images(dtyp
         one, other = evaluated(plain, *shape), evaluated(net, *shape)
         assert one.std() > 0.1
         assert (one - other).abs().max() <= bound
+        # An image drawn again is the same to the bit, whatever the process has drawn before.
+        assert torch.equal(other, evaluated(pack(models.load("emoji", dtype=dtype)), *shape))
 
 
 def test_packed_weights_take_the_place_of_plain_ones():
