@@ -1,10 +1,13 @@
 """One image from process start to file: the plain way against `cfg_sample.py` with default flags.
 
-    python bench/end_to_end.py [--model NAME] [--runs N] [--steps N]
+    python bench/end_to_end.py [--model NAME] [--runs N] [--steps N] [--clip-first]
 
 The plain way is float32 on contiguous tensors, attention as two products and a softmax, every
 result in memory of its own, a network built with random weights that torch.load then replaces, PLMS
-with 50 steps, and both conditions at every step. Both are processes of their own, in turns, with
+with 50 steps, and both conditions at every step. It loads the network and then CLIP, as the
+published script does. With --clip-first it is measured in the other order as well: what CLIP's
+loading frees then lies where the activations find it, and the system need not clear new pages for
+them. Both are processes of their own, in turns, with
 the files in the system's page cache; ours runs twice, as its first run of a prompt reads CLIP and
 its second knows the embedding. Peak memory includes the pages of mapped files. The weights are made
 up, of the published shapes.
@@ -26,23 +29,22 @@ PROMPT = "a lighthouse in a storm"
 WEIGHT = 3.0
 
 
-def draw_plainly(name, checkpoint, clip_checkpoint, steps, output):
+def draw_plainly(name, checkpoint, clip_checkpoint, output, steps, clip_first):
     """One image, as most scripts draw it."""
     import open_clip
     import torch
     from torchvision.transforms.functional import to_pil_image
 
     import diffusion
-    import models
     from bench.evaluation import go_the_plain_way
+    from bench.loading import plain
     from models.zoo import NETWORKS
 
+    net = None if clip_first else plain(name, checkpoint)
     clip = open_clip.create_model("ViT-B-16-quickgelu", load_weights=False)
     clip.load_state_dict(torch.load(clip_checkpoint, map_location="cpu", weights_only=True))
-    net = models.build(name)
-    net.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
     clip.eval().requires_grad_(False)
-    net.eval().requires_grad_(False)
+    net = net or plain(name, checkpoint)
     embed = clip.encode_text(open_clip.get_tokenizer("ViT-B-16")([PROMPT]))
 
     go_the_plain_way()
@@ -86,15 +88,17 @@ def compare(args, folder):
     # In a process of its own: a child's peak memory begins with what its parent has.
     write = [sys.executable, __file__, "--model", args.model]
     subprocess.run([*write, "--write", checkpoint, clip_checkpoint], check=True)
-    os.environ["V_DIFFUSION_CACHE"] = str(folder / "cache")
     plain = [sys.executable, __file__, "--model", args.model, "--steps", args.steps]
     plain += ["--plain", checkpoint, clip_checkpoint, folder / "plain.png"]
     ours = [sys.executable, ROOT / "cfg_sample.py", f"{PROMPT}:{WEIGHT:g}", "--model", args.model]
     ours += ["--checkpoint", checkpoint, "--clip-checkpoint", clip_checkpoint]
     ours += ["--overwrite", "-o", folder / "ours.png"]
     ways = {"ours, first run": ours, "ours": ours, "plain": plain}
+    if args.clip_first:
+        ways["plain, CLIP first"] = [*plain, "--clip-first"]
     results = {way: [] for way in ways}
-    for _ in range(args.runs):
+    for number in range(args.runs):
+        os.environ["V_DIFFUSION_CACHE"] = str(folder / f"cache {number}")
         for way, command in ways.items():
             results[way].append(run(command))
             print(way, results[way][-1], file=sys.stderr, flush=True)
@@ -114,6 +118,9 @@ def main():
     parser.add_argument("--model", default="cc12m_1_cfg", help="a published conditional network")
     parser.add_argument("--runs", type=int, default=1, help="measurements of each way")
     parser.add_argument("--steps", type=int, default=50, help="of the plain way")
+    parser.add_argument(
+        "--clip-first", action="store_true", help="measure the plain way in the other order, too"
+    )
     parser.add_argument("--write", nargs=2, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--plain", nargs=3, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -124,8 +131,7 @@ def main():
         import torch
 
         with torch.inference_mode():
-            checkpoint, clip_checkpoint, output = args.plain
-            draw_plainly(args.model, checkpoint, clip_checkpoint, args.steps, output)
+            draw_plainly(args.model, *args.plain, args.steps, args.clip_first)
         return
     with tempfile.TemporaryDirectory() as folder:
         compare(args, Path(folder))
