@@ -63,13 +63,21 @@ class Drawer:
             images.append(diffusion.sample(counted, x, timesteps, method, tolerance=tolerance))
         return torch.cat(images), self.evaluations / len(self.things)
 
-    def measure(self, weight, schedule, method, steps, tolerance=None):
+    def solution(self, weight):
+        """The images that every method comes to with enough steps."""
         if weight not in self.exact:
             print(f"weight {weight:g}: {STEPS} steps", file=sys.stderr, flush=True)
             self.exact[weight] = self.draw(weight, diffusion.schedule("logit", STEPS), "ab2")[0]
+        return self.exact[weight]
+
+    def errors(self, weight, images):
+        """The RMS distance of each image from the exact one."""
+        return (images - self.solution(weight)).square().mean((1, 2, 3)).sqrt()
+
+    def measure(self, weight, schedule, method, steps, tolerance=None):
         timesteps = diffusion.schedule(schedule, steps)
         images, evaluations = self.draw(weight, timesteps, method, tolerance)
-        rms = (images - self.exact[weight]).square().mean((1, 2, 3)).sqrt().tolist()
+        rms = self.errors(weight, images).tolist()
         return {"evaluations": evaluations, "rms": rms, "right": self.right(images)}
 
     def right(self, images):
