@@ -93,7 +93,10 @@ def load_network(args, row, path, device, dtype):
 
     run.give_back_freed_memory()  # what a CLIP has left
     net = models.load(row.name, path, device, dtype)
-    if not (args.needs_gradients or getattr(args, "compile", False)):
+    if getattr(args, "compile", False):
+        run.keep_freed_memory()
+        return run.compiled(net)
+    if not args.needs_gradients:
         pack(net)
 
     def keep(*_):
@@ -103,7 +106,7 @@ def load_network(args, row, path, device, dtype):
 
     # Not before: what loading and packing frees is no size that an activation asks for.
     hook = net.register_forward_hook(keep)
-    return run.compiled(net) if getattr(args, "compile", False) else net
+    return net
 
 
 def build_model(args, row, path, photos, device, dtype):
