@@ -173,8 +173,12 @@ def keep_freed_memory():
 
 
 def give_back_freed_memory():
-    """Gives the system what is free by now, in holes that nothing to come would fill."""
+    """Has the C library give back what is free by now, and from now on what is large at once.
+
+    Weights that come and go would leave holes that nothing later fills.
+    """
     if libc := _gnu_libc():
+        libc.mallopt(-3, 2**20)  # M_MMAP_THRESHOLD
         libc.malloc_trim(0)
 
 
