@@ -186,4 +186,4 @@ def change_of(photo, progress):
 
 
 if __name__ == "__main__":
-    run.script(main)
+    run.program(main)

@@ -81,4 +81,4 @@ def build_model(args, row, path, device, dtype):
 
 
 if __name__ == "__main__":
-    run.script(main)
+    run.program(main)

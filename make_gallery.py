@@ -45,4 +45,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run.script(main)
+    run.program(main)

@@ -236,4 +236,4 @@ def shown(field, value):
 
 
 if __name__ == "__main__":
-    run.script(main)
+    run.program(main)

@@ -99,4 +99,4 @@ def as_text(path, found, titled):
 
 
 if __name__ == "__main__":
-    run.script(main)
+    run.program(main)

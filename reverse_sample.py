@@ -288,4 +288,4 @@ def described(result, report):
 
 
 if __name__ == "__main__":
-    run.script(main)
+    run.program(main)

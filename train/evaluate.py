@@ -299,4 +299,4 @@ def report(summary):
 
 
 if __name__ == "__main__":
-    run.script(main)
+    run.program(main)

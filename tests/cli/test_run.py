@@ -1,7 +1,9 @@
 import io
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -140,6 +142,48 @@ def test_what_goes_wrong_is_one_line_and_a_status(error, status, message, monkey
     assert message in err
     assert err.count("\n") <= 1
     assert not err or err.startswith("draw.py: ")
+
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import atexit, sys
+from cli import errors, run
+
+class Kept:
+    def __del__(self):
+        print("taken apart")
+
+kept = Kept()
+
+def main():
+    atexit.register(print, "tidied up")
+    print("drawn")
+    END
+
+run.program(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "message"),
+    [
+        ("pass", 0, ""),
+        ("sys.exit()", 0, ""),
+        ("sys.exit(3)", 3, ""),
+        ("raise errors.UserError('wrong')", 2, "error: wrong\n"),
+        ("raise RuntimeError('a bug')", 1, "RuntimeError: a bug\n"),
+    ],
+)
+def test_a_program_leaves_at_once_with_its_status_and_all_it_printed(end, status, message):
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.replace("END", end)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status
+    assert done.stdout.splitlines() == ["drawn", "tidied up"]
+    assert done.stderr.endswith(message)
 
 
 def test_a_bug_of_ours_is_not_hidden():
