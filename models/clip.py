@@ -226,7 +226,8 @@ def _bundled(row, path, device):
         raise ClipError(
             f"{path}: not the bundled CLIP: restore it or name another with --clip-checkpoint"
         )
-    model = build(row.config, tokenizer.vocab_size)
+    with without_random_weights():
+        model = build(row.config, tokenizer.vocab_size)
     _fill(model, {key: value.float() for key, value in read(path).items()}, path)
     return model.to(device), tokenizer
 
@@ -255,7 +256,8 @@ def _from_open_clip(name, row, checkpoint, device):
     _check_name(name, row, checkpoint)
     tokenizer = open_clip.get_tokenizer(row.open_clip_name)
     if checkpoint is not None:
-        model = open_clip.create_model(row.open_clip_name, load_weights=False, device="cpu")
+        with without_random_weights():
+            model = open_clip.create_model(row.open_clip_name, load_weights=False, device="cpu")
         weights = {k.removeprefix("module."): v.float() for k, v in read(checkpoint).items()}
         for key in NOT_WEIGHTS:
             weights.pop(key, None)
@@ -308,7 +310,27 @@ def _fill(model, weights, path):
             if keys
         ]
         raise ClipError(f"{path}: not the weights of this CLIP: keys {', '.join(what)}")
-    model.load_state_dict(weights)
+    model.load_state_dict(weights, assign=True)  # float32 ones stay in the file until they are used
+
+
+def without_random_weights():
+    """A context for building a model whose weights all come from a file.
+
+    To draw random ones first takes a second. open_clip's models cannot be built on the meta device,
+    as they have tensors that are in no file.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    methods = (torch.Tensor.normal_, torch.Tensor.uniform_)
+
+    class LeaveAsItIs(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            if function in methods or getattr(function, "__module__", "") == "torch.nn.init":
+                return args[0] if args else kwargs["tensor"]
+            return function(*args, **(kwargs or {}))
+
+    return LeaveAsItIs()
 
 
 @contextlib.contextmanager

@@ -152,6 +152,24 @@ def test_tokens_follow_the_merges_they_are_given():
     assert (letters > 0).sum() == 5
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: torch.nn.Linear(64, 64),
+        lambda: torch.nn.Conv2d(3, 8, 3),
+        lambda: torch.nn.Embedding(8, 8),
+        lambda: torch.nn.MultiheadAttention(64, 4),
+    ],
+)
+def test_no_random_weights_are_drawn_for_layers_that_a_file_fills(build):
+    before = torch.random.get_rng_state()
+    with clip.without_random_weights():
+        build()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    build()
+    assert not torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_loading_leaves_no_trace_on_the_terminal(emoji, capfd):
     clip.load("emoji")
     assert capfd.readouterr() == ("", "")
