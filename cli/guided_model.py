@@ -89,15 +89,13 @@ def describe(row, asking):
 
 def load_network(args, row, path, device, dtype):
     """The network, in a process whose memory is from here on at its service."""
-    from models.packing import pack
-
     run.give_back_freed_memory()  # what a CLIP has left
-    net = models.load(row.name, path, device, dtype)
-    if getattr(args, "compile", False):
+    compiling = getattr(args, "compile", False)
+    packed = not (compiling or args.needs_gradients)
+    net = models.load(row.name, path, device, dtype, packed)
+    if compiling:
         run.keep_freed_memory()
         return run.compiled(net)
-    if not args.needs_gradients:
-        pack(net)
 
     def keep(*_):
         run.give_back_freed_memory()
@@ -142,9 +140,10 @@ def guide(args, net, row, embeds, weights):
         args: of the job or jobs, which are alike.
         embeds, weights: for each image, or one for all, as `diffusion.guided` takes them.
     """
+    chunk = args.chunk or getattr(net, "chunk", None)
     if row.clip is None:
-        model = diffusion.in_chunks(net, args.chunk)
+        model = diffusion.in_chunks(net, chunk)
     else:
         interval = getattr(args, "guidance_interval", (0.0, 1.0))
-        model = diffusion.guided(net, embeds, weights, args.chunk, interval)
+        model = diffusion.guided(net, embeds, weights, chunk, interval)
     return diffusion.clamp_t(model, row.min_t, row.max_t)

@@ -15,7 +15,7 @@ def build(name):
     return UNet(NETWORKS[name].architecture)
 
 
-def load(name, checkpoint=None, device=None, dtype=None):
+def load(name, checkpoint=None, device=None, dtype=None, packed=False):
     """The network called `name`, ready to sample with.
 
     Args:
@@ -24,6 +24,8 @@ def load(name, checkpoint=None, device=None, dtype=None):
             is not there.
         device: where to put the weights; None: the CPU.
         dtype: of the weights and of the computation; None: float32.
+        packed: whether to make it faster on a CPU, if `models.packing` can; it has no gradients
+            then.
     Returns:
         A module in evaluation mode, called as `net(x, t)` or `net(x, t, clip_embed)`.
     Raises:
@@ -35,5 +37,5 @@ def load(name, checkpoint=None, device=None, dtype=None):
 
     path = checkpoints.find(NETWORKS[name], checkpoint)
     return checkpoints.load_weights(
-        lambda: build(name), path, device=device or "cpu", dtype=dtype or torch.float32
+        lambda: build(name), path, device or "cpu", dtype or torch.float32, packed
     )

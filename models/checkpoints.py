@@ -12,11 +12,11 @@ from pathlib import Path
 
 from models import downloads, pickles
 from models.hashes import sha256
+from models.mapped import Reading
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINTS = Path(os.environ.get("V_DIFFUSION_CHECKPOINTS") or ROOT / "checkpoints").expanduser()
 SUFFIXES = (".pth", ".safetensors")
-LET_GO_AFTER = 2**26  # bytes converted of a mapped file, then their pages go
 MAX_HEADER = 2**23  # bytes of a .safetensors header; ours have up to 70,000
 SHOWN = 3  # keys named in a message; of the rest, the count
 
@@ -244,7 +244,7 @@ def match(net, state, path):
         raise CheckpointError(f"{path} is of another network: {'; '.join(wrong)}")
 
 
-def load_weights(build, path, device="cpu", dtype=None):
+def load_weights(build, path, device="cpu", dtype=None, packed=False):
     """A network with the weights of a checkpoint, ready to sample with.
 
     Nothing is initialised and nothing copied that need not be: float32 weights on the CPU stay
@@ -256,6 +256,7 @@ def load_weights(build, path, device="cpu", dtype=None):
         path: the checkpoint, a file as `find` returns it.
         device: where the weights go.
         dtype: of the floating-point weights; None: float32.
+        packed: whether those of convolutions are packed, where that makes them faster.
     Returns:
         The module, in evaluation mode, without gradients.
     Raises:
@@ -270,7 +271,12 @@ def load_weights(build, path, device="cpu", dtype=None):
     net.load_state_dict(state, strict=True, assign=True)
     del state  # so that a tensor of an unmapped file is gone once it is converted
     net = net.eval().requires_grad_(False)
-    return convert(net, torch.device(device), dtype or torch.float32, fresh=True)
+    device, dtype = torch.device(device), dtype or torch.float32
+    if packed:
+        from models.packing import pack
+
+        pack(net, device, dtype)
+    return convert(net, device, dtype, fresh=True)
 
 
 def convert(net, device, dtype, fresh=False):
@@ -281,7 +287,7 @@ def convert(net, device, dtype, fresh=False):
     """
     import torch
 
-    read_since = 0
+    reading = Reading()
     for module in net.modules():
         keep = torch.float32 if getattr(module, "full_precision", False) else dtype
         own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
@@ -291,36 +297,9 @@ def convert(net, device, dtype, fresh=False):
             # One weight left in the mapped file holds all of its pages: either all stay or none.
             source = tensor.data
             tensor.data = converted(source, device, keep, may_stay=dtype == torch.float32)
-            copied = tensor.data_ptr() != source.data_ptr()
-            read_since += source.nbytes if copied else 0
-            if fresh and copied and read_since > LET_GO_AFTER:
-                read_since = 0
-                let_go(source.data_ptr())
+            if fresh and tensor.data_ptr() != source.data_ptr():
+                reading.has_read(source)
     return net
-
-
-def let_go(address):
-    """Takes what was read of a mapped file out of this process's memory, where that can be done.
-
-    The system has it cached still, and whoever reads it again gets it from there. What was written
-    to a private mapping would be lost.
-
-    Args:
-        address: within the mapping; if it is within other memory, nothing is done.
-    """
-    import ctypes
-    import mmap
-
-    try:
-        maps = Path("/proc/self/maps").read_text(errors="replace").splitlines()
-    except OSError:  # no Linux
-        return
-    for line in maps:
-        span, _, _, _, inode = line.split()[:5]
-        first, end = (int(place, 16) for place in span.split("-"))
-        if first <= address < end and inode != "0":
-            libc, size = ctypes.CDLL(None), ctypes.c_size_t(end - first)
-            libc.madvise(ctypes.c_void_p(first), size, mmap.MADV_DONTNEED)
 
 
 def converted(tensor, device, dtype, may_stay):

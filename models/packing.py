@@ -7,7 +7,9 @@ anew: a twentieth of the time of a large network, a third of that of a small one
 import torch
 from torch import nn
 
-SMALL = 2**28  # bytes of weights that are worth a second copy
+from models.mapped import Reading
+
+SMALL = 2**28  # bytes of weights: those of `emoji`, not those of the published networks
 
 
 class PackedConv2d(nn.Module):
@@ -17,18 +19,21 @@ class PackedConv2d(nn.Module):
 
     Args:
         conv: the `nn.Conv2d` that it stands for, of stride 1 in one group.
+        dtype: of the weights and of the images.
     """
 
-    def __init__(self, conv):
+    def __init__(self, conv, dtype):
         super().__init__()
-        self.weight, self.bias, self.padding = conv.weight.detach(), conv.bias, conv.padding
+        self.weight = conv.weight.detach().float().to_mkldnn(dtype)
+        self.bias, self.padding = conv.bias, conv.padding
         self.size = None
 
     def forward(self, x):
         if x.shape[2:] != self.size:
             # Packed for another size they would fit as well, but be reordered in every call.
+            plain = self.weight.to_dense().to_mkldnn() if self.size else self.weight
             self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
-                self.weight.to_dense().to_mkldnn(), self.padding, (1, 1), (1, 1), 1, list(x.shape)
+                plain, self.padding, (1, 1), (1, 1), 1, list(x.shape)
             )
             self.size = x.shape[2:]
         return torch.ops.mkldnn._convolution_pointwise(
@@ -36,37 +41,43 @@ class PackedConv2d(nn.Module):
         )
 
 
-def pack(net):
-    """Packs the convolutions of a network on the CPU, in place, where this makes it faster.
+def pack(net, device, dtype):
+    """Packs the convolutions of a network in place, where this makes it faster on a device.
 
     What it computes stays the same. Large weights in float32 are left as they are: they are mapped
     from their file, and a copy would take its size in memory.
 
     Args:
-        net: a module without gradients, to be called without.
+        net: a module without gradients, to be called without. Its weights are on the CPU, as they
+            are in their file: what is not packed is converted later.
+        device, dtype: where it will compute, and in which type of numbers.
     Returns:
-        The module.
+        The module. Its attribute `chunk` says how many images to call it with: None, all there are;
+        1, where weights are so large that more are hardly faster and only take memory.
     """
-    weights = [w for w in net.parameters() if w.dim() == 4]
-    size = sum(w.nbytes for w in weights)
-    dtypes = {w.dtype for w in weights}
-    on_cpu = all(w.device.type == "cpu" for w in weights)
-    if not on_cpu or (torch.float32 in dtypes and size > SMALL) or not all(map(can_pack, dtypes)):
+    net.chunk = None
+    numbers = sum(weight.numel() for weight in net.parameters() if weight.dim() == 4)
+    large = numbers * dtype.itemsize > SMALL
+    if device.type != "cpu" or (large and dtype == torch.float32) or not can_pack(dtype):
         return net
+    net.chunk = 1 if large else None
+    reading = Reading()
     for module in list(net.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Conv2d):
-                setattr(module, name, PackedConv2d(child))
+                setattr(module, name, PackedConv2d(child, dtype))
+                reading.has_read(child.weight)
     return net
 
 
 def can_pack(dtype):
     """Whether this torch, on this CPU, computes with packed weights of a dtype."""
-    conv = nn.Conv2d(1, 1, 1, dtype=dtype)
+    conv = nn.Conv2d(1, 1, 1)
     x = torch.ones(1, 1, 2, 2, dtype=dtype)
     try:
         with torch.inference_mode():
-            return torch.equal(PackedConv2d(conv)(x), conv(x))
+            packed = PackedConv2d(conv, dtype)
+            return torch.equal(packed.to(dtype)(x), conv.to(dtype)(x))
     # An operator of torch's own compiler, of which it promises nothing.
     except (AttributeError, RuntimeError, TypeError):
         return False

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import checkpoints
+from models import mapped
 from models.checkpoints import CheckpointError, load_weights, read
 from tests.models.small import Small, complains, digest, saved, small_state
 
@@ -221,22 +221,25 @@ def test_converted_weights_let_go_of_the_file(tmp_path, name):
 
 
 @has_proc
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("name", ["small.pth", "small.safetensors"])
-def test_file_is_never_in_memory_as_a_whole_while_it_is_converted(tmp_path, name, monkeypatch):
+def test_file_is_never_in_memory_as_a_whole_while_it_is_converted(
+    tmp_path, name, packed, monkeypatch
+):
     path = saved(tmp_path / name, {**small_state(), "conv.weight": torch.ones(16, 4, 512, 512)})
-    resident, let_go = [], checkpoints.let_go
+    resident, let_go = [], mapped.let_go
 
     def watched(address):
         resident.append(pages_of(path))
         let_go(address)
         resident.append(pages_of(path))
 
-    monkeypatch.setattr(checkpoints, "LET_GO_AFTER", 2**20)
-    monkeypatch.setattr(checkpoints, "let_go", watched)
+    monkeypatch.setattr(mapped, "PORTION", 2**20)
+    monkeypatch.setattr(mapped, "let_go", watched)
     other = read(path)["conv.weight"]
     other[0] = 7  # in a mapping of its own, which stays as it is
-    net = load_weights(Large, path, dtype=torch.bfloat16)
-    assert (net.conv.weight == 1).all()
+    net = load_weights(Large, path, dtype=torch.bfloat16, packed=packed)
+    assert (net.conv.weight.to_dense() == 1).all()
     assert resident[0] - resident[1] >= 2**24
     assert (other[0] == 7).all()
 
@@ -244,7 +247,7 @@ def test_file_is_never_in_memory_as_a_whole_while_it_is_converted(tmp_path, name
 @has_proc
 def test_letting_go_of_other_memory_changes_nothing():
     numbers = torch.ones(2**20)
-    checkpoints.let_go(numbers.data_ptr())
+    mapped.let_go(numbers.data_ptr())
     assert (numbers == 1).all()
 
 

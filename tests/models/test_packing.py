@@ -25,8 +25,7 @@ def packed_ones(net):
 def test_packed_network_computes_the_same_for_any_number_and_size_of_images(dtype):
     if not can_pack(dtype):
         pytest.skip(f"no packed {dtype} here")
-    plain, net = (models.load("emoji", dtype=dtype) for _ in range(2))
-    assert pack(net) is net
+    plain, net = (models.load("emoji", dtype=dtype, packed=packed) for packed in (False, True))
     assert len(packed_ones(net)) == sum(isinstance(m, nn.Conv2d) for m in plain.modules())
     bound = {torch.float32: 1e-5, torch.bfloat16: 0.02}[dtype]
     for shape in [(2, 64, 64), (5, 64, 64), (1, 96, 32), (2, 64, 64), (1, 64, 64)]:
@@ -34,27 +33,49 @@ def test_packed_network_computes_the_same_for_any_number_and_size_of_images(dtyp
         assert one.std() > 0.1
         assert (one - other).abs().max() <= bound
         # An image drawn again is the same to the bit, whatever the process has drawn before.
-        assert torch.equal(other, evaluated(pack(models.load("emoji", dtype=dtype)), *shape))
+        assert torch.equal(other, evaluated(models.load("emoji", dtype=dtype, packed=True), *shape))
 
 
 def test_packed_weights_take_the_place_of_plain_ones():
     if not can_pack(torch.float32):
         pytest.skip("no packed weights here")
-    net = pack(models.load("emoji"))
+    net = models.load("emoji", packed=True)
     evaluated(net, 2, 64, 64)
     assert all(m.weight.layout != torch.strided for m in packed_ones(net))
     assert not any(weight.dim() == 4 for weight in net.parameters())
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+def test_weights_of_any_kind_are_packed(tmp_path, kind):
+    if not can_pack(torch.float32):
+        pytest.skip("no packed weights here")
+    state = {key: value.to(kind) for key, value in models.load("emoji").state_dict().items()}
+    torch.save(state, tmp_path / "other.pth")
+    plain, net = (models.load("emoji", tmp_path / "other.pth", packed=p) for p in (False, True))
+    assert packed_ones(net)
+    one, other = evaluated(plain, 2, 64, 64), evaluated(net, 2, 64, 64)
+    assert (one - other).abs().max() <= 1e-5
+
+
+def test_large_networks_see_one_image_at_a_time(monkeypatch):
+    if not can_pack(torch.bfloat16):
+        pytest.skip("no packed bfloat16 here")
+    assert models.load("emoji", dtype=torch.bfloat16, packed=True).chunk is None
+    monkeypatch.setattr(packing, "SMALL", 1)
+    assert models.load("emoji", dtype=torch.bfloat16, packed=True).chunk == 1
+    assert models.load("emoji", dtype=torch.float32, packed=True).chunk is None
+
+
 def test_large_mapped_weights_stay_mapped(monkeypatch):
     monkeypatch.setattr(packing, "SMALL", 1)
-    assert not packed_ones(pack(models.load("emoji")))
+    assert not packed_ones(models.load("emoji", packed=True))
 
 
 def test_other_devices_are_left_alone():
     with torch.device("meta"):
         net = models.build("emoji")
-    assert not packed_ones(pack(net))
+    assert pack(net, torch.device("meta"), torch.float32) is net
+    assert not packed_ones(net)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, AttributeError, TypeError, NotImplementedError])
@@ -63,6 +84,6 @@ def test_without_the_operator_all_stays_plain(error, monkeypatch):
         raise error("not here")
 
     monkeypatch.setattr(PackedConv2d, "forward", forward)
-    net = pack(models.load("emoji"))
+    net = models.load("emoji", packed=True)
     assert not packed_ones(net)
     assert evaluated(net, 1, 64, 64).isfinite().all()
