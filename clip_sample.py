@@ -8,7 +8,7 @@ import sys
 import diffusion
 from cli import arguments, drawing, prompts, run
 from cli.errors import UserError
-from cli.guided_model import Reader, load_network
+from cli.guided_model import Reader, chunk_of, load_network
 from cli.jobs import Jobs
 from cli.prompts import Prompt
 from cli.scripts import CLIP
@@ -142,7 +142,7 @@ def build_model(args, row, path, device, dtype):
         if guide and row.clip == args.clip_model:
             own = guide
         targets = {reader: reader.target(batch, sources) for reader in (guide, own) if reader}
-        call = diffusion.in_chunks(network(), job.chunk)
+        call = diffusion.in_chunks(network(), chunk_of(job, network()))
         if row.clip is None:
             model = call
         else:

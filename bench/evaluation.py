@@ -84,6 +84,8 @@ def measure_here(way, args):
     """Evaluates in this process and prints seconds, peak memory in bytes and FLOPs as JSON."""
     import torch
 
+    from diffusion.memory import in_chunks
+
     found = {}
     with torch.inference_mode():
         if way == "matmul":
@@ -94,11 +96,12 @@ def measure_here(way, args):
                 return a @ b
         else:
             net = load(way, args.model, args.file)
+            call = in_chunks(net, getattr(net, "chunk", None))
             x, cond = torch.randn(args.rows, 3, args.size, args.size), torch.zeros(args.rows, 512)
             t = torch.full([args.rows], 0.7)
 
             def work():
-                return net(x, t, cond)
+                return call(x, t, cond)
 
         loading = memory("self", "VmHWM")
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew

@@ -48,9 +48,13 @@ def draw_here(spent, arguments):
         return net
 
     models.load = timed
+
+    def main():
+        cfg_sample.main()
+        Path(spent).write_text(str(seconds))
+
     sys.argv = ["cfg_sample.py", *arguments]
-    run.script(cfg_sample.main)
-    Path(spent).write_text(str(seconds))
+    run.program(main)
 
 
 def took(command, environment, status=0):

@@ -244,7 +244,8 @@ def add_steps(group, script, methods):
         "--chunk",
         metavar="N",
         type=whole(1, MAX_IMAGES),
-        help="images in one call of the network, prompts times batch (default: all that fit)",
+        help="images in one call of the network, prompts times batch (default: all that fit, or 1 "
+        "where more would only take memory)",
     )
 
 

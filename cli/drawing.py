@@ -4,6 +4,7 @@ import functools
 import itertools
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import diffusion
 from cli import images, outputs, results, run, workers
@@ -46,22 +47,25 @@ def draw(jobs, build, clips, described, way=sampling, guides=lambda: None):
     device = run.pick_device(args.device, worker.local_rank)
     dtype = run.pick_dtype(args.dtype, device)
     path = checkpoints.find(NETWORKS[args.model], args.checkpoint, args.mirror)
-    sha256 = functools.cache(clip.sha256)
-    facts = {
-        "model_sha256": checkpoints.sha256(path),
-        "checkpoint": path.name,
-        "dtype": str(dtype).removeprefix("torch."),
-        "device": device.type,
-    }
+    # A new file of 2.4 GB takes as long as the libraries that are loaded meanwhile.
+    model_sha256 = ThreadPoolExecutor(1).submit(checkpoints.sha256, path)
+    clip_sha256 = functools.cache(clip.sha256)
 
     def facts_of(job):
-        return {**facts, **{what: sha256(*which) for what, which in clips(job).items()}}
+        return {
+            "model_sha256": model_sha256.result(),
+            "checkpoint": path.name,
+            "dtype": str(dtype).removeprefix("torch."),
+            "device": device.type,
+            **{what: clip_sha256(*which) for what, which in clips(job).items()},
+        }
 
     def recipe(item):
         job = item.job.args
         return {**recipe_of(item), **described(job), **facts_of(job)}
 
-    note_other_weights(args, facts_of(args))
+    if args.expected:
+        note_other_weights(args, facts_of(args))
     # What gradients flow through cannot be made in inference mode.
     mode = torch.no_grad if args.needs_gradients else torch.inference_mode
     with mode():

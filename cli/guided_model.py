@@ -88,7 +88,7 @@ def describe(row, asking):
 
 
 def load_network(args, row, path, device, dtype):
-    """The network, in a process whose memory is from here on at its service."""
+    """The network; what it frees is kept for it once it has been called."""
     run.give_back_freed_memory()  # what a CLIP has left
     compiling = getattr(args, "compile", False)
     packed = not (compiling or args.needs_gradients)
@@ -133,6 +133,11 @@ def build_models(args, row, path, askings, device, dtype):
     ]
 
 
+def chunk_of(args, net):
+    """How many images to call a network with: what is asked for, or what it is best called with."""
+    return args.chunk or getattr(net, "chunk", None)
+
+
 def guide(args, net, row, embeds, weights):
     """The model of a network under weighted embeddings; of one that takes none, its own.
 
@@ -140,7 +145,7 @@ def guide(args, net, row, embeds, weights):
         args: of the job or jobs, which are alike.
         embeds, weights: for each image, or one for all, as `diffusion.guided` takes them.
     """
-    chunk = args.chunk or getattr(net, "chunk", None)
+    chunk = chunk_of(args, net)
     if row.clip is None:
         model = diffusion.in_chunks(net, chunk)
     else:

@@ -4,6 +4,7 @@ A line holds prompts and flags as a command line does, quoted as in a shell, or 
 the flags' names. What it does not say, the command line does.
 """
 
+import atexit
 import contextlib
 import copy
 import itertools
@@ -263,11 +264,8 @@ def _file_of(source):
     with contextlib.suppress(AttributeError):  # closed: no jobs
         shutil.copyfileobj(sys.stdin.buffer, copied)
     copied.flush()
-    _OPEN.append(copied)  # gone with the process
+    atexit.register(copied.close)  # which removes it
     return Path(copied.name)
-
-
-_OPEN = []
 
 
 def _lines(path, count):

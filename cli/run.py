@@ -1,7 +1,6 @@
 """What the sampling scripts do alike: pick device and dtype, draw in batches, save, end well."""
 
 import atexit
-import contextlib
 import functools
 import os
 import signal
@@ -72,9 +71,12 @@ def program(main):
     status = 1  # that of a traceback
 
     def leave():
+        nonlocal status
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):  # its reader has gone
+            try:
                 stream.flush()
+            except (OSError, ValueError):  # its reader has gone, or the disk is full
+                status = status or 1
         os._exit(status)
 
     atexit.register(leave)  # before any other library does, and so called after theirs
@@ -82,7 +84,7 @@ def program(main):
         script(main)
         status = 0
     except SystemExit as end:
-        status = end.code or 0
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
         raise
 
 
@@ -192,7 +194,8 @@ def keep_freed_memory():
     one gets it: a tenth of an evaluation on a CPU.
     """
     if libc := _gnu_libc():
-        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD: larger ones only are the system's
+        # M_MMAP_THRESHOLD: larger ones only are the system's. Before 2.35, 32 MiB are the most.
+        libc.mallopt(-3, 2**30) or libc.mallopt(-3, 2**25)
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 

@@ -248,8 +248,8 @@ def load_weights(build, path, device="cpu", dtype=None, packed=False):
     """A network with the weights of a checkpoint, ready to sample with.
 
     Nothing is initialised and nothing copied that need not be: float32 weights on the CPU stay
-    mapped from the file, which must not change while they are in use; others are converted tensor
-    by tensor.
+    mapped from the file, which must not change while they are in use; others, and those that are
+    packed, are converted tensor by tensor.
 
     Args:
         build: makes the network; called with the meta device as the default one.

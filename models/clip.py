@@ -166,8 +166,8 @@ def load(name, checkpoint=None, device="cpu"):
 
     Args:
         name: a key of CLIPS, or what open_clip calls it, such as "ViT-L-14:openai".
-        checkpoint: a local file of its weights; None: the bundled ones, or those that open_clip
-            finds or downloads.
+        checkpoint: a local file of its weights, which must not change while they are in use; None:
+            the bundled ones, or those that open_clip finds or downloads.
         device: where to put it.
     Returns:
         a Clip, in float32.
@@ -228,7 +228,7 @@ def _bundled(row, path, device):
         )
     with without_random_weights():
         model = build(row.config, tokenizer.vocab_size)
-    _fill(model, {key: value.float() for key, value in read(path).items()}, path)
+    _fill(model, in_float32(read(path)), path)
     return model.to(device), tokenizer
 
 
@@ -258,7 +258,7 @@ def _from_open_clip(name, row, checkpoint, device):
     if checkpoint is not None:
         with without_random_weights():
             model = open_clip.create_model(row.open_clip_name, load_weights=False, device="cpu")
-        weights = {k.removeprefix("module."): v.float() for k, v in read(checkpoint).items()}
+        weights = {k.removeprefix("module."): v for k, v in in_float32(read(checkpoint)).items()}
         for key in NOT_WEIGHTS:
             weights.pop(key, None)
         _fill(model, weights, checkpoint)
@@ -294,6 +294,11 @@ def _check_name(name, row, checkpoint):
             )
 
 
+def in_float32(state):
+    """A state_dict with its floating-point weights in float32."""
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
 def _fill(model, weights, path):
     ours = model.state_dict()
     missing = [key for key in ours if key not in weights]
@@ -317,7 +322,7 @@ def without_random_weights():
     """A context for building a model whose weights all come from a file.
 
     To draw random ones first takes a second. open_clip's models cannot be built on the meta device,
-    as they have tensors that are in no file.
+    as they have tensors that are in no file; what is no parameter is drawn as ever.
     """
     import torch
     from torch.overrides import TorchFunctionMode
@@ -326,9 +331,12 @@ def without_random_weights():
 
     class LeaveAsItIs(TorchFunctionMode):
         def __torch_function__(self, function, types, args=(), kwargs=None):
-            if function in methods or getattr(function, "__module__", "") == "torch.nn.init":
-                return args[0] if args else kwargs["tensor"]
-            return function(*args, **(kwargs or {}))
+            kwargs = kwargs or {}
+            tensor = args[0] if args else kwargs.get("tensor")
+            random = function in methods or getattr(function, "__module__", "") == "torch.nn.init"
+            if random and isinstance(tensor, torch.nn.Parameter):
+                return tensor
+            return function(*args, **kwargs)
 
     return LeaveAsItIs()
 

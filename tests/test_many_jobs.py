@@ -140,6 +140,19 @@ def test_dry_run_says_what_would_be_drawn(script):
     assert not Path("out").exists()
 
 
+def test_jobs_of_standard_input_leave_no_copy(tmp_path):
+    tmp_path.joinpath("temporary").mkdir()
+    done = subprocess.run(
+        [sys.executable, ROOT / "cfg_sample.py", *FLAGS, "--from-file", "-", "--dry-run"],
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+        input="cat\ndog\n",
+        capture_output=True,
+        text=True,
+    )
+    assert len(done.stdout.splitlines()) == 2, done.stderr
+    assert not os.listdir("temporary")
+
+
 # Several processes.
 
 

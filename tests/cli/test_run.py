@@ -170,6 +170,7 @@ run.program(main)
         ("pass", 0, ""),
         ("sys.exit()", 0, ""),
         ("sys.exit(3)", 3, ""),
+        ("sys.exit('no')", 1, "no\n"),
         ("raise errors.UserError('wrong')", 2, "error: wrong\n"),
         ("raise RuntimeError('a bug')", 1, "RuntimeError: a bug\n"),
     ],
@@ -184,6 +185,14 @@ def test_a_program_leaves_at_once_with_its_status_and_all_it_printed(end, status
     assert done.returncode == status
     assert done.stdout.splitlines() == ["drawn", "tidied up"]
     assert done.stderr.endswith(message)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_output_that_is_lost_is_no_success():
+    program = PROGRAM.replace("END", "sys.exit()")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=full)
+    assert done.returncode == 1
 
 
 def test_a_bug_of_ours_is_not_hidden():

@@ -152,6 +152,13 @@ def test_tokens_follow_the_merges_they_are_given():
     assert (letters > 0).sum() == 5
 
 
+def test_what_is_no_weight_is_drawn_as_ever():
+    with clip.without_random_weights():
+        noise = torch.nn.init.trunc_normal_(torch.full((1000,), 1e30))
+    assert noise.abs().max() <= 2
+    assert noise.std() > 0.5
+
+
 @pytest.mark.parametrize(
     "build",
     [

@@ -57,13 +57,22 @@ def test_weights_of_any_kind_are_packed(tmp_path, kind):
     assert (one - other).abs().max() <= 1e-5
 
 
-def test_large_networks_see_one_image_at_a_time(monkeypatch):
+def test_large_networks_see_one_image_at_a_time_where_threads_are_few(monkeypatch):
     if not can_pack(torch.bfloat16):
         pytest.skip("no packed bfloat16 here")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: packing.FEW)
     assert models.load("emoji", dtype=torch.bfloat16, packed=True).chunk is None
     monkeypatch.setattr(packing, "SMALL", 1)
     assert models.load("emoji", dtype=torch.bfloat16, packed=True).chunk == 1
     assert models.load("emoji", dtype=torch.float32, packed=True).chunk is None
+    monkeypatch.setattr(torch, "get_num_threads", lambda: packing.FEW + 1)
+    assert models.load("emoji", dtype=torch.bfloat16, packed=True).chunk is None
+
+
+def test_loading_draws_no_random_numbers():
+    before = torch.random.get_rng_state()
+    models.load("emoji", packed=True)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_large_mapped_weights_stay_mapped(monkeypatch):
