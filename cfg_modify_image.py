@@ -8,6 +8,7 @@ from cli import arguments, drawing, flag_types, images, outputs, prompts, run, w
 from cli.errors import UserError, printable
 from cli.guided_model import build_models
 from cli.jobs import Jobs
+from cli.parser import Parser
 from cli.scripts import MODIFY
 from cli.settle import settle
 from models import NETWORKS
@@ -26,7 +27,7 @@ NOT_FLAGS = dict.fromkeys(("init", "latent", "eta"))
 
 
 def make_parser():
-    parser = arguments.Parser(__doc__, EXAMPLES)
+    parser = Parser(__doc__, EXAMPLES)
     parser.set_defaults(**NOT_FLAGS)
     group = parser.add_argument_group("what to edit")
     group.add_argument(

@@ -6,6 +6,7 @@ import functools
 from cli import arguments, drawing, run
 from cli.guided_model import describe, guide, load_network, reader_of
 from cli.jobs import Jobs
+from cli.parser import Parser
 from cli.scripts import CFG
 from cli.settle import settle
 from cli.ways import photos_of
@@ -22,7 +23,7 @@ EXAMPLES = (
 
 
 def make_parser():
-    parser = arguments.Parser(__doc__, EXAMPLES)
+    parser = Parser(__doc__, EXAMPLES)
     arguments.add_prompts(parser, CFG)
     arguments.add_interval(parser.add_argument_group("the guidance"))
     arguments.add_start(parser)

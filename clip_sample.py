@@ -10,6 +10,7 @@ from cli import arguments, drawing, prompts, run
 from cli.errors import UserError
 from cli.guided_model import Reader, chunk_of, load_network
 from cli.jobs import Jobs
+from cli.parser import Parser
 from cli.prompts import Prompt
 from cli.scripts import CLIP
 from cli.settle import settle
@@ -32,7 +33,7 @@ DEFAULTS = {
 
 
 def make_parser():
-    parser = arguments.Parser(__doc__, EXAMPLES)
+    parser = Parser(__doc__, EXAMPLES)
     arguments.add_prompts(parser, CLIP)
     arguments.add_guidance(parser)
     arguments.add_start(parser)

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from cli import arguments, gallery, run
 from cli.errors import printable
+from cli.parser import Parser
 
 EXAMPLES = ("make_gallery.py runs", "make_gallery.py runs --recursive -o runs/all.html")
 
 
 def make_parser():
-    parser = arguments.Parser(__doc__, EXAMPLES)
+    parser = Parser(__doc__, EXAMPLES)
     group = parser.add_argument_group("what to show")
     group.add_argument("folder", metavar="FOLDER", type=Path, help="the folder with the PNGs")
     group.add_argument(

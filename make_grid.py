@@ -10,6 +10,7 @@ from pathlib import Path
 from cli import arguments, grids, images, metadata, outputs, run
 from cli.errors import UserError, printable
 from cli.flag_types import MAX_SIDE, checked_by, name_of, whole
+from cli.parser import Parser
 from cli.previews import is_preview
 from cli.prompts import Prompt, format_prompt
 
@@ -25,7 +26,7 @@ LABELS = ("file", "prompt", *metadata.FIELDS)
 
 
 def make_parser():
-    parser = arguments.Parser(__doc__, EXAMPLES)
+    parser = Parser(__doc__, EXAMPLES)
     group = parser.add_argument_group("what to show")
     group.add_argument(
         "images",

@@ -7,6 +7,7 @@ import sys
 
 from cli import arguments, commands, recipes, run
 from cli.errors import UserError, printable
+from cli.parser import Parser
 from models import NETWORKS, checkpoints
 
 EXAMPLES = (
@@ -17,7 +18,7 @@ EXAMPLES = (
 
 
 def make_parser():
-    parser = arguments.Parser(__doc__, EXAMPLES)
+    parser = Parser(__doc__, EXAMPLES)
     group = parser.add_argument_group("what to read")
     group.add_argument(
         "files",

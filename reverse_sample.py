@@ -10,6 +10,7 @@ import diffusion
 from cli import arguments, flag_types, images, latents, metadata, outputs, run, watching
 from cli.errors import UserError, printable
 from cli.guided_model import build_model
+from cli.parser import Parser
 from cli.prompts import photos_and_prompts
 from cli.scripts import REVERSE
 from cli.settle import settle
@@ -32,7 +33,7 @@ NOT_FLAGS = {
 
 
 def make_parser():
-    parser = arguments.Parser(__doc__, EXAMPLES)
+    parser = Parser(__doc__, EXAMPLES)
     parser.set_defaults(**NOT_FLAGS)
     group = parser.add_argument_group("what to find the noise of")
     group.add_argument(

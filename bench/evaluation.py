@@ -1,6 +1,7 @@
 """What one evaluation of a network takes: the plain way against ours, in time, memory and rate.
 
-    python bench/evaluation.py [--model NAME] [--size N] [--rows N] [--runs N] [--compile]
+    python bench/evaluation.py [--model NAME] [--size N] [--rows N] [--chunk N] [--runs N]
+        [--compile]
 
 An image under one prompt is two rows: the prompt and no prompt. The plain way computes in float32,
 on contiguous tensors, with attention as two products and a softmax, every result in memory of its
@@ -96,7 +97,7 @@ def measure_here(way, args):
                 return a @ b
         else:
             net = load(way, args.model, args.file)
-            call = in_chunks(net, getattr(net, "chunk", None))
+            call = in_chunks(net, args.chunk or getattr(net, "chunk", None))
             x, cond = torch.randn(args.rows, 3, args.size, args.size), torch.zeros(args.rows, 512)
             t = torch.full([args.rows], 0.7)
 
@@ -121,6 +122,7 @@ def measure_here(way, args):
 def measure(way, args, file):
     command = [sys.executable, __file__, "--model", args.model, "--size", str(args.size)]
     command += ["--rows", str(args.rows), "--measure", way, "--file", file]
+    command += ["--chunk", str(args.chunk)] if args.chunk and way != "plain" else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 
@@ -183,6 +185,7 @@ def main():
     parser.add_argument("--model", default="cc12m_1", help="a published conditional network")
     parser.add_argument("--size", type=int, default=256, help="of the image, in pixels")
     parser.add_argument("--rows", type=int, default=2, help="images times conditions")
+    parser.add_argument("--chunk", type=int, help="images in a call of ours (as the scripts do)")
     parser.add_argument("--runs", type=int, default=3, help="measurements of each way")
     parser.add_argument("--compile", action="store_true", help="measure --compile as well")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
