@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -205,7 +206,8 @@ def test_workers_refuse_what_one_process_refuses():
     status, _, err = cfg_sample("--from-file", "jobs.txt", workers=2)
     assert status != 0
     assert "name its files with --output" in err
-    assert "[0] cfg_sample.py: error" in err
+    # torchrun ends the others when the first one has failed, perhaps before they have said so.
+    assert re.search(r"\[[01]\] cfg_sample.py: error", err)
     Path("out").mkdir()
     Path("out/004_001.png").touch()
     status, _, err = cfg_sample("--from-file", "jobs.txt", "-o", NAMES, workers=2)
