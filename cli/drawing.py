@@ -47,7 +47,7 @@ def draw(jobs, build, clips, described, way=sampling, guides=lambda: None):
     device = run.pick_device(args.device, worker.local_rank)
     dtype = run.pick_dtype(args.dtype, device)
     path = checkpoints.find(NETWORKS[args.model], args.checkpoint, args.mirror)
-    # A new file of 2.4 GB takes as long as the libraries that are loaded meanwhile.
+    # Of a new file of 2.4 GB this takes two seconds, in which libraries are loaded.
     model_sha256 = ThreadPoolExecutor(1).submit(checkpoints.sha256, path)
     clip_sha256 = functools.cache(clip.sha256)
 

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 import diffusion
 import models
 from cli import latents, metadata
-from models import checkpoints, clip
+from models import checkpoints, clip, packing
 from models.zoo import NETWORKS
 
 ROOT = Path(__file__).parent.parent
@@ -69,6 +69,18 @@ def test_image_of_a_seed_does_not_depend_on_the_run_it_is_in(cfg_sample, method)
     # The noise is the same to the bit; a network may round differently for another batch size.
     assert abs(pixels("run_5.png") - pixels("alone.png")).max() <= 1
     assert sorted(p.name for p in Path().glob("run_*")) == [f"run_{s}.png" for s in (3, 4, 5, 9)]
+
+
+def test_image_of_a_large_network_is_rounded_alike_in_any_batch(cfg_sample, monkeypatch):
+    if not packing.can_pack(torch.bfloat16):
+        pytest.skip("no packed bfloat16 here")
+    monkeypatch.setattr(packing, "SMALL", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: packing.FEW)
+    for size in (1, 3):
+        command = ("a red apple", *FAST, "--dtype", "bfloat16", "-n", 3, "-bs", size)
+        assert cfg_sample(*command, "-o", f"{size}_{{seed}}.png")[0] == 0
+    for seed in range(3):
+        assert (pixels(f"1_{seed}.png") == pixels(f"3_{seed}.png")).all()
 
 
 def test_weights_change_the_image_and_a_weight_of_0_is_no_prompt(cfg_sample):

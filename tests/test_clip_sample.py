@@ -13,7 +13,8 @@ from torch.nn.functional import normalize
 import diffusion
 from cli import metadata
 from cli.images import to_tensor
-from models import clip, clip_loss
+from models import clip, clip_loss, packing
+from models.unet import UNet
 from models.zoo import NETWORKS
 
 ROOT = Path(__file__).parent.parent
@@ -23,6 +24,25 @@ FAST = ("--model", "emoji", "--steps", "2", "--dtype", "float32", "--size", "32"
 def pixels(path):
     with Image.open(path) as image:
         return np.asarray(image).astype(int)
+
+
+def test_unsteered_large_network_is_called_with_one_image(clip_sample, monkeypatch):
+    if not packing.can_pack(torch.bfloat16):
+        pytest.skip("no packed bfloat16 here")
+    forward, sizes = UNet.forward, set()
+
+    def counted(net, x, *rest):
+        sizes.add(len(x))
+        return forward(net, x, *rest)
+
+    monkeypatch.setattr(UNet, "forward", counted)
+    monkeypatch.setattr(packing, "SMALL", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: packing.FEW)
+    command = ("a cat", *FAST, "--dtype", "bfloat16", "-cs", 0, "-n", 2, "-bs", 2)
+    assert clip_sample(*command)[0] == 0
+    assert sizes == {1}
+    assert clip_sample(*command, "--chunk", 2, "-o", "two_{seed}.png")[0] == 0
+    assert sizes == {1, 2}
 
 
 def test_draws_with_the_defaults_of_the_published_script(clip_sample):

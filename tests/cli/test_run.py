@@ -195,6 +195,24 @@ def test_output_that_is_lost_is_no_success():
     assert done.returncode == 1
 
 
+@pytest.mark.parametrize(("most", "threshold"), [(2**40, 2**30), (2**25, 2**25)])
+def test_freed_memory_is_kept_by_older_c_libraries_too(most, threshold, monkeypatch):
+    settings = {}
+
+    def mallopt(which, value):
+        if which == -3 and value > most:
+            return 0
+        settings[which] = value
+        return 1
+
+    libc = SimpleNamespace(mallopt=mallopt, malloc_trim=lambda _: 1)
+    monkeypatch.setattr(run, "_gnu_libc", lambda: libc)
+    run.give_back_freed_memory()
+    assert settings[-3] == 2**20
+    run.keep_freed_memory()
+    assert settings == {-3: threshold, -1: 2**31 - 1}
+
+
 def test_a_bug_of_ours_is_not_hidden():
     def main():
         raise RuntimeError("a bug")

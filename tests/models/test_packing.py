@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -55,6 +57,20 @@ def test_weights_of_any_kind_are_packed(tmp_path, kind):
     assert packed_ones(net)
     one, other = evaluated(plain, 2, 64, 64), evaluated(net, 2, 64, 64)
     assert (one - other).abs().max() <= 1e-5
+
+
+def test_weights_are_gone_as_soon_as_they_are_packed(monkeypatch):
+    if not can_pack(torch.float32):
+        pytest.skip("no packed weights here")
+    net, before = models.build("emoji").requires_grad_(False), []
+
+    def has_read(self, weight):
+        assert not any(other() is not None for other in before)
+        before.append(weakref.ref(weight))
+
+    monkeypatch.setattr(packing.Reading, "has_read", has_read)
+    pack(net, torch.device("cpu"), torch.float32)
+    assert len(before) == len(packed_ones(net))
 
 
 def test_large_networks_see_one_image_at_a_time_where_threads_are_few(monkeypatch):
