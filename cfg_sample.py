@@ -25,7 +25,8 @@ EXAMPLES = (
 def make_parser():
     parser = Parser(__doc__, EXAMPLES)
     arguments.add_prompts(parser, CFG)
-    arguments.add_interval(parser.add_argument_group("the guidance"))
+    usual = "0.17 1 for ab2 to deis, if weights add up to more than 1; else 0 1"
+    arguments.add_interval(parser.add_argument_group("the guidance"), usual)
     arguments.add_start(parser)
     arguments.add_model(parser, CFG)
     arguments.add_sampling(parser, CFG)
@@ -59,7 +60,7 @@ def main():
         return build_model(args, row, path, device, dtype)
 
     def guides():
-        describe(row, {"": [*args.prompts, *args.images]})
+        describe(row, {"": [*args.prompts, *args.images]}, args.guidance_interval)
 
     drawing.draw(jobs, build, clips, described, guides=guides)
 

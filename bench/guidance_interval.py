@@ -5,7 +5,8 @@
 Draws with the bundled model and default flags, guided between two timesteps alone
 (`--guidance-interval`), and prints the rows that the network evaluates, the share of drawings in
 which the judge of `train.evaluate` finds the thing (with its 95% interval), CLIP's similarity to
-the prompt, and the distance between drawings of one prompt, in pixels and in CLIP's embeddings.
+the prompt, the distance between drawings of one prompt, in grey levels and in CLIP's embeddings,
+and that from the same drawing guided at all timesteps, in grey levels (median).
 """
 
 import argparse
@@ -28,7 +29,10 @@ from train import judge, render  # noqa: E402
 from train.drawing import one_each  # noqa: E402
 from train.measures import diversity, judged  # noqa: E402
 
-INTERVALS = [(0, 1), (0.1, 1), (0.2, 1), (0.4, 1), (0, 0.9), (0, 0.8), (0.1, 0.9), (0.2, 0.8)]
+INTERVALS = [(0, 1), (0.1, 1), (0.17, 1), (0.4, 1), (0, 0.9), (0, 0.8), (0.1, 0.9), (0.17, 0.8)]
+HEAD = (
+    "| weight | guided at t | rows | seconds | right | similarity | pixels | embeddings | moved |"
+)
 AT_ONCE = 32
 METHOD = scripts.CFG.method
 
@@ -53,8 +57,8 @@ def draw(net, embeds, seeds, weight, interval):
     return torch.cat(images).clamp(-1, 1), rows / len(embeds)
 
 
-def measure(args, net, reader, critic, weight, interval):
-    """A row of the table."""
+def measure(args, net, reader, critic, weight, interval, whole=None):
+    """A row of the table, and the images; `whole` are those guided at all timesteps."""
     things = random.Random(0).sample(critic[1], args.prompts)
     asked = [(render.article(thing), thing, None) for thing in things for _ in range(args.seeds)]
     embeds = reader.encode_text([prompt for prompt, _, _ in asked])
@@ -67,11 +71,14 @@ def measure(args, net, reader, critic, weight, interval):
     top1 = judged(images, asked, critic)["top1"]
     shape = (args.prompts, args.seeds, -1)
     levels = images.reshape(shape) * 127.5 / images[0].numel() ** 0.5
-    return (
+    moved = (images - (images if whole is None else whole)).square().mean((1, 2, 3)).sqrt()
+    row = (
         f"| {weight:g} | {interval[0]:g} to {interval[1]:g} | {rows:g} | {seconds:.0f} | "
         f"{top1['share']:.1%} ({top1['low']:.1%} to {top1['high']:.1%}) | {similar:.3f} | "
-        f"{diversity(levels):.1f} | {diversity(seen.reshape(shape)):.3f} |"
+        f"{diversity(levels):.1f} | {diversity(seen.reshape(shape)):.3f} | "
+        f"{moved.median() * 127.5:.1f} |"
     )
+    return row, images
 
 
 def main():
@@ -84,12 +91,15 @@ def main():
         parser.error(f"{judge.JUDGE} is missing: `python -m train.judge` trains it")
     critic, reader = judge.load(), clip.load("emoji")
     net = models.load("emoji", dtype=run.pick_dtype("auto", torch.device("cpu")))
-    print("| weight | guided at t | rows | seconds | right | similarity | pixels | embeddings |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(HEAD)
+    print("| ---" * HEAD.count(" |"), "|")
     with torch.inference_mode():
         for weight in args.weights:
+            whole = None
             for interval in INTERVALS:
-                print(measure(args, net, reader, critic, weight, interval), flush=True)
+                row, images = measure(args, net, reader, critic, weight, interval, whole)
+                whole = images if whole is None else whole
+                print(row, flush=True)
 
 
 if __name__ == "__main__":

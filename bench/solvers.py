@@ -1,11 +1,12 @@
 """How far drawings are from the exact ones, by method, schedule and number of evaluations.
 
     python bench/solvers.py [--methods NAME ...] [--schedules NAME ...] [--weights W ...]
-        [--evaluations N ...] [--seeds N] [-o docs/solvers.png]
+        [--evaluations N ...] [--seeds N] [--guidance-interval LOW HIGH] [-o docs/solvers.png]
 
 Draws with the bundled model, in float32, and prints the RMS distance (median over the seeds; 2/255
 is one grey level) from a solution of 400 steps of `ab2`, and the share of drawings in which the
-judge of `train.evaluate` finds what was asked for. What is measured is kept in --results: the same
+judge of `train.evaluate` finds what was asked for. Guided at all timesteps, or between two, as the
+solution then is. What is measured is kept in --results: the same
 command goes on where it was stopped, and others add to it. `adaptive` is run at several tolerances.
 """
 
@@ -24,6 +25,7 @@ import diffusion  # noqa: E402
 import models  # noqa: E402
 from bench.pictures import SHAPE  # noqa: E402
 from cli.files import write_whole  # noqa: E402
+from diffusion.methods import WHOLE  # noqa: E402
 from models import clip  # noqa: E402
 from train import judge, render  # noqa: E402
 from train.drawing import one_each  # noqa: E402
@@ -39,11 +41,12 @@ AT_ONCE = 16
 class Drawer:
     """Draws one image for each seed, of a thing of its own, and counts evaluations."""
 
-    def __init__(self, seeds, critic, first_seed=0):
+    def __init__(self, seeds, critic, first_seed=0, interval=WHOLE):
         things = critic[1] if critic else ["red heart", "cat", "star", "pizza", "rocket"]
         self.seeds = range(first_seed, first_seed + seeds)
         self.things = [things[i * 7 % len(things)] for i in self.seeds]
-        self.critic, self.net = critic, models.load("emoji")
+        self.critic, self.interval = critic, interval
+        self.net = models.load("emoji", packed=True)
         self.embeds = clip.load("emoji").encode_text([render.article(t) for t in self.things])
         self.exact = {}
         self.evaluations = 0
@@ -53,7 +56,8 @@ class Drawer:
         images, self.evaluations = [], 0
         for first in range(0, len(self.things), AT_ONCE):
             part = self.embeds[first : first + AT_ONCE]
-            model = diffusion.guided(one_each(self.net, part), part.new_ones(1, 1), [weight])
+            net, on = one_each(self.net, part), part.new_ones(1, 1)
+            model = diffusion.guided(net, on, [weight], interval=self.interval)
 
             def counted(x, t, model=model):
                 self.evaluations += len(x)
@@ -111,14 +115,21 @@ def settings_of(method, evaluations):
     return [run for run in runs if run[1]]
 
 
+def key_of(args, method, schedule, weight, name):
+    """What a run is called in the results."""
+    ends = tuple(args.guidance_interval)
+    interval = "" if ends == WHOLE else "/{:g}-{:g}".format(*ends)
+    return f"{method}/{schedule}/{weight:g}/{name}/{args.seeds}{interval}"
+
+
 def measure_all(args, results):
     """Measures what is not in `results` yet, and saves after each."""
-    drawer = Drawer(args.seeds, load_critic())
+    drawer = Drawer(args.seeds, load_critic(), interval=args.guidance_interval)
     for weight in args.weights:
         for schedule in args.schedules:
             for method in args.methods:
                 for name, steps, tolerance in settings_of(method, args.evaluations):
-                    key = f"{method}/{schedule}/{weight:g}/{name}/{args.seeds}"
+                    key = key_of(args, method, schedule, weight, name)
                     if key in results:
                         continue
                     results[key] = drawer.measure(weight, schedule, method, steps, tolerance)
@@ -134,7 +145,7 @@ def chosen(args, results, weight, method, schedule):
     """[(evaluations, median RMS, share that is right or None)] of a line in plot and table."""
     rows = []
     for name, _, _ in settings_of(method, args.evaluations):
-        found = results.get(f"{method}/{schedule}/{weight:g}/{name}/{args.seeds}")
+        found = results.get(key_of(args, method, schedule, weight, name))
         if found:
             right = None if found["right"] is None else found["right"] / args.seeds
             rows.append((found["evaluations"], statistics.median(found["rms"]), right))
@@ -205,6 +216,7 @@ def main():
     parser.add_argument("--weights", nargs="+", type=float, default=WEIGHTS)
     parser.add_argument("--evaluations", nargs="+", type=int, default=EVALUATIONS)
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--guidance-interval", nargs=2, type=float, default=WHOLE)
     parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results" / "solvers.json")
     parser.add_argument("--table", action="store_true", help="print what is there, measure nothing")
     parser.add_argument("-o", "--output", type=Path, help="plot the errors to this file")

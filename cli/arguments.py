@@ -175,7 +175,7 @@ def add_steps(group, script, methods):
         type=name_of("method", methods),
         help=f"{', '.join(methods)} ({script.method})",
     )
-    usual = script.steps or "18 for ab23, 50 for ddpm to exact, 20 for others"
+    usual = script.steps or "17 for ab23, 50 for ddpm to exact, 20 for others"
     steps, tolerance = f"steps to take ({usual})", argparse.SUPPRESS
     if "adaptive" in methods:
         steps += f"; of adaptive at least ({diffusion.METHODS['adaptive'].steps})"
@@ -198,13 +198,13 @@ def add_steps(group, script, methods):
     )
 
 
-def add_interval(group):
+def add_interval(group, usual):
     group.add_argument(
         "--guidance-interval",
         nargs=2,
         metavar=("LOW", "HIGH"),
         type=number(0, 1),
-        help="guide between these timesteps alone: 0 is the image, 1 the noise (0 1)",
+        help=f"guide between these timesteps alone: 0 is the image, 1 the noise ({usual})",
     )
 
 
@@ -236,7 +236,7 @@ def add_guidance(parser):
         type=whole(1, MAX_STEPS),
         help="look at every K-th evaluation and keep the direction in between: faster (1)",
     )
-    add_interval(group)
+    add_interval(group, "0 1")
     group.add_argument(
         "--clip-model",
         metavar="NAME",

@@ -149,6 +149,8 @@ def _machine(recipe):
 def _sampling(recipe, script, row):
     name = recipe.get("method", script.method)
     method = diffusion.METHODS[_known("method", name, diffusion.METHODS)]
+    pairs = [*recipe.get("prompts", []), *recipe.get("images", [])] if script is CFG else []
+    weights = [weight for _, weight in pairs]
     usual = {
         "seed": 0,
         "method": script.method,
@@ -159,14 +161,14 @@ def _sampling(recipe, script, row):
         "starting_timestep": script.start,
         "chunk": None,
         "size": [row.shape[2], row.shape[1]],
-        "guidance_interval": [0, 1],
+        "guidance_interval": list(diffusion.usual_interval(name, weights)),
     }
     if "schedule" in recipe:
         _known("schedule", recipe["schedule"], diffusion.SCHEDULES)
     if recipe.get("timesteps_of_latent"):
         usual["steps"] = recipe.get("steps")
         usual["schedule"] = recipe.get("schedule")
-    flags = _unusual(recipe, usual)
+    flags = _unusual({"guidance_interval": [0, 1], **recipe}, usual)
     if script is MODIFY and "--starting-timestep" in flags:
         flags["--strength"] = flags.pop("--starting-timestep")
     return flags

@@ -74,16 +74,17 @@ def reader_of(args, row):
     return Reader(row.clip, args.clip_checkpoint, dim, cached)
 
 
-def describe(row, asking):
+def describe(row, asking, interval=(0, 1)):
     """Says on stderr which prompts guide, of each of several titles.
 
     Args:
         asking: a dict from a title to prompts, of texts and images.
+        interval: the timesteps to guide at.
     """
     if row.clip and any(asking.values()):
         for title, conditions in asking.items():
             rest = 1 - math.fsum(prompt.weight for prompt in conditions)
-            lines = prompts.describe(conditions, rest) if conditions else ["  no prompt"]
+            lines = prompts.describe(conditions, rest, interval) if conditions else ["  no prompt"]
             print(*([title] if title else []), *lines, sep="\n", file=sys.stderr)
 
 

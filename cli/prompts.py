@@ -80,19 +80,22 @@ def merge(prompts):
     return [Prompt(text, weight) for text, weight in weights.items()]
 
 
-def describe(conditions, zero_weight=None):
+def describe(conditions, zero_weight=None, interval=(0, 1)):
     """Lines that show what guides the sampling, weights aligned at their decimal points.
 
     Args:
         conditions: prompts, of texts and images alike.
         zero_weight: the weight of the zero embedding, shown as "(no prompt)" at the end; None: it
             has no part in it.
+        interval: the timesteps at which it has.
     Returns:
         a string for each, safe to print.
     """
     rows = [(_decimal(prompt.weight), printable(prompt.text, 90)) for prompt in conditions]
     if zero_weight is not None:
-        rows.append((_decimal(zero_weight), "(no prompt)"))
+        low, high = interval
+        when = "" if (low, high) == (0, 1) else f", at t from {low:g} to {high:g}"
+        rows.append((_decimal(zero_weight), f"(no prompt{when})"))
     if not rows:
         return []
     parts = [weight.partition(".") for weight, _ in rows]

@@ -70,6 +70,7 @@ def settle(args, script):
         raise UserError("--init and --latent are two starts: give one of them")
     args.found = latents.head(args.latent) if args.latent else None
     _settle_model(args, recipe, args.from_png, script)
+    interval = getattr(args, "guidance_interval", None)
     _settle_recipe(args, recipe, args.from_png, script)
     _settle_way(args, recipe, script)
     _fill(args, {**DEFAULTS, "method": script.method, "starting_timestep": script.start})
@@ -82,7 +83,7 @@ def settle(args, script):
     _settle_seeds(args)
     _settle_prompts(args, row, script)
     if hasattr(args, "guidance_interval"):
-        _settle_interval(args, script)
+        _settle_interval(args, script, given=interval is not None)
     _settle_policy(args)
     return args
 
@@ -190,6 +191,7 @@ def _settle_recipe(args, recipe, path, script):
     if hasattr(args, "guidance_interval"):
         t = flag_types.number(0, 1)
         fill("guidance_interval", lambda ends: [t(str(end)) for end in ends], text=list)
+        _fill(args, {"guidance_interval": [0.0, 1.0]})  # of a recipe that names none
     if script.guides_any:
         _settle_guidance(fill)
     elif NETWORKS[args.model].clip is None:
@@ -247,16 +249,20 @@ def _settle_method(args, row):
         args.schedule = method.schedule or ("ddpm" if row.min_t > 0 else "spliced")
 
 
-def _settle_interval(args, script):
-    _fill(args, {"guidance_interval": [0.0, 1.0]})
+def _settle_interval(args, script, given):
+    weights = [prompt.weight for prompt in [*args.prompts, *args.images]]
+    if args.guidance_interval is None:
+        usual = diffusion.usual_interval(args.method, [] if script.guides_any else weights)
+        args.guidance_interval = list(usual)
     low, high = args.guidance_interval
     flag = f"--guidance-interval {low:g} {high:g}"
     if low >= high:
         raise UserError(f"{flag}: the first must be below the second")
-    asked = [*args.prompts, *args.images]
-    if asked and (low > 0 or high < 1) and not script.guides_any:
-        total = math.fsum(prompt.weight for prompt in asked)
-        if total < 1e-9:
+    if weights and (low > 0 or high < 1) and not script.guides_any:
+        total = math.fsum(weights)
+        if total < 1e-9 and not given:  # a recipe's, of other prompts
+            args.guidance_interval = [0.0, 1.0]
+        elif total < 1e-9:
             raise UserError(
                 f"{flag}: outside of it the prompts' mean is drawn, but their weights add up to "
                 f"{total:g}: make that more than 0, or leave out the interval"

@@ -29,7 +29,7 @@ _HOMES = {
         "log_snr_to_t",
         "schedule",
     ),
-    "methods": ("METHODS",),
+    "methods": ("METHODS", "usual_interval"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME)

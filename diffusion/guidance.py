@@ -11,11 +11,9 @@ import torch
 from torch.nn.functional import pad
 
 from diffusion.memory import in_chunks
+from diffusion.methods import NEGLIGIBLE, WHOLE
 from diffusion.objective import like
 from diffusion.schedules import alpha_sigma
-
-# Sums of decimal weights miss 1 by rounding; a condition this light is no condition.
-NEGLIGIBLE = 1e-9
 
 NO_IMAGE = 1e-6  # an alpha below this is 0 but for rounding
 
@@ -45,9 +43,6 @@ def conditions(embeds, weights):
     rows = [(embed, math.fsum(ws)) for embed, ws in merged.values()]
     rows = [(embed, w) for embed, w in rows if abs(w) > NEGLIGIBLE]
     return torch.stack([embed for embed, _ in rows]), [w for _, w in rows]
-
-
-WHOLE = (0.0, 1.0)
 
 
 def guided(net, embeds, weights, chunk=None, interval=WHOLE):

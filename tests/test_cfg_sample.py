@@ -51,7 +51,7 @@ def test_conditions_and_their_weights_are_shown_before_sampling(cfg_sample):
         ["5", "a cat"],
         ["2", "oil painting"],
         ["-1", "blurry"],
-        ["-5", "(no prompt)"],
+        ["-5", "(no prompt, at t from 0.17 to 1)"],
     ]
 
 
@@ -142,18 +142,40 @@ def test_published_behaviour_is_one_flag_away(cfg_sample):
     cfg_sample("a cat", "--model", "emoji", "--method", "plms", "--size", 16, 16, "-o", "a.png")
     recipe = metadata.read("a.png")
     assert (recipe["steps"], recipe["schedule"]) == (50, "spliced")
+    assert "guidance_interval" not in recipe  # guided at every timestep
 
 
-def test_guidance_may_be_left_out_near_the_ends(cfg_sample):
-    command = (*FAST, "a cat", "--steps", 4)
-    cfg_sample(*command, "-o", "whole.png")
-    cfg_sample(*command, "--guidance-interval", 0, 1, "-o", "same.png")
+def test_guidance_is_left_out_near_the_image_and_where_else_one_says(cfg_sample):
+    command = (*FAST, "a cat", "--steps", 6)
+    cfg_sample(*command, "-o", "usual.png")
+    cfg_sample(*command, "--guidance-interval", 0.17, 1, "-o", "same.png")
+    cfg_sample(*command, "--guidance-interval", 0, 1, "-o", "whole.png")
     cfg_sample(*command, "--guidance-interval", 0.2, 0.8, "-o", "part.png")
-    assert np.array_equal(pixels("whole.png"), pixels("same.png"))
+    assert np.array_equal(pixels("usual.png"), pixels("same.png"))
+    assert abs(pixels("whole.png") - pixels("usual.png")).max() > 5
     assert abs(pixels("whole.png") - pixels("part.png")).max() > 5
-    assert "guidance_interval" not in metadata.read("same.png")
-    cfg_sample("--from-png", "part.png", "-o", "again.png")
-    assert np.array_equal(pixels("part.png"), pixels("again.png"))
+    assert metadata.read("usual.png")["guidance_interval"] == [0.17, 1.0]
+    assert "guidance_interval" not in metadata.read("whole.png")
+    for name in ("usual", "whole", "part"):
+        cfg_sample("--from-png", f"{name}.png", "-o", f"{name}_again.png")
+        assert np.array_equal(pixels(f"{name}.png"), pixels(f"{name}_again.png"))
+
+
+@pytest.mark.parametrize("prompts", [(), ("a cat:1",), ("a cat:0.3", "a dog:0.7"), ("blurry:-1",)])
+def test_prompts_are_followed_at_every_timestep_where_no_prompt_does_not_push_away(
+    cfg_sample, prompts
+):
+    status, _, err = cfg_sample(*FAST, "--steps", 1, "-o", "a.png", "--", *prompts)
+    assert (status, "at t" in err) == (0, False)
+    assert "guidance_interval" not in metadata.read("a.png")
+
+
+def test_interval_of_a_recipe_gives_way_to_prompts_that_have_no_mean(cfg_sample):
+    cfg_sample(*FAST, "a cat", "--steps", 1, "-o", "cat.png")
+    status, _, _ = cfg_sample("--from-png", "cat.png", "-o", "dog.png", "--", "a dog:-1")
+    assert (status, "guidance_interval" in metadata.read("dog.png")) == (0, False)
+    assert cfg_sample("--from-png", "cat.png", "a dog:9", "-o", "a.png")[0] == 0
+    assert metadata.read("a.png")["guidance_interval"] == [0.17, 1.0]
 
 
 @pytest.mark.slow
@@ -526,7 +548,7 @@ def test_weights_that_give_nan_stop_the_run_with_the_step(cfg_sample, tiny):
     save_file(weights, "nan.safetensors")
     status, out, err = cfg_sample("--model", "tiny", "--checkpoint", "nan.safetensors")
     assert (status, out) == (1, [])
-    assert "NaN or infinity in step 1 of 18, at timestep 1" in err
+    assert "NaN or infinity in step 1 of 17, at timestep 1" in err
     assert list(Path().glob("out_*")) == []
 
 

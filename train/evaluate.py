@@ -191,7 +191,9 @@ def mixing_part(args, net, clip, path):
                 for text, _ in pairs
             ]
         embeds = torch.cat(embeds).to(device_of(net))
-        model = diffusion.guided(net, embeds, [weight for _, weight in pairs])
+        weights = [weight for _, weight in pairs]
+        interval = diffusion.usual_interval(args.method, weights)
+        model = diffusion.guided(net, embeds, weights, interval=interval)
         images = sampled(args, model, range(args.seed, args.seed + args.mix_seeds), embeds.device)
         label = "\n".join(f"{'(image)' if t in shown else t}:{w:g}" for t, w in pairs)
         rows.append((label, list(shown.values()), [to_image(image) for image in images]))

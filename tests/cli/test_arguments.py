@@ -11,6 +11,7 @@ from cli.completion import SCRIPTS
 OWN = {
     "--clip-checkpoint": ["clip_sample"],  # the CLIP that steers
     "--from-png": ["cfg_modify_image"],  # edits, where others draw
+    "--guidance-interval": ["*"],  # the default
     "--json": ["reverse_sample", "png_info"],  # each prints what it finds
     "--method": ["*"],  # which methods there are, and the default
     "--model": ["*"],  # the default

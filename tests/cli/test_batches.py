@@ -34,7 +34,12 @@ def test_what_differs_in_shape_is_drawn_apart(tmp_path):
 
 
 def test_weights_and_texts_may_differ_within_a_batch(tmp_path):
-    assert len(grouped(drawn("cat:2\ndog:7\nfox:-1\n", tmp_path), 8)) == 1
+    assert len(grouped(drawn("cat:2\ndog:7\nfox:1.5\n", tmp_path), 8)) == 1
+
+
+def test_weights_with_and_without_a_guidance_interval_are_drawn_apart(tmp_path):
+    lines = "cat:2\nfox:-1\n'cat:2' --guidance-interval 0 1\n"
+    assert grouped(drawn(lines, tmp_path), 8) == [[(1, 0)], [(2, 0), (3, 0)]]
 
 
 def test_choices_are_those_of_the_seed_and_recorded(tmp_path):

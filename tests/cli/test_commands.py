@@ -44,10 +44,18 @@ def line(recipe, png="x.png"):
 
 
 def test_what_is_as_usual_is_left_out():
-    assert line({"prompts": [["a cat", 3.0]]}) == "./cfg_sample.py 'a cat:3' --model emoji"
-    usual = {"seed": 0, "method": "ab23", "steps": 18, "schedule": "fitted", "eta": 0.0}
+    usual = {"prompts": [["a cat", 3.0]], "guidance_interval": [0.17, 1.0]}
+    assert line(usual) == "./cfg_sample.py 'a cat:3' --model emoji"
+    assert line({"prompts": [["a cat", 1.0]]}) == "./cfg_sample.py 'a cat:1' --model emoji"
+    usual = {"seed": 0, "method": "ab23", "steps": 17, "schedule": "fitted", "eta": 0.0}
     usual |= {"size": [64, 64], "images": [], "device": "cuda", "batch": [1, 0], "index": 3}
     assert line(usual) == "./cfg_sample.py --model emoji"
+
+
+def test_a_recipe_without_an_interval_was_guided_everywhere():
+    recipe = {"prompts": [["a cat", 3.0]]}
+    assert line(recipe) == "./cfg_sample.py 'a cat:3' --model emoji --guidance-interval 0 1"
+    assert line({**recipe, "method": "plms"}).endswith("--method plms")
 
 
 def test_what_differs_is_said():

@@ -172,6 +172,7 @@ def test_conditions_are_shown_with_aligned_weights():
         "  -2.75  (no prompt)",
     ]
     assert describe([], 1.0) == ["  1  (no prompt)"]
+    assert describe([], 1.0, [0.25, 1.0]) == ["  1  (no prompt, at t from 0.25 to 1)"]
 
 
 def test_rounding_of_weights_is_not_shown():
