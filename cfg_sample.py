@@ -10,6 +10,7 @@ from cli.parser import Parser
 from cli.scripts import CFG
 from cli.settle import settle
 from cli.ways import photos_of
+from diffusion.methods import WHOLE
 from models import NETWORKS
 
 EXAMPLES = (
@@ -25,7 +26,7 @@ EXAMPLES = (
 def make_parser():
     parser = Parser(__doc__, EXAMPLES)
     arguments.add_prompts(parser, CFG)
-    usual = "0.17 1 for ab2 to deis, if weights add up to more than 1; else 0 1"
+    usual = "0.17 1 for ab2 to deis, if weights add up to more than 1, else 0 1"
     arguments.add_interval(parser.add_argument_group("the guidance"), usual)
     arguments.add_start(parser)
     arguments.add_model(parser, CFG)
@@ -52,15 +53,15 @@ def main():
         return {"clip_sha256": (row.clip, job.clip_checkpoint)} if reads else {}
 
     def described(job):
-        whole = job.guidance_interval == [0.0, 1.0]
-        interval = None if whole else job.guidance_interval
+        interval = job.guidance_interval if job.prompts or job.images else None
         return {"script": CFG.name, "guidance_interval": interval}
 
     def build(path, device, dtype):
         return build_model(args, row, path, device, dtype)
 
     def guides():
-        describe(row, {"": [*args.prompts, *args.images]}, args.guidance_interval)
+        interval = WHOLE if jobs.sweep else args.guidance_interval  # of all images, if at all
+        describe(row, {"": [*args.prompts, *args.images]}, interval)
 
     drawing.draw(jobs, build, clips, described, guides=guides)
 

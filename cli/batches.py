@@ -8,8 +8,7 @@ from cli import metadata, prompts
 from cli.jobs import Job
 from cli.prompts import Prompt
 from cli.wildcards import Wildcards
-
-NEGLIGIBLE = 1e-9  # a weight this small is rounding
+from diffusion.methods import NEGLIGIBLE
 
 MAX_OPEN = 64  # batches that wait for more images of their shape
 

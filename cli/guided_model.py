@@ -8,6 +8,7 @@ import diffusion
 import models
 from cli import images, prompts, run
 from cli.embedding_cache import embed_texts
+from diffusion.methods import WHOLE
 from models import clip
 
 
@@ -74,7 +75,7 @@ def reader_of(args, row):
     return Reader(row.clip, args.clip_checkpoint, dim, cached)
 
 
-def describe(row, asking, interval=(0, 1)):
+def describe(row, asking, interval=WHOLE):
     """Says on stderr which prompts guide, of each of several titles.
 
     Args:
@@ -150,6 +151,6 @@ def guide(args, net, row, embeds, weights):
     if row.clip is None:
         model = diffusion.in_chunks(net, chunk)
     else:
-        interval = getattr(args, "guidance_interval", (0.0, 1.0))
+        interval = getattr(args, "guidance_interval", WHOLE)
         model = diffusion.guided(net, embeds, weights, chunk, interval)
     return diffusion.clamp_t(model, row.min_t, row.max_t)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from cli.errors import UserError, printable
+from diffusion.methods import WHOLE
 
 MAX_LENGTH = 10_000  # characters; a longer one is a file pasted by mistake
 
@@ -80,7 +81,7 @@ def merge(prompts):
     return [Prompt(text, weight) for text, weight in weights.items()]
 
 
-def describe(conditions, zero_weight=None, interval=(0, 1)):
+def describe(conditions, zero_weight=None, interval=WHOLE):
     """Lines that show what guides the sampling, weights aligned at their decimal points.
 
     Args:
@@ -94,7 +95,7 @@ def describe(conditions, zero_weight=None, interval=(0, 1)):
     rows = [(_decimal(prompt.weight), printable(prompt.text, 90)) for prompt in conditions]
     if zero_weight is not None:
         low, high = interval
-        when = "" if (low, high) == (0, 1) else f", at t from {low:g} to {high:g}"
+        when = "" if (low, high) == WHOLE else f", at t from {low:g} to {high:g}"
         rows.append((_decimal(zero_weight), f"(no prompt{when})"))
     if not rows:
         return []

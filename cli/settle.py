@@ -13,6 +13,7 @@ import diffusion
 from cli import flag_types, latents, metadata, outputs, prompts, wildcards
 from cli.errors import UserError, printable
 from diffusion.adaptive import TOLERANCE
+from diffusion.methods import NEGLIGIBLE, WHOLE
 from models.checkpoints import is_present
 from models.zoo import NETWORKS
 
@@ -42,7 +43,8 @@ def settle(args, script):
         args: as parsed; its values are set in place. Besides those of flags: `note` (which model
             was chosen where none was named, or None), `policy` (for `outputs.plan`), `seeds` (of
             all images), `found` (the head of --latent, or None), `latent_indices` (which of them to
-            draw), `timesteps` (those of the way to the latents, descending, where they are to be
+            draw), `asks_anew` (whether flags name prompts or a method, if only beside a recipe),
+        `timesteps` (those of the way to the latents, descending, where they are to be
             visited again; or None), `expected` (hashes that the recipe names), `batch` ([rows, row]
             to draw in, or None), `makes_choices` (whether prompts hold alternatives or lists) and
             `needs_gradients` (False: a script that steers sets it).
@@ -70,7 +72,7 @@ def settle(args, script):
         raise UserError("--init and --latent are two starts: give one of them")
     args.found = latents.head(args.latent) if args.latent else None
     _settle_model(args, recipe, args.from_png, script)
-    interval = getattr(args, "guidance_interval", None)
+    args.asks_anew = bool(args.prompts or args.images or args.method)
     _settle_recipe(args, recipe, args.from_png, script)
     _settle_way(args, recipe, script)
     _fill(args, {**DEFAULTS, "method": script.method, "starting_timestep": script.start})
@@ -83,7 +85,7 @@ def settle(args, script):
     _settle_seeds(args)
     _settle_prompts(args, row, script)
     if hasattr(args, "guidance_interval"):
-        _settle_interval(args, script, given=interval is not None)
+        _settle_interval(args, script)
     _settle_policy(args)
     return args
 
@@ -189,9 +191,7 @@ def _settle_recipe(args, recipe, path, script):
         fill("direct", lambda said: said == "True")
         fill("source", _prompts, text=_pairs)
     if hasattr(args, "guidance_interval"):
-        t = flag_types.number(0, 1)
-        fill("guidance_interval", lambda ends: [t(str(end)) for end in ends], text=list)
-        _fill(args, {"guidance_interval": [0.0, 1.0]})  # of a recipe that names none
+        _settle_interval_of(recipe, args, fill, script)
     if script.guides_any:
         _settle_guidance(fill)
     elif NETWORKS[args.model].clip is None:
@@ -203,6 +203,24 @@ def _settle_recipe(args, recipe, path, script):
         lambda pairs: [prompts.Prompt(_found(p.text, near, "--images"), p.weight) for p in pairs],
         text=_pairs,
     )
+
+
+def _settle_interval_of(recipe, args, fill, script):
+    """Takes a recipe's interval, unless that was the usual one and flags ask for other things."""
+    method = recipe.get("method")
+    if method not in diffusion.METHODS:
+        return
+    asked = [*(recipe.get("prompts") or []), *(recipe.get("images") or [])]
+    usual = _usual_interval(method, [weight for _, weight in asked], script)
+    everywhere = list(WHOLE)  # where a recipe names none
+    if not args.asks_anew or recipe.get("guidance_interval", everywhere) != usual:
+        t = flag_types.number(0, 1)
+        fill("guidance_interval", lambda ends: [t(str(end)) for end in ends], text=list)
+        _fill(args, {"guidance_interval": everywhere})
+
+
+def _usual_interval(method, weights, script):
+    return list(WHOLE if script.guides_any else diffusion.usual_interval(method, weights))
 
 
 def _settle_guidance(fill):
@@ -249,23 +267,20 @@ def _settle_method(args, row):
         args.schedule = method.schedule or ("ddpm" if row.min_t > 0 else "spliced")
 
 
-def _settle_interval(args, script, given):
+def _settle_interval(args, script):
     weights = [prompt.weight for prompt in [*args.prompts, *args.images]]
     if args.guidance_interval is None:
-        usual = diffusion.usual_interval(args.method, [] if script.guides_any else weights)
-        args.guidance_interval = list(usual)
+        args.guidance_interval = _usual_interval(args.method, weights, script)
     low, high = args.guidance_interval
     flag = f"--guidance-interval {low:g} {high:g}"
     if low >= high:
         raise UserError(f"{flag}: the first must be below the second")
     if weights and (low > 0 or high < 1) and not script.guides_any:
         total = math.fsum(weights)
-        if total < 1e-9 and not given:  # a recipe's, of other prompts
-            args.guidance_interval = [0.0, 1.0]
-        elif total < 1e-9:
+        if total <= NEGLIGIBLE:
             raise UserError(
                 f"{flag}: outside of it the prompts' mean is drawn, but their weights add up to "
-                f"{total:g}: make that more than 0, or leave out the interval"
+                f"{total:g}: make that more than 0, or take --guidance-interval 0 1"
             )
 
 

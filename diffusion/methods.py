@@ -20,9 +20,10 @@ from diffusion.unipc import unipc_step
 
 WHOLE = (0.0, 1.0)
 
-# From a noise of 0.28 times the image on. Below, Kynkaanniemi et al. found guidance of photographs
-# unnecessary (2024, arXiv 2404.07724), and so it is for the bundled model (README of bench): what
-# it makes there of the conditions differs unevenly, and the weight makes that more.
+# From a noise of 0.27 times the image on. Below 0.28, Kynkaanniemi et al. found guidance of
+# photographs unnecessary (2024, arXiv 2404.07724), and so it is for the bundled model
+# (bench/README.md): what it makes there of the conditions differs unevenly, and the weight makes
+# that more.
 NOISY = (0.17, 1.0)
 
 # Sums of decimal weights miss 1 by rounding; a condition this light is no condition.

@@ -246,6 +246,7 @@ def main(argv=None):
         "device": device.type,
         "dtype": str(dtype).removeprefix("torch."),
         **{name: getattr(args, name) for name in ("core", "method", "steps", "seed")},
+        "interval": list(diffusion.METHODS[args.method].interval),
     }
 
     def part(name, measure, **sizes):

@@ -1,0 +1,104 @@
+"""Which timesteps a run guides at, from flags, recipes and defaults."""
+
+import pytest
+from PIL import Image
+
+import cfg_sample
+import clip_sample
+import diffusion
+from cli import latents, metadata
+from cli.errors import UserError
+
+CAT = {"prompts": [["a cat", 3.0]]}
+HALF = {"prompts": [["a cat", 0.5]]}
+WHOLE = {"guidance_interval": [0.0, 1.0]}
+USUAL = {"guidance_interval": [0.17, 1.0]}
+OWN = {"guidance_interval": [0.2, 1.0]}
+PLMS = {"method": "plms"}
+AB23 = {"method": "ab23", "script": "cfg_sample.py", "model": "emoji"}
+
+
+@pytest.fixture
+def interval(tmp_path, monkeypatch):
+    """A function (flags, the recipe of x.png) -> the interval of the run."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*argv, recipe=None, script=cfg_sample):
+        if recipe is not None:
+            Image.new("RGB", (64, 64)).save("x.png", pnginfo=metadata.write(recipe))
+            argv = ("--from-png", "x.png", *argv)
+        return script.parse(["--model", "emoji", *argv]).args.guidance_interval
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (("a cat",), [0.17, 1]),
+        (("a cat:4", "blurry:-1"), [0.17, 1]),
+        (("a cat:1.001",), [0.17, 1]),
+        (("a cat", "--method", "unipc"), [0.17, 1]),
+        (("a cat", "--method", "plms"), [0, 1]),
+        (("a cat", "--method", "adaptive"), [0, 1]),
+        ((), [0, 1]),
+        (("a cat:1",), [0, 1]),
+        (("a cat:0.3", "a dog:0.7"), [0, 1]),
+        (("--", "blurry:-1"), [0, 1]),
+        (("a cat", "--guidance-interval", "0.4", "0.9"), [0.4, 0.9]),
+        (("a cat:0.5", "--guidance-interval", "0.4", "0.9"), [0.4, 0.9]),
+    ],
+)
+def test_newer_methods_leave_guidance_out_late_if_no_prompt_pushes_away(interval, argv, expected):
+    assert interval(*argv) == expected
+
+
+def test_steering_has_no_such_default(interval):
+    assert interval("a cat:5", "--method", "ab23", script=clip_sample) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "argv", "expected"),
+    [
+        (CAT | USUAL, (), [0.17, 1]),
+        (CAT | USUAL, ("--seed", "5", "--steps", "50"), [0.17, 1]),
+        (CAT | USUAL, ("--guidance-interval", "0", "1"), [0, 1]),
+        # The usual one gives way to what is usual now.
+        (CAT | USUAL, ("a dog:9",), [0.17, 1]),
+        (CAT | USUAL, ("a dog:0.5",), [0, 1]),
+        (CAT | USUAL, ("a dog:5", "a fox:-4.999"), [0, 1]),
+        (CAT | USUAL, ("--", "a dog:-1"), [0, 1]),
+        (CAT | USUAL, ("--method", "plms"), [0, 1]),
+        (CAT | WHOLE | PLMS, ("--method", "deis"), [0.17, 1]),
+        (HALF | WHOLE, ("a dog:3",), [0.17, 1]),
+        # Another one stays.
+        (CAT | WHOLE, ("a dog:3",), [0, 1]),
+        (CAT | OWN, ("a dog:2",), [0.2, 1]),
+        (HALF | OWN, ("--seed", "3"), [0.2, 1]),
+        # Without one, it was guided everywhere.
+        (CAT, (), [0, 1]),
+        (CAT, ("a dog:9",), [0, 1]),
+    ],
+)
+def test_interval_of_a_recipe_stays_unless_it_was_the_usual_one(interval, recipe, argv, expected):
+    assert interval(*argv, recipe=AB23 | recipe) == expected
+
+
+def test_interval_of_a_recipe_must_suit_other_prompts(interval):
+    with pytest.raises(UserError, match="or take --guidance-interval 0 1"):
+        interval("--", "a dog:-1", recipe=AB23 | CAT | OWN)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "argv", "expected"),
+    [
+        ({}, ("a cat",), [0.17, 1]),
+        ({"model": "emoji"}, ("a cat",), [0.17, 1]),
+        ({"model": "emoji", "method": "exact"}, ("a cat",), [0, 1]),
+        ({"model": "emoji", **CAT, "method": "ab23"}, (), [0, 1]),  # as the way there was
+    ],
+)
+def test_latents_are_guided_as_the_way_to_them_was(interval, recipe, argv, expected):
+    x = diffusion.noise([0], (3, 64, 64))
+    latents.save("x.safetensors", x, {"timestep": 1.0, **recipe})
+    assert interval("--latent", "x.safetensors", *argv) == expected
