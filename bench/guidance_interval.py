@@ -92,7 +92,7 @@ def main():
     critic, reader = judge.load(), clip.load("emoji")
     net = models.load("emoji", dtype=run.pick_dtype("auto", torch.device("cpu")))
     print(HEAD)
-    print("| ---" * HEAD.count(" |"), "|")
+    print("| --- " * HEAD.count(" |") + "|")
     with torch.inference_mode():
         for weight in args.weights:
             whole = None

@@ -77,6 +77,7 @@ METHODS = {
     "dpmpp_3m": _newer(dpmpp_3m_step, 2, None, (0.0, 0.0), lambda n: n, schedule="log"),
     "unipc": _newer(unipc_step, 3, None, (0.0, 0.0), lambda n: n, schedule="log"),
     "deis": _newer(deis_step, 3, None, (0.0, 0.0), lambda n: n),
+    # Guided everywhere: it would take many steps to get over the jump where guidance ends.
     "adaptive": Method(adaptive_step, 1, None, (0.0, 0.0), None, schedule="logit", steps=5),
 }
 
