@@ -44,8 +44,8 @@ def settle(args, script):
             was chosen where none was named, or None), `policy` (for `outputs.plan`), `seeds` (of
             all images), `found` (the head of --latent, or None), `latent_indices` (which of them to
             draw), `asks_anew` (whether flags name prompts or a method, if only beside a recipe),
-        `timesteps` (those of the way to the latents, descending, where they are to be
-            visited again; or None), `expected` (hashes that the recipe names), `batch` ([rows, row]
+            `timesteps` (those of the way to the latents, descending, where they are to be visited
+            again; or None), `expected` (hashes that the recipe names), `batch` ([rows, row]
             to draw in, or None), `makes_choices` (whether prompts hold alternatives or lists) and
             `needs_gradients` (False: a script that steers sets it).
         script: a row of `cli.scripts`.
