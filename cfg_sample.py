@@ -10,7 +10,7 @@ from cli.parser import Parser
 from cli.scripts import CFG
 from cli.settle import settle
 from cli.ways import photos_of
-from diffusion.methods import WHOLE
+from diffusion.methods import NOISY, WHOLE
 from models import NETWORKS
 
 EXAMPLES = (
@@ -26,7 +26,8 @@ EXAMPLES = (
 def make_parser():
     parser = Parser(__doc__, EXAMPLES)
     arguments.add_prompts(parser, CFG)
-    usual = "0.17 1 for ab2 to deis, if weights add up to more than 1, else 0 1"
+    low, high = NOISY
+    usual = f"{low:g} {high:g} for ab2 to deis, if weights add up to more than 1, else 0 1"
     arguments.add_interval(parser.add_argument_group("the guidance"), usual)
     arguments.add_start(parser)
     arguments.add_model(parser, CFG)

@@ -9,7 +9,7 @@ which no flag of the scripts asks for. Each way is a process of its own. For eve
 once to warm up and once for the clock; an evaluation of twice as many rows as the batch has images
 is timed besides, and its rate set beside the card's own when it multiplies matrices of 8192 x 8192
 in float16. Peak memory is what torch had allocated. The weights are made up, of the published
-shapes. Elsewhere than on a GPU it runs too, in bfloat16, to see that it runs.
+shapes. With `--device cpu` it runs in bfloat16, to see that it runs.
 """
 
 import argparse
@@ -24,6 +24,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from bench.loading import plain, write_checkpoint  # noqa: E402
+from cli import run  # noqa: E402
+from cli.errors import UserError  # noqa: E402
+from models import NETWORKS  # noqa: E402
+
 WAYS = ("plain", "ours", "ours, CUDA graphs")
 WEIGHT = 3.0
 TIMED = 5  # evaluations
@@ -35,7 +40,6 @@ def load(way, args, device, dtype):
 
     import models
     from bench.evaluation import go_the_plain_way
-    from bench.loading import plain
 
     if way != "plain":
         net = models.load(args.model, args.file, device, dtype)
@@ -65,9 +69,6 @@ def draw(way, net, x, embed):
 def measure_here(way, args):
     """Prints what a way takes for each batch as JSON, a line each."""
     import torch
-
-    from cli import run
-    from models import NETWORKS
 
     device = run.pick_device(args.device)
     cuda = device.type == "cuda"
@@ -113,7 +114,7 @@ def measure_here(way, args):
 def measure(way, args):
     command = [sys.executable, __file__, "--model", args.model, "--size", str(args.size)]
     command += ["--measure", way, "--file", args.file, "--batches", *map(str, args.batches)]
-    command += ["--device", args.device] if args.device else []
+    command += ["--device", args.device]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     print(way, done.stdout, file=sys.stderr, flush=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -145,10 +146,11 @@ def compare(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", default="cc12m_1", help="a published conditional network")
+    published = [name for name, row in NETWORKS.items() if row.clip and row.url]
+    parser.add_argument("--model", default="cc12m_1", choices=published)
     parser.add_argument("--size", type=int, default=256, help="of the image, in pixels")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32], help="images at once")
-    parser.add_argument("--device", help="cuda, if it is there")
+    parser.add_argument("--device", default="cuda")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--file", help=argparse.SUPPRESS)
@@ -159,8 +161,10 @@ def main():
         with torch.inference_mode():
             measure_here(args.measure, args)
         return
-    from bench.loading import write_checkpoint
-
+    try:
+        run.pick_device(args.device)
+    except UserError as error:
+        parser.error(str(error))
     with tempfile.TemporaryDirectory() as folder:
         args.file = str(Path(folder) / f"{args.model}.pth")
         print(f"writing {args.file}", file=sys.stderr)

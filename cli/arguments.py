@@ -175,7 +175,8 @@ def add_steps(group, script, methods):
         type=name_of("method", methods),
         help=f"{', '.join(methods)} ({script.method})",
     )
-    usual = script.steps or "17 for ab23, 50 for ddpm to exact, 20 for others"
+    own = diffusion.METHODS["ab23"].steps
+    usual = script.steps or f"{own} for ab23, 50 for ddpm to exact, 20 for others"
     steps, tolerance = f"steps to take ({usual})", argparse.SUPPRESS
     if "adaptive" in methods:
         steps += f"; of adaptive at least ({diffusion.METHODS['adaptive'].steps})"
