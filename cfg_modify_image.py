@@ -4,14 +4,16 @@
 import functools
 
 import diffusion
-from cli import arguments, drawing, flag_types, images, outputs, prompts, run, ways
+from cli import arguments, flag_types, outputs, prompts
 from cli.errors import UserError, printable
-from cli.guided_model import build_models
 from cli.jobs import Jobs
 from cli.parser import Parser
 from cli.scripts import MODIFY
 from cli.settle import settle
+from media import images
 from models import NETWORKS
+from runner import drawing, run, ways
+from runner.guided_model import build_models
 
 EXAMPLES = (
     'cfg_modify_image.py photo.jpg "an oil painting of a dog:4" --source "a dog" -o edited.png',

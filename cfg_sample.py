@@ -3,15 +3,16 @@
 
 import functools
 
-from cli import arguments, drawing, run
-from cli.guided_model import describe, guide, load_network, reader_of
+from cli import arguments
 from cli.jobs import Jobs
 from cli.parser import Parser
 from cli.scripts import CFG
 from cli.settle import settle
-from cli.ways import photos_of
 from diffusion.methods import NOISY, WHOLE
 from models import NETWORKS
+from runner import drawing, run
+from runner.guided_model import describe, guide, load_network, reader_of
+from runner.ways import photos_of
 
 EXAMPLES = (
     'cfg_sample.py "a red apple on a blue background" -n 4',

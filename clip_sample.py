@@ -6,15 +6,16 @@ import math
 import sys
 
 import diffusion
-from cli import arguments, drawing, prompts, run
+from cli import arguments, prompts
 from cli.errors import UserError
-from cli.guided_model import Reader, chunk_of, load_network
 from cli.jobs import Jobs
 from cli.parser import Parser
 from cli.prompts import Prompt
 from cli.scripts import CLIP
 from cli.settle import settle
 from models import NETWORKS
+from runner import drawing, run
+from runner.guided_model import Reader, chunk_of, load_network
 
 EXAMPLES = (
     'clip_sample.py "a red apple" --model emoji --steps 50 -n 4',
@@ -113,8 +114,8 @@ def build_model(args, row, path, device, dtype):
     """A function (items of a batch, generators) -> the model to sample (x [N, 3, H, W], t) -> v."""
     import torch
 
-    from cli.prompt_reader import PromptReader
     from models.unet import recompute_gradients
+    from runner.prompt_reader import PromptReader
 
     @functools.cache
     def steering():

@@ -4,9 +4,11 @@
 import sys
 from pathlib import Path
 
-from cli import arguments, gallery, run
+from cli import arguments
 from cli.errors import printable
 from cli.parser import Parser
+from media import gallery
+from runner import run
 
 EXAMPLES = ("make_gallery.py runs", "make_gallery.py runs --recursive -o runs/all.html")
 

@@ -7,12 +7,14 @@ import os
 import re
 from pathlib import Path
 
-from cli import arguments, grids, images, metadata, outputs, run
+from cli import arguments, metadata, outputs
 from cli.errors import UserError, printable
 from cli.flag_types import MAX_SIDE, checked_by, name_of, whole
 from cli.parser import Parser
-from cli.previews import is_preview
 from cli.prompts import Prompt, format_prompt
+from media import grids, images
+from media.previews import is_preview
+from runner import run
 
 EXAMPLES = (
     "make_grid.py out_*.png -o grid.png --nrow 4",

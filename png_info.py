@@ -5,10 +5,11 @@ import json
 import os
 import sys
 
-from cli import arguments, commands, recipes, run
+from cli import arguments, commands, recipes
 from cli.errors import UserError, printable
 from cli.parser import Parser
 from models import NETWORKS, checkpoints
+from runner import run
 
 EXAMPLES = (
     "png_info.py out_00000.png",

@@ -7,14 +7,16 @@ import sys
 from pathlib import Path
 
 import diffusion
-from cli import arguments, flag_types, images, latents, metadata, outputs, run, watching
+from cli import arguments, flag_types, metadata, outputs
 from cli.errors import UserError, printable
-from cli.guided_model import build_model
 from cli.parser import Parser
 from cli.prompts import photos_and_prompts
 from cli.scripts import REVERSE
 from cli.settle import settle
+from media import images
 from models import NETWORKS, checkpoints
+from runner import latents, run, watching
+from runner.guided_model import build_model
 
 EXAMPLES = (
     "reverse_sample.py photo.jpg -o photo.safetensors",

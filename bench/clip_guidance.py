@@ -62,9 +62,9 @@ def plain_model(net, reader, target, cond, sources):
 
 def our_model(net, reader, target, cond, sources, way):
     import diffusion
-    from cli.prompt_reader import CROPS_AT_ONCE
     from models.clip_loss import clip_gradient
     from models.unet import recompute_gradients
+    from runner.prompt_reader import CROPS_AT_ONCE
 
     lean, every = "low" in way, 2 if "every" in way else 1
     interval = (0.9, 1.0) if "outside" in way else (0.0, 1.0)
@@ -80,8 +80,8 @@ def measure_here(way, name, side, file, clip_file):
 
     import diffusion
     import models
-    from cli import run
     from models import clip
+    from runner import run
 
     cpu = torch.device("cpu")
     dtype = torch.float32 if way == "plain" else run.pick_dtype("auto", cpu)

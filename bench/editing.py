@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import diffusion
 import models
 from bench.pictures import SHAPE, paint
-from cli.images import to_image
 from diffusion.solvers import evaluate
+from media.images import to_image
 from models import clip
 
 SEEDS = (0, 1)

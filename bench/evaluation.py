@@ -69,9 +69,9 @@ def go_the_plain_way():
 def load(way, name, file):
     import torch
 
-    from cli import run
-    from cli.guided_model import load_network
     from models import NETWORKS
+    from runner import run
+    from runner.guided_model import load_network
 
     if way == "plain":
         go_the_plain_way()

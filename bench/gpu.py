@@ -25,9 +25,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bench.loading import plain, write_checkpoint  # noqa: E402
-from cli import run  # noqa: E402
 from cli.errors import UserError  # noqa: E402
 from models import NETWORKS  # noqa: E402
+from runner import run  # noqa: E402
 
 WAYS = ("plain", "ours", "ours, CUDA graphs")
 WEIGHT = 3.0

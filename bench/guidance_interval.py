@@ -23,8 +23,9 @@ sys.path.insert(0, str(ROOT))
 import diffusion  # noqa: E402
 import models  # noqa: E402
 from bench.pictures import SHAPE  # noqa: E402
-from cli import run, scripts  # noqa: E402
+from cli import scripts  # noqa: E402
 from models import clip  # noqa: E402
+from runner import run  # noqa: E402
 from train import judge, render  # noqa: E402
 from train.drawing import one_each  # noqa: E402
 from train.measures import diversity, judged  # noqa: E402

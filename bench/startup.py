@@ -28,7 +28,7 @@ def draw_here(spent, arguments):
     """cfg_sample.py in this process; writes to a file how many seconds its network took."""
     import cfg_sample
     import models
-    from cli import run
+    from runner import run
 
     load, seconds = models.load, 0.0
 

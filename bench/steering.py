@@ -41,7 +41,7 @@ def main():
 
     import torch
 
-    from cli.images import to_tensor
+    from media.images import to_tensor
     from models import clip
     from train.pictures import sheet
 

@@ -73,7 +73,7 @@ def between_batches(args, folder):
 def measure_inside(folder, images):
     import cfg_sample
     import diffusion
-    from cli import run as run_module
+    from runner import run as run_module
 
     sample, at_work = diffusion.sample, []
 
@@ -108,8 +108,8 @@ def work_asleep(folder, slow):
     """cfg_sample.py as torchrun starts it, with a Sleeper, from when all are ready."""
     import cfg_sample
     import models
-    from cli import run as run_module
-    from cli import workers
+    from runner import run as run_module
+    from runner import workers
 
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     models.load = lambda *_: Sleeper(BATCH_SECONDS * (4 if slow and rank == size - 1 else 1))

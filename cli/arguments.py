@@ -8,7 +8,7 @@ import functools
 from pathlib import Path
 
 import diffusion
-from cli import grids, jobs, outputs, previews, prompts, trajectories, watching
+from cli import jobs, outputs, prompts
 from cli.flag_types import (
     MAX_IMAGES,
     MAX_POWER,
@@ -31,8 +31,10 @@ from cli.flag_types import (
     whole,
 )
 from diffusion.adaptive import TOLERANCE
+from media import grids, previews, trajectories
 from models.clip import CLIPS
 from models.zoo import NETWORKS
+from runner import watching
 
 
 def add_prompts(parser, script):

@@ -22,7 +22,7 @@ from pathlib import Path
 from cli.errors import UserError, printable
 from cli.prompts import Prompt, format_prompt
 from cli.wildcards import escape
-from cli.workers import note
+from runner.workers import note
 
 MAX_LINE = 2**20  # characters
 MAX_SWEEP = 10_000  # jobs that one becomes

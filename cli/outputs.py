@@ -17,10 +17,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from cli import images as image_files
 from cli import metadata
 from cli.errors import Failure, UserError, printable
 from cli.names import DEFAULT_TEMPLATE, Template
+from media import images as image_files
 
 
 class Policy(StrEnum):

@@ -10,12 +10,13 @@ import os
 from pathlib import Path
 
 import diffusion
-from cli import flag_types, latents, metadata, outputs, prompts, wildcards
+from cli import flag_types, metadata, outputs, prompts, wildcards
 from cli.errors import UserError, printable
 from diffusion.adaptive import TOLERANCE
 from diffusion.methods import NEGLIGIBLE, WHOLE
 from models.checkpoints import is_present
 from models.zoo import NETWORKS
+from runner import latents
 
 DEFAULTS = {
     "batch_size": 1,

@@ -25,7 +25,7 @@ def script(tmp_path, monkeypatch, capsys):
 
     Scripts run in an empty folder, and remember no picture of another one.
     """
-    from cli import run, ways
+    from runner import run, ways
 
     ways.open_photo.cache_clear()
     monkeypatch.chdir(tmp_path)

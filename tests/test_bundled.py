@@ -6,8 +6,8 @@ from torch.nn.functional import interpolate, normalize
 
 import diffusion
 import models
-from cli import run
 from models import checkpoints, clip
+from runner import run
 from train.vocabulary import CORE, GROUNDS
 
 PAIRS = [

@@ -18,9 +18,10 @@ from safetensors.torch import save_file
 
 import diffusion
 import models
-from cli import latents, metadata
+from cli import metadata
 from models import checkpoints, clip, packing
 from models.zoo import NETWORKS
+from runner import latents
 
 ROOT = Path(__file__).parent.parent
 FAST = ("--model", "emoji", "--steps", "2", "--dtype", "float32")
@@ -487,7 +488,7 @@ def test_every_mistake_is_one_line_before_torch_is_imported(tmp_path):
 import contextlib, io, json, sys
 sys.path.insert(0, sys.argv[1])
 import cfg_sample
-from cli import run
+from runner import run
 results = {}
 for line in json.loads(sys.stdin.read()):
     sys.argv = ["cfg_sample.py", *line.split()]

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cli import gallery, metadata
+from cli import metadata
+from media import gallery
 from tests.models.server import Server
 from tests.shell import arguments_in_bash
 

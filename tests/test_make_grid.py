@@ -10,9 +10,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import make_grid as program
-from cli import grids, metadata
+from cli import metadata
 from cli.errors import UserError
 from make_grid import find, label
+from media import grids
 
 ROOT = Path(__file__).parent.parent
 COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from cli import metadata
-from cli.workers import Worker
+from runner.workers import Worker
 
 ROOT = Path(__file__).parent.parent
 JOBS = """
@@ -194,7 +194,7 @@ def test_worker_that_has_nothing_to_do_ends_in_a_line(script, monkeypatch, flags
     Path("out").mkdir()
     Path("out/001_000.png").touch()
     monkeypatch.setattr("sys.stdin", None)
-    monkeypatch.setattr("cli.workers.find", lambda _: Worker(worker))
+    monkeypatch.setattr("runner.workers.find", lambda _: Worker(worker))
     found = script("cfg_sample")(*FLAGS, "--from-file", *flags, "-o", NAMES)
     assert found[0] == status
     assert message in found[2]

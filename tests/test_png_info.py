@@ -12,7 +12,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import diffusion
-from cli import latents, metadata
+from cli import metadata
+from runner import latents
 from tests.shell import arguments_in_bash
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cli import files, grids, previews, trajectories, watching
+from cli import files
+from media import grids, previews, trajectories
+from runner import watching
 
 FAST = ("--model", "emoji", "--steps", "4", "--dtype", "float32", "--size", "32", "32")
 APPLE = (*FAST, "a red apple")
@@ -239,7 +241,7 @@ def test_preview_is_a_whole_png_whenever_it_is_looked_at(cfg_sample, monkeypatch
         write(path, slowly, overwrite)
         look()
 
-    monkeypatch.setattr("cli.images.write_whole", watched)
+    monkeypatch.setattr("media.images.write_whole", watched)
     status, out, err = cfg_sample(
         *APPLE, "-n", 3, "-bs", 2, "-o", "runs/{seed}.png", "--preview-every", 2
     )

@@ -21,7 +21,7 @@ def read_folder(folder, size):
     Raises:
         SystemExit: if there are none, or an image has no captions or cannot be read.
     """
-    from cli.images import open_image, resize_and_crop
+    from media.images import open_image, resize_and_crop
 
     folder = Path(folder)
     files = sorted(p for p in folder.glob("*") if p.suffix in (".png", ".jpg", ".jpeg", ".webp"))

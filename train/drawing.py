@@ -5,7 +5,7 @@ import time
 import torch
 
 import diffusion
-from cli.images import to_image, to_tensor
+from media.images import to_image, to_tensor
 from models import NETWORKS
 
 

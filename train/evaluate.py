@@ -17,10 +17,10 @@ import torch
 import diffusion
 import models
 import models.clip
-from cli import run
-from cli.images import to_image, to_tensor
+from media.images import to_image, to_tensor
 from models import NETWORKS, checkpoints
 from models.hashes import hash_file
+from runner import run
 from train import judge, pictures, render
 from train.data import replace_file
 from train.drawing import device_of, draw, sampled

@@ -2,7 +2,7 @@
 
 import torch
 
-from cli.run import pick_dtype
+from runner.run import pick_dtype
 
 
 def mixed_precision(device):

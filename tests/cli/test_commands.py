@@ -6,11 +6,12 @@ import cfg_modify_image
 import cfg_sample
 import clip_sample
 import reverse_sample
-from cli import commands, drawing
-from cli.batches import items
+from cli import commands
 from cli.commands import command, quote
 from cli.errors import UserError, printable
 from cli.scripts import CFG, CLIP, MODIFY
+from runner import drawing
+from runner.batches import items
 from tests.shell import arguments_in_bash
 
 MODULES = {CFG: cfg_sample, CLIP: clip_sample, MODIFY: cfg_modify_image}

@@ -8,10 +8,10 @@ import pytest
 
 import cfg_sample
 from cli import jobs as jobs_module
-from cli.batches import items
 from cli.errors import UserError
 from cli.jobs import Jobs, words_of
 from cli.prompts import Prompt
+from runner.batches import items
 
 FLAGS = ("--model", "emoji")
 
@@ -133,7 +133,7 @@ def test_lines_that_were_added_after_the_check_are_not_drawn(read, tmp_path):
 )
 def test_error_names_line_and_column(read, line, column, message):
     jobs = read(f"dog\n\n{line}\n")
-    from cli.plans import look_at
+    from runner.plans import look_at
 
     jobs.check = look_at
     text = refusal(jobs)

@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from cli import metadata, png_texts
 from cli.errors import UserError
-from cli.images import open_image, save_png
+from media.images import open_image, save_png
 
 RECIPE = {
     "script": "cfg_sample",

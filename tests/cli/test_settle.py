@@ -6,8 +6,9 @@ from PIL import Image
 import cfg_sample
 import clip_sample
 import diffusion
-from cli import latents, metadata
+from cli import metadata
 from cli.errors import UserError
+from runner import latents
 
 CAT = {"prompts": [["a cat", 3.0]]}
 HALF = {"prompts": [["a cat", 0.5]]}

@@ -8,7 +8,7 @@ import re
 import sys
 from unittest.mock import patch
 
-from cli import run
+from runner import run
 from tests.fuzz.lines import harmless, one_line
 
 SCRIPTS = ("cfg_sample", "clip_sample", "reverse_sample", "cfg_modify_image")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hypothesis import given
 
-from cli import embedding_cache
+from runner import embedding_cache
 from tests.fuzz import mutate
 from tests.fuzz import tensor_corpus as corpus
 

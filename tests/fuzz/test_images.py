@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 
 from cli.errors import UserError
-from cli.images import open_image, resize_and_crop, shrink
+from media.images import open_image, resize_and_crop, shrink
 from tests.fuzz import corpus, mutate
 from tests.fuzz.lines import one_line
 

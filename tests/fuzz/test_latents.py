@@ -8,8 +8,8 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import latents
 from cli.errors import UserError
+from runner import latents
 from tests.fuzz import mutate
 from tests.fuzz import tensor_corpus as corpus
 from tests.fuzz.lines import one_line

@@ -10,11 +10,11 @@ from torch.nn.functional import normalize
 
 import diffusion
 import models
-from cli import run
-from cli.run import pick_dtype
 from models import clip
 from models.checkpoints import convert
 from models.clip_loss import clip_gradient
+from runner import run
+from runner.run import pick_dtype
 from tests.weights import deterministic_state_dict
 
 DATA = Path(__file__).parent.parent / "data"

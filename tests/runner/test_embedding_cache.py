@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from cli import embedding_cache
-from cli.embedding_cache import embed_texts
 from models import clip
 from models.checkpoints import CHECKPOINTS
+from runner import embedding_cache
+from runner.embedding_cache import embed_texts
 
 ROOT = Path(__file__).parents[2]
 FAST = ("--model", "emoji", "--steps", "2", "--dtype", "float32")
@@ -278,7 +278,7 @@ def test_folder_follows_the_platforms_convention(
 def test_two_processes_at_once_both_get_their_embeddings(place):
     program = """
 import hashlib, sys, torch
-from cli import embedding_cache
+from runner import embedding_cache
 from models import clip
 embedding_cache.MAX_ENTRIES = 3  # so that each removes what the other needs
 reader = clip.load("emoji")

@@ -15,7 +15,7 @@ def line_of(path, item, seconds=None, evaluations=None):
 
     Args:
         path: its file.
-        item: as `cli.batches.items` makes them.
+        item: as `runner.batches.items` makes them.
         seconds: that it took, a batch's divided by its images; None: not known.
         evaluations: of the model; None: not known.
     """

@@ -10,9 +10,10 @@ import math
 import re
 from dataclasses import dataclass
 
-from cli import lettering, outputs
+from cli import outputs
 from cli.errors import UserError, printable
-from cli.images import MAX_PIXELS, resize_and_crop
+from media import lettering
+from media.images import MAX_PIXELS, resize_and_crop
 
 MAX_SIDE = 65_535  # pixels: a JPEG made of the grid can have no more
 FITS = ("contain", "cover", "stretch")

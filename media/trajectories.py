@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import diffusion
-from cli import grids, images
 from cli.errors import UserError, printable
 from cli.files import write_whole
 from cli.names import Template
+from media import grids, images
 
 KINDS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP", ".apng": "PNG", ".mp4": "MP4"}
 MOST_IMAGES = 8

@@ -7,11 +7,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import diffusion
-from cli import images, outputs, results, run, workers
+from cli import outputs
 from cli.errors import printable
-from cli.plans import Plan
-from cli.ways import sampling
+from media import images
 from models import NETWORKS, checkpoints, clip
+from runner import results, run, workers
+from runner.plans import Plan
+from runner.ways import sampling
 
 
 def draw(jobs, build, clips, described, way=sampling, guides=lambda: None):
@@ -24,7 +26,7 @@ def draw(jobs, build, clips, described, way=sampling, guides=lambda: None):
         clips: function (a job's args) -> a dict from "clip_sha256" and the like to (name of a CLIP,
             checkpoint or None), for those that the job reads.
         described: function (a job's args) -> what a recipe says beyond what `recipe_of` does.
-        way: function (items of a batch, device) -> `cli.ways.Way`.
+        way: function (items of a batch, device) -> `runner.ways.Way`.
         guides: function () that says on stderr what guides a run of one job.
     """
     plan = Plan(jobs)

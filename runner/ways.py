@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import diffusion
-from cli import images, latents
+from media import images
+from runner import latents
 
 open_photo = functools.lru_cache(maxsize=32)(images.open_image)
 

@@ -6,9 +6,9 @@ import os
 import re
 import warnings
 
-from cli import image_limits
 from cli.errors import UserError, printable
 from cli.files import open_regular, write_whole
+from media import image_limits
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
 MAX_BYTES = 64 * 2**20
@@ -31,7 +31,7 @@ def open_image(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0)
     """
     source = str(source)
     if re.match("https?://", source, re.IGNORECASE):
-        from cli.web import download
+        from media.web import download
 
         if len(source) > MAX_ADDRESS:
             raise UserError(f"{printable(source, 200)}: the address is too long: download it")

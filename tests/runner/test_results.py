@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cli import results
 from cli.errors import Failure, UserError
+from runner import results
 
 
 def test_lines_are_added_and_found_again(tmp_path):

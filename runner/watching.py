@@ -5,8 +5,9 @@ A `Watch` of a run that asks for neither does nothing, and none changes what is 
 
 import os
 
-from cli import outputs, previews, trajectories
+from cli import outputs
 from cli.errors import UserError, printable
+from media import previews, trajectories
 
 FPS = 10.0
 

@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
 import cfg_sample
-from cli.batches import MAX_OPEN, batches, items
+from runner.batches import MAX_OPEN, batches, items
 
 
 def drawn(text, tmp_path, *flags):

@@ -1,8 +1,8 @@
 import pytest
 
-from cli import workers
 from cli.errors import Failure, UserError
-from cli.workers import Shard, Worker, find
+from runner import workers
+from runner.workers import Shard, Worker, find
 
 ENVIRONMENT = {"TORCHELASTIC_RUN_ID": "1", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from cli import grids
 from cli.errors import UserError
-from cli.grids import blank, colour, draw, layout, output
-from cli.images import resize_and_crop
+from media import grids
+from media.grids import blank, colour, draw, layout, output
+from media.images import resize_and_crop
 
 COLOURS = ["red", "lime", "blue", "yellow", "aqua"]
 

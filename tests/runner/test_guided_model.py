@@ -3,8 +3,8 @@ from argparse import Namespace
 import torch
 from torch import nn
 
-from cli.guided_model import chunk_of, guide
 from models import NETWORKS
+from runner.guided_model import chunk_of, guide
 
 
 class Net(nn.Module):

@@ -3,13 +3,14 @@
 import sys
 import time
 
-from cli import outputs, results, watching, workers
-from cli.batches import batches, items
+from cli import outputs
 from cli.errors import UserError, printable
-from cli.run import Batch, PartialFailure
-from cli.run_grid import RunGrid
-from cli.ways import open_photo
 from cli.wildcards import Wildcards
+from runner import results, watching, workers
+from runner.batches import batches, items
+from runner.run import Batch, PartialFailure
+from runner.run_grid import RunGrid
+from runner.ways import open_photo
 
 
 class Plan:
@@ -43,7 +44,7 @@ class Plan:
         # Of a shared run, whatever is there was drawn by one of its processes.
         self.skips = self.files.policy is outputs.Policy.SKIP or worker.shared
         if args.gallery:
-            from cli.run_gallery import RunGallery
+            from runner.run_gallery import RunGallery
 
             page = None if args.gallery is True else args.gallery
             self.page = RunGallery(page, self.files.template, args.overwrite)

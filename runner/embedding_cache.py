@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cli.errors import printable
 from cli.files import write_whole
-from cli.images import read_file
+from media.images import read_file
 from models import clip
 
 VERSION = 2

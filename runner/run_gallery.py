@@ -4,7 +4,7 @@ import itertools
 import string
 from pathlib import Path
 
-from cli import gallery
+from media import gallery
 
 
 class RunGallery:

@@ -6,10 +6,12 @@ import sys
 
 import diffusion
 import models
-from cli import images, prompts, run
-from cli.embedding_cache import embed_texts
+from cli import prompts
 from diffusion.methods import WHOLE
+from media import images
 from models import clip
+from runner import run
+from runner.embedding_cache import embed_texts
 
 
 class Reader:

@@ -9,8 +9,9 @@ import math
 import os
 from pathlib import Path
 
-from cli import grids, images, png_texts
+from cli import png_texts
 from cli.errors import UserError, printable
+from media import grids, images
 
 NAME = "preview.png"
 SIDE = 1024  # pixels of the whole, about

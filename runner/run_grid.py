@@ -1,9 +1,10 @@
 """All images of a run on one picture (`--grid`), labelled with what `--sweep` varies."""
 
-from cli import grids, images, outputs
-from cli.batches import items
+from cli import outputs
 from cli.errors import UserError, printable
 from cli.names import Template
+from media import grids, images
+from runner.batches import items
 
 SWEPT = Template("sweep_{index:05}.png")  # the name where none is given
 MOST = 10_000  # images, of which each has a pixel at least

@@ -4,9 +4,10 @@ import math
 
 import torch
 
-from cli import images, run
-from cli.ways import photos_of
+from media import images
 from models import clip_loss
+from runner import run
+from runner.ways import photos_of
 
 CROPS_AT_ONCE = 4  # of an image, where memory is to be saved; a CPU is no slower for it
 
@@ -16,7 +17,7 @@ class PromptReader:
 
     Args:
         args: the run's, as `clip_sample.settled` leaves them.
-        reader: a `cli.guided_model.Reader`.
+        reader: a `runner.guided_model.Reader`.
         steers: whether gradients are taken through its CLIP; then it computes in `--dtype`.
     """
 

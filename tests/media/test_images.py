@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 
 from cli.errors import UserError
-from cli.images import open_image, resize_and_crop, save_png, size_of, to_image, to_tensor
+from media.images import open_image, resize_and_crop, save_png, size_of, to_image, to_tensor
 
 
 def saved(tmp_path, image, name="image.png", **options):
@@ -214,7 +214,7 @@ def test_only_regular_files_are_read(tmp_path):
 def test_address_is_downloaded(monkeypatch):
     data = io.BytesIO()
     noise(3, 2).save(data, "PNG")
-    monkeypatch.setattr("cli.web.download", lambda *arguments: data.getvalue())
+    monkeypatch.setattr("media.web.download", lambda *arguments: data.getvalue())
     assert open_image("HTTPS://host/a.png").size == (3, 2)
 
 
@@ -261,7 +261,7 @@ def test_what_has_no_size_is_refused(tmp_path):
 
 
 def test_address_that_no_recipe_could_hold_is_refused(monkeypatch):
-    monkeypatch.setattr("cli.web.download", lambda *arguments: pytest.fail("asked for"))
+    monkeypatch.setattr("media.web.download", lambda *arguments: pytest.fail("asked for"))
     assert "too long" in refusal("http://host/" + "a" * 20_000)
 
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from cli.errors import UserError
-from cli.web import download
+from media.web import download
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,8 +1,8 @@
 import pytest
 from PIL import ImageFont
 
-from cli import lettering
-from cli.lettering import clean, font_for, spelt, wrap
+from media import lettering
+from media.lettering import clean, font_for, spelt, wrap
 
 
 @pytest.fixture

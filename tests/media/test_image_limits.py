@@ -5,9 +5,10 @@ import zlib
 import pytest
 from PIL import Image
 
-from cli import image_limits, metadata
+from cli import metadata
 from cli.errors import UserError
-from cli.images import open_image
+from media import image_limits
+from media.images import open_image
 
 
 def refusal(read, path):

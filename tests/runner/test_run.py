@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from cli import run, settle, workers
+from cli import settle
 from cli.errors import UserError
 from models import checkpoints
+from runner import run, workers
 
 
 class Terminal(io.StringIO):
@@ -147,7 +148,8 @@ def test_what_goes_wrong_is_one_line_and_a_status(error, status, message, monkey
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import atexit, sys
-from cli import errors, run
+from cli import errors
+from runner import run
 
 class Kept:
     def __del__(self):

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import diffusion
-from cli import workers
 from cli.errors import Failure, UserError, printable
 from diffusion.memory import is_out_of_memory
 from models.checkpoints import CheckpointError
+from runner import workers
 
 SOFTWARE = "v-diffusion 1.0"
 INTERRUPTED = 130  # the exit status that shells give to Ctrl-C
@@ -228,7 +228,7 @@ class Batch(NamedTuple):
     """What is drawn at once.
 
     Args:
-        items: as `cli.batches` makes them.
+        items: as `runner.batches` makes them.
         wanted: the places of those that are to be saved; the others are there already, and are
             drawn again only since the rounding of a batch depends on its shape.
     """

@@ -19,7 +19,7 @@ from pathlib import Path
 from cli import commands, recipes
 from cli.errors import UserError, printable
 from cli.files import open_regular, write_whole
-from cli.previews import is_preview
+from media.previews import is_preview
 
 NAME = "index.html"
 GENERATOR = "v-diffusion make_gallery.py"

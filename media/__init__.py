@@ -1,0 +1,1 @@
+"""Pictures: read and written, put in grids, on a page and in animations."""

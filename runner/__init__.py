@@ -1,0 +1,1 @@
+"""What happens once a command line is understood: the run, its batches, its files."""
