@@ -1,5 +1,7 @@
 """A user's mistake, told in one line, and text made safe to show in it."""
 
+import os
+import sys
 import unicodedata
 
 # Format characters that emoji and several scripts are spelt with; they cannot reorder a line.
@@ -15,6 +17,18 @@ class UserError(Exception):
 
 class Failure(UserError):
     """What went wrong in the midst of a run through no mistake; the exit status is 1."""
+
+
+def note(message, environment=os.environ):
+    """A line on stderr, with the number of the process where torchrun has started several."""
+    print(f"{prefix(environment)}{message}", file=sys.stderr, flush=True)
+
+
+def prefix(environment=os.environ):
+    """What a process's lines on stderr begin with."""
+    if "TORCHELASTIC_RUN_ID" in environment and environment.get("WORLD_SIZE", "1") != "1":
+        return f"[{environment['RANK']}] "
+    return ""
 
 
 def printable(text, limit=500):

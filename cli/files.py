@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import stat
 from pathlib import Path
@@ -27,6 +28,30 @@ def open_regular(path):
     except (OSError, UnicodeEncodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise UserError(f"{name}: cannot be read: {printable(why, 80)}") from None
+
+
+@contextlib.contextmanager
+def open_limited(path, max_bytes):
+    """A regular file of limited size, open for reading; else a UserError."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            raise _too_large(path, max_bytes)
+        yield file
+
+
+def read_file(path, max_bytes):
+    """The bytes of a regular file; UserError for what is none, is missing or is too large."""
+    with open_limited(path, max_bytes) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(min(size, max_bytes) + 1)  # read() sets as much memory aside
+    if len(data) > max_bytes:
+        raise _too_large(path, max_bytes)
+    return data
+
+
+def _too_large(path, max_bytes):
+    name = printable(path, 200)
+    return UserError(f"{name}: larger than {max_bytes / 2**20:g} MiB: make it smaller")
 
 
 def _open_without_waiting(path, flags):
@@ -77,3 +102,11 @@ def _place(part, path):
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def file_name(source):
+    """The name of a file or address without its folders, query and credentials."""
+    source = str(source)
+    if re.match("[a-z][a-z0-9+.-]+://", source, re.IGNORECASE):
+        source = re.split("[?#]", source)[0].partition("://")[2]
+    return re.split(r"[/\\]", source.rstrip("/\\"))[-1]

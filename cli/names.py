@@ -11,6 +11,8 @@ from pathlib import Path
 from cli.errors import UserError, printable
 
 DEFAULT_TEMPLATE = "out_{index:05}.png"
+LATENT_TEMPLATE = "latent_{index:05}.safetensors"
+LATENT_FIELDS = ("index", "line", "photo", "model")
 FIELDS = ("index", "line", "seed", "prompt", "model", "steps", "method", "schedule")
 MAX_SLUG = 80  # bytes of a prompt in a file name; most file systems allow 255 in all
 # The spec that a field may have: a width for numbers, a largest length for text.

@@ -2,7 +2,7 @@
 
     outputs = Outputs(template, policy)
     found = outputs.check(images)                      # before any work; stops at what cannot be
-    path = publish(image, outputs.target(...), recipe)       # once for each finished image
+    path = place(save, outputs.target(...))            # once for each finished image
 
 A file appears complete or not at all, however many runs share a folder.
 """
@@ -17,10 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from cli import metadata
 from cli.errors import Failure, UserError, printable
 from cli.names import DEFAULT_TEMPLATE, Template
-from media import images as image_files
 
 
 class Policy(StrEnum):
@@ -174,34 +172,18 @@ def plan(template, images, policy=None):
     return [outputs.target(image) for image in images if not (skips and outputs.exists(image))]
 
 
-def publish(image, target, recipe=None):
-    """Save a finished image with its recipe; missing folders are made.
-
-    Args:
-        image: a PIL image.
-        target: one of those that `plan` returned.
-        recipe: a dict for `metadata.write`; its index becomes the number in the file's name.
-    Returns:
-        the Path of the file; None: by the policy to skip, one that another run has finished since
-        is left as it is.
-    Raises:
-        UserError: the file cannot be written, or appeared since `plan`.
-    """
-
-    def save(path, number, overwrite):
-        info = metadata.write({**recipe, "index": number}) if recipe is not None else None
-        image_files.save_png(image, path, info, overwrite)
-
-    return place(save, target)
-
-
 def place(save, target):
-    """Save whatever it is where a target says, as `publish` does images.
+    """Save whatever it is where a target says; missing folders are made.
 
     Args:
         save: function (path, number in its name, whether to overwrite) that writes the file whole
             or raises FileExistsError.
         target: one of those that `plan` returned.
+    Returns:
+        the Path of the file; None: by the policy to skip, one that another run has finished since
+        is left as it is.
+    Raises:
+        UserError: the file cannot be written, or appeared since `plan`.
     """
     number, least = target.image["index"], 0
     path = target.template.path(target.image)

@@ -1,4 +1,4 @@
-"""The `parameters` text that common tools write into their PNGs, taken apart.
+"""The `parameters` text that common tools write into their PNGs: ours written, all taken apart.
 
 Prompt lines come first, then lines of what is not wanted from "Negative prompt:" on, and last one
 line of settings: `Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512`. There is no
@@ -7,12 +7,35 @@ standard; what cannot be told apart stays in the prompt.
 
 import json
 import re
+import unicodedata
+
+from cli.errors import printable
+from cli.prompts import Prompt, format_prompt
 
 KEY = "parameters"
 NEGATIVE = "Negative prompt:"
 _NAME = re.compile(r'\s*([^\s:,"][^:,"\n]{0,60}):\s*')
 _PLAIN = re.compile("[^,]*")
 _END = re.compile(r"\s*(,|\Z)")
+
+
+def text_of(recipe):
+    """A recipe as the viewers of generated images show it.
+
+    Prompts first, then those of negative weight after "Negative prompt: ", then one line of
+    "Name: value" pairs. A single prompt stands alone, its weight is the CFG scale; several show
+    their weights.
+    """
+    prompts = [Prompt(text, weight) for text, weight in recipe.get("prompts", [])]
+    show = (lambda prompt: prompt.text) if len(prompts) == 1 else format_prompt
+    wanted = [_one_line(show(prompt)) for prompt in prompts if prompt.weight >= 0]
+    unwanted = [_one_line(show(prompt)) for prompt in prompts if prompt.weight < 0]
+    if unwanted:
+        unwanted[0] = f"Negative prompt: {unwanted[0]}"
+    pairs = ", ".join(
+        f"{name}: {_shown(value)}" for name, value in _pairs(recipe) if value not in (None, "")
+    )
+    return "\n".join([*wanted, *unwanted, pairs])
 
 
 def parse(text):
@@ -59,3 +82,35 @@ def _value(line, start):
             return (value if isinstance(value, str) else line[start:end]), comma.end()
     plain = _PLAIN.match(line, start)
     return plain[0].strip(), plain.end() + 1
+
+
+def _pairs(recipe):
+    get = recipe.get
+    scale = sum(weight for _, weight in [*get("prompts", []), *get("images", [])] if weight > 0)
+    yield "Steps", get("steps")
+    yield "Sampler", get("method")
+    yield "Schedule type", get("schedule")
+    if "clip_guidance_scale" in recipe:
+        yield "CLIP guidance scale", recipe["clip_guidance_scale"]
+    else:
+        yield "CFG scale", scale or None
+    yield "Seed", get("seed")
+    yield "Size", "x".join(str(side) for side in get("size", []))
+    yield "Model hash", get("model_sha256", "")[:10]
+    yield "Model", get("model")
+    yield "Denoising strength", get("starting_timestep") if get("init") else None
+    yield "Eta", get("eta")
+    images = [Prompt(name, weight) for name, weight in get("images", [])]
+    yield "Image prompts", " | ".join(format_prompt(image) for image in images)
+    yield "Version", get("software")
+
+
+def _shown(value):
+    text = f"{value:g}" if isinstance(value, float) else _one_line(str(value))
+    # As the viewers expect it: what could be taken for the next pair is quoted.
+    return json.dumps(text, ensure_ascii=False) if re.search('[,:"]', text) else text
+
+
+def _one_line(text):
+    spaced = "".join(" " if unicodedata.category(c) in ("Zl", "Zp") else c for c in text)
+    return printable(re.sub(r"[\t\n\v\f\r\x85]+", " ", spaced), limit=len(text) + 1)

@@ -1,55 +1,154 @@
-"""argparse as the scripts use it: flags among prompts, and errors that are one line."""
+"""argparse made from the table: flags among prompts, errors in one line, `--help`."""
 
 import argparse
 import difflib
+import re
 import sys
+from functools import cache
 
 from cli.errors import UserError, printable
+from cli.options import options_of
+from cli.prompts import photos_and_prompts
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, like all others of the suite."""
+def parse(script, argv=None, needs_words=True):
+    """What a command line says.
 
-    def __init__(self, description, examples):
-        super().__init__(
-            description=description,
-            epilog="examples:\n" + "\n".join(f"  {line}" for line in examples),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-            add_help=False,
-        )
+    Args:
+        script: a row of `cli.scripts`.
+        argv: its words; None: those of this process.
+        needs_words: whether it is complete; else words that it needs may stand elsewhere.
+    Returns:
+        a dict from names of options to their values, of those that were given alone.
+    Raises:
+        UserError: for what is no option or no value of one, and for options that exclude each
+            other.
+        SystemExit: after `--help`.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    end = argv.index("--") if "--" in argv else len(argv)
+    # Words may stand before, between and after the flags; after -- there are no flags.
+    found, words = _parser_of_flags(script).parse_known_args(argv[:end])
+    said = vars(found)
+    if "help" in said:
+        build(script).print_help()
+        raise SystemExit(0)
+    _refuse_unknown(script, words)
+    words += argv[end + 1 :]
+    options = options_of(script)
+    positional = _words_of(script)
+    if words and script.takes_photos:
+        photos, prompts = photos_and_prompts(words, script.weight)
+        said |= {n: v for n, v in (("photos", photos), ("prompts", prompts)) if v}
+    elif words:
+        said[positional.name] = _values_of(positional, words)
+    elif needs_words and positional.many in ("+", None):
+        raise UserError(f"the following arguments are required: {positional.metavar}")
+    for name in said:
+        for other in options[name].excludes:
+            if other in said:
+                raise UserError(
+                    f"{options[name].flag} and {options[other].flag} exclude each other: give one "
+                    "of them"
+                )
+    return said
 
-    def parse_args(self, args=None, namespace=None):
-        """As people write: prompts before, between and after the flags; after -- no flags."""
-        args = sys.argv[1:] if args is None else list(args)
-        end = args.index("--") if "--" in args else len(args)
-        args, plain = args[:end], args[end + 1 :]
-        words = next((a for a in self._actions if not a.option_strings), None)
-        if not plain or words is None:
-            return self.parse_intermixed_args(args, namespace)
-        nargs, words.nargs = words.nargs, "*"  # argparse itself would still look for flags in them
-        try:
-            parsed = self.parse_intermixed_args(args, namespace)
-            values = [words.type(word) if words.type else word for word in plain]
-        except argparse.ArgumentTypeError as error:
-            self.error(f"argument {words.metavar}: {error}")
-        finally:
-            words.nargs = nargs
-        setattr(parsed, words.dest, [*(getattr(parsed, words.dest) or []), *values])
-        return parsed
 
-    def parse_intermixed_args(self, args=None, namespace=None):
-        """As argparse does, but says which flag an unknown one may have been meant for."""
-        parsed, unknown = self.parse_known_intermixed_args(args, namespace)
-        if unknown:
-            known = {flag.strip("-"): flag for flag in self._option_string_actions}
-            flags = [word.strip("-").partition("=")[0] for word in unknown if word[0:1] == "-"]
-            close = [difflib.get_close_matches(flag, known, n=1, cutoff=0.7) for flag in flags]
-            meant = ", ".join(dict.fromkeys(known[match[0]] for match in close if match))
-            hint = f": did you mean {meant}?" if meant else ""
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-        return parsed
+def read(option, text):
+    """The value of an option of a text; UserError that names the option."""
+    try:
+        return option.type(text)
+    except UserError as error:
+        name = option.metavar if option.is_positional else "/".join(option.flags.split())
+        raise UserError(f"argument {name}: {error}") from None
 
+
+def build(script):
+    """The argparse parser of a script, words between the flags included: for help, completion."""
+    parser = _parser_of_flags(script, argparse.ArgumentParser)
+    option = _words_of(script)
+    group = next(group for group in parser._action_groups if group.title == option.group)
+    group.add_argument(option.name, metavar=option.metavar, nargs=option.many, help=_help(option))
+    group._group_actions.insert(0, group._group_actions.pop())
+    return parser
+
+
+def _words_of(script):
+    """The option that is the words between the flags."""
+    return next(option for option in options_of(script).values() if option.is_positional)
+
+
+class _Parser(argparse.ArgumentParser):
     def error(self, message):
         # argparse quotes what it was given as it was given: not for a terminal.
         raise UserError(printable(message))
+
+
+@cache
+def _parser_of_flags(script, make=_Parser):
+    parser = make(
+        prog=script.name,
+        usage=f"{script.name} {_words_of(script).metavar} ... [flags]",
+        description=script.about,
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in script.examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    groups = {}
+    for option in options_of(script).values():
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+        if not option.is_positional:
+            _add(groups[option.group], option)
+    parser.add_argument_group("help").add_argument(
+        "--help", "-h", action="store_true", help="show this and exit"
+    )
+    return parser
+
+
+def _add(group, option):
+    flags, told = option.flags.split(), {"dest": option.name, "help": _help(option)}
+    if option.is_switch:
+        group.add_argument(*flags, action="store_true", **told)
+        return
+
+    def read_value(text):
+        try:
+            return option.type(text)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    const = {"const": True} if option.many == "?" else {}
+    group.add_argument(
+        *flags, type=read_value, nargs=option.many, metavar=option.metavar, **const, **told
+    )
+
+
+def _help(option):
+    plain = isinstance(option.default, int | float | str) and not option.is_switch
+    shown = f"{option.default:g}" if isinstance(option.default, float) else option.default
+    return (option.help + (f" ({shown})" if plain else "")).replace("%", "%%")
+
+
+def _values_of(option, words):
+    if option.many is None:
+        if len(words) > 1:
+            raise UserError(f"unrecognized arguments: {printable(' '.join(words[1:]))}")
+        return read(option, words[0])
+    return [read(option, word) for word in words]
+
+
+def _refuse_unknown(script, words):
+    """UserError for words that look like flags, with the one that may have been meant."""
+    unknown = [w for w in words if re.match(r"-(?![\d.]+$|$)", w) and " " not in w]
+    if not unknown:
+        return
+    flags = [flag for option in options_of(script).values() for flag in option.flags.split()]
+    known = {flag.strip("-"): flag for flag in [*flags, "--help", "-h"]}
+    asked = [word.strip("-").partition("=")[0] for word in unknown]
+    close = [difflib.get_close_matches(flag, known, n=1, cutoff=0.7) for flag in asked]
+    meant = ", ".join(dict.fromkeys(known[match[0]] for match in close if match))
+    hint = f": did you mean {meant}?" if meant else ""
+    raise UserError(f"unrecognized arguments: {printable(' '.join(unknown))}{hint}")

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 
 from cli.errors import UserError, printable
+from cli.files import file_name
+from cli.types import MAX_TEXT, is_number
 from diffusion.methods import WHOLE
 
 MAX_LENGTH = 10_000  # characters; a longer one is a file pasted by mistake
@@ -19,38 +21,97 @@ class Prompt:
     weight: float
 
 
-def parse(argument, default_weight=3.0):
-    r"""Read a text prompt `TEXT[:WEIGHT]`.
+class TextPrompt:
+    r"""The type of a text prompt `TEXT[:WEIGHT]`, as `cli.types` has types; in JSON also a pair.
 
     The weight is what follows the last colon where that is a number; otherwise the colon is text.
     A colon is made text by a backslash (`ratio 16\:9`). Other backslashes stay as they are, but
     for those right before a colon, which are doubled to stand for themselves.
 
-    Raises:
-        UserError: for an empty text, one of more than `MAX_LENGTH` characters, one that is not
-            Unicode, and for a weight that is infinite or nan.
+    Calling it and `check` raise a UserError for an empty text, one of more than `MAX_LENGTH`
+    characters, one that is not Unicode, and for a weight that is infinite or nan.
+
+    Args:
+        weight: of a prompt that names none.
     """
-    prompt = _parse(argument, default_weight, kind="prompt")
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in prompt.text):
-        raise UserError(f"the prompt {_quote(prompt.text)} is not valid UTF-8: type it anew")
-    return prompt
+
+    kind = "prompt"
+
+    def __init__(self, weight=3.0):
+        self.weight = float(weight)
+
+    def __call__(self, argument):
+        before, colon, after = argument.rpartition(":")
+        weight = _number(after)
+        escaped = (len(before) - len(before.rstrip("\\"))) % 2 == 1
+        if not colon or weight is None or escaped or not self._may_end(before):
+            return self._checked(Prompt(_unescape(argument, at_end=False), self.weight), argument)
+        if not math.isfinite(weight):
+            raise UserError(
+                f"the weight {_quote(after)} of the {self.kind} {_quote(argument)} is not finite: "
+                r"give one like 2.5, or write \: for a colon that belongs to the text"
+            )
+        return self._checked(Prompt(_unescape(before, at_end=True), weight), argument)
+
+    def check(self, value):
+        if isinstance(value, str):
+            return self(value)
+        text, weight = self._pair(value)
+        return self._checked(Prompt(text, weight), text)
+
+    def stored(self, value):
+        return self._pair(value)
+
+    def _pair(self, value):
+        pair = value if isinstance(value, list | tuple) and len(value) == 2 else (None, None)
+        text, weight = pair
+        if not isinstance(text, str) or len(text) > MAX_TEXT or not is_number(weight):
+            raise UserError(f"{_quote(value)} is no text with a weight")
+        return [text, float(weight)]
+
+    def _may_end(self, before):
+        return True
+
+    def _checked(self, prompt, argument):
+        text = prompt.text
+        if len(text) > MAX_LENGTH:
+            raise UserError(
+                f"the {self.kind} {_quote(text)} has {len(text):,} characters: "
+                f"shorten it to {MAX_LENGTH:,} or less"
+            )
+        if not text.strip():
+            raise UserError(
+                f"the {self.kind} {_quote(argument)} is empty: write TEXT or TEXT:WEIGHT"
+            )
+        if self.kind == "prompt" and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+            raise UserError(f"the prompt {_quote(text)} is not valid UTF-8: type it anew")
+        return prompt
 
 
-def parse_image(argument, default_weight=3.0):
-    """Read an image prompt `PATH_OR_URL[:WEIGHT]`, by the rules of `parse` and two more.
+class ImagePrompt(TextPrompt):
+    """The type of an image prompt `PATH_OR_URL[:WEIGHT]`: by the same rules and two more.
 
     The port of a URL (`http://host:8080`) and the drive of a Windows path (`C:1`) are no weights.
     """
-    return _parse(argument, default_weight, kind="image prompt", is_weight=_ends_a_source)
+
+    kind = "image prompt"
+
+    def stored(self, value):
+        text, weight = super().stored(value)
+        return [file_name(text), weight]
+
+    def _may_end(self, before):
+        in_authority = re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#]*", before, re.IGNORECASE)
+        return not in_authority and not re.fullmatch(r"[A-Za-z]", before)
 
 
 def photos_and_prompts(words, default_weight):
     """Tells photos and prompts apart: photos come first; a file, an address or named like an image.
 
     Returns:
-        (photos, prompts): a list of strings and a list of Prompts.
+        (photos, prompts): a list of strings and a list of Prompts, either of which may be empty.
     Raises:
-        UserError: where the first word is no photo, or another no prompt.
+        UserError: where a word behind the photos is no prompt.
     """
     photos = []
     for word in words:
@@ -59,13 +120,11 @@ def photos_and_prompts(words, default_weight):
         if not (address or named or os.path.exists(word)):
             break
         photos.append(word)
-    if not photos:
-        raise UserError(f"{_quote(words[0])}: no such file: the first is a photo")
-    return photos, [parse(word, default_weight) for word in words[len(photos) :]]
+    return photos, [TextPrompt(default_weight)(word) for word in words[len(photos) :]]
 
 
 def format_prompt(prompt):
-    """The argument that `parse` reads as this very prompt; it always names the weight."""
+    """The argument that `TextPrompt` reads as this very prompt; it always names the weight."""
     text = re.sub(r"(?<!\\)\\+(?=:|\Z)", lambda run: run[0] * 2, prompt.text)
     short = f"{prompt.weight:g}"
     return f"{text}:{short if float(short) == prompt.weight else repr(prompt.weight)}"
@@ -108,29 +167,6 @@ def describe(conditions, zero_weight=None, interval=WHOLE):
     ]
 
 
-def _parse(argument, default_weight, kind, is_weight=lambda before: True):
-    before, colon, after = argument.rpartition(":")
-    number = _number(after)
-    escaped = (len(before) - len(before.rstrip("\\"))) % 2 == 1
-    if colon and number is not None and not escaped and is_weight(before):
-        if not math.isfinite(number):
-            raise UserError(
-                f"the weight {_quote(after)} of the {kind} {_quote(argument)} is not finite: give "
-                r"one like 2.5, or write \: for a colon that belongs to the text"
-            )
-        text, weight = _unescape(before, at_end=True), number
-    else:
-        text, weight = _unescape(argument, at_end=False), float(default_weight)
-    if len(text) > MAX_LENGTH:
-        raise UserError(
-            f"the {kind} {_quote(text)} has {len(text):,} characters: "
-            f"shorten it to {MAX_LENGTH:,} or less"
-        )
-    if not text.strip():
-        raise UserError(f"the {kind} {_quote(argument)} is empty: write TEXT or TEXT:WEIGHT")
-    return Prompt(text, weight)
-
-
 def _number(text):
     if "_" in text:
         return None
@@ -146,11 +182,6 @@ def _unescape(text, at_end):
     # A run is looked at from its start alone: one of a million takes no time.
     runs = r"(?<!\\)(\\+)(:|\Z)" if at_end else r"(?<!\\)(\\+)(:)"
     return re.sub(runs, lambda run: "\\" * (len(run[1]) // 2) + run[2], text)
-
-
-def _ends_a_source(before):
-    in_authority = re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#]*", before, re.IGNORECASE)
-    return not in_authority and not re.fullmatch(r"[A-Za-z]", before)
 
 
 def _decimal(weight):

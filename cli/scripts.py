@@ -1,4 +1,4 @@
-"""What tells the drawing scripts' flags apart: a table, one row a script."""
+"""The scripts of the suite: a table, one row a script."""
 
 from dataclasses import dataclass
 
@@ -9,27 +9,101 @@ class Script:
 
     Args:
         name: the file.
-        large: the network used where none is named and its checkpoint is there.
-        method, steps: defaults; steps None: what the method suggests.
+        about: what it does, in a sentence.
+        examples: command lines for `--help`.
+        large: the network used where none is named and its checkpoint is there; None: the script
+            uses no network.
         weight: of a prompt that names none.
+        takes_photos: whether the first words of its command line name photos.
         guides_any: whether prompts also guide networks that take none.
-        start: how much noise an image to start from gets.
     """
 
     name: str
-    large: str
-    method: str
-    steps: int | None
-    weight: float
+    about: str
+    examples: tuple[str, ...]
+    large: str | None = None
+    weight: float = 3.0
+    takes_photos: bool = False
     guides_any: bool = False
-    start: float = 0.9
 
 
-CFG = Script("cfg_sample.py", large="cc12m_1_cfg", method="ab23", steps=None, weight=3.0)
+CFG = Script(
+    "cfg_sample.py",
+    "Draw images from weighted text and image prompts, by classifier-free guidance.",
+    (
+        'cfg_sample.py "a red apple on a blue background" -n 4',
+        'cfg_sample.py "the rise of consciousness:5" "oil painting:2" "blurry:-1" -n 4 --seed 0',
+        'cfg_sample.py "oil painting" --init photo.jpg -st 0.7 -o "{prompt}_{seed}.png"',
+        "cfg_sample.py --from-png out_00000.png --steps 100",
+        'cfg_sample.py --from-file jobs.txt -bs 8 -o "runs/{line:06}_{seed:06}.png" '
+        "--skip-existing",
+        'cfg_sample.py "a {red,blue} heart" -n 4 --sweep steps=5,10,20 method=plms,ab23',
+    ),
+    large="cc12m_1_cfg",
+)
 CLIP = Script(
-    "clip_sample.py", large="cc12m_1", method="ddpm", steps=1000, weight=1.0, guides_any=True
+    "clip_sample.py",
+    "Draw images with any model, steered by what CLIP sees in them towards weighted prompts.",
+    (
+        'clip_sample.py "a red apple" --model emoji --steps 50 -n 4',
+        'clip_sample.py "a lighthouse in a storm" --model yfcc_1 -cs 1000 -n 4 --seed 0',
+        'clip_sample.py "oil painting:2" "blurry:-1" --images photo.jpg --init photo.jpg -st 0.6',
+        "clip_sample.py --from-png out_00000.png --cutn 32",
+        'clip_sample.py --from-file jobs.txt -o "runs/{line:06}_{seed:06}.png" --skip-existing',
+    ),
+    large="cc12m_1",
+    weight=1.0,
+    guides_any=True,
 )
-REVERSE = Script("reverse_sample.py", large="cc12m_1_cfg", method="exact", steps=50, weight=3.0)
+REVERSE = Script(
+    "reverse_sample.py",
+    "Find the latent noise that yields a photo, by running the sampling loop backwards.",
+    (
+        "reverse_sample.py photo.jpg -o photo.safetensors",
+        'reverse_sample.py photo.jpg "a cat:1" --method plms --steps 100 --round-trip',
+        "reverse_sample.py *.jpg -bs 8 -o 'latents/{photo}.safetensors' --preview",
+        'cfg_sample.py "a tiger:4" --latent photo.safetensors',
+    ),
+    large="cc12m_1_cfg",
+    takes_photos=True,
+)
 MODIFY = Script(
-    "cfg_modify_image.py", large="cc12m_1_cfg", method="plms", steps=50, weight=3.0, start=1.0
+    "cfg_modify_image.py",
+    "Edit a photo with prompts: find its noise, or not even that, and draw it again under others.",
+    (
+        'cfg_modify_image.py photo.jpg "an oil painting of a dog:4" --source "a dog" -o edited.png',
+        'cfg_modify_image.py photo.jpg "a blue heart" --source "a red heart" --strength 0.7',
+        'cfg_modify_image.py photo.jpg "a straw hat" --mask head.png',
+        'cfg_modify_image.py photo.jpg "a tiger" --source "a cat" --direct -n 4',
+    ),
+    large="cc12m_1_cfg",
+    takes_photos=True,
 )
+GRID = Script(
+    "make_grid.py",
+    "Put images in a grid, in rows from left to right, with labels and titles if you like.",
+    (
+        "make_grid.py out_*.png -o grid.png --nrow 4",
+        "make_grid.py runs/ --label seed,prompt --overwrite",
+        "make_grid.py a.png b.png c.png d.png --column-titles before after --row-titles ddim plms",
+        "make_grid.py photos/ --size 256 256 --fit cover --spacing 4 --background black",
+    ),
+)
+GALLERY = Script(
+    "make_gallery.py",
+    "Write a page of a folder's images: to look through, filter, compare and draw again.",
+    ("make_gallery.py runs", "make_gallery.py runs --recursive -o runs/all.html"),
+)
+INFO = Script(
+    "png_info.py",
+    "Print how PNGs were made, and the command that draws an image again.",
+    (
+        "png_info.py out_00000.png",
+        "png_info.py --json *.png",
+        "png_info.py --command out_00000.png",
+    ),
+)
+
+DRAWING = (CFG, CLIP)
+SAMPLING = (CFG, CLIP, REVERSE, MODIFY)
+SCRIPTS = (CFG, CLIP, REVERSE, MODIFY, GRID, GALLERY, INFO)

@@ -16,7 +16,7 @@ import re
 import urllib.parse
 from pathlib import Path
 
-from cli import commands, recipes
+from cli import commands, info
 from cli.errors import UserError, printable
 from cli.files import open_regular, write_whole
 from media.previews import is_preview
@@ -116,11 +116,11 @@ def entry(file, base):
     told = {"size": (0, 0), "rows": [], "prompt": "", "seed": None}
     again, problem = commands.Command([], []), ""
     try:
-        found = recipes.find(file)
-        told["size"], rows = found.size, recipes.rows(found)
+        found = info.find(file)
+        told["size"], rows = found.size, info.rows(found)
         if sum(len(name) + len(text) for name, text in rows) > MAX_TEXT:
             raise UserError("its recipe is too long to show")
-        told |= {"rows": rows, "prompt": recipes.prompt(found), "seed": recipes.seed(found)}
+        told |= {"rows": rows, "prompt": info.prompt(found), "seed": info.seed(found)}
         again = _command(found.recipe, file)
     except UserError as error:
         problem = str(error).removeprefix(f"{printable(file, 200)}: ")

@@ -7,18 +7,14 @@ Beside the canvas one image at a time is in memory.
 """
 
 import math
-import re
 from dataclasses import dataclass
 
-from cli import outputs
-from cli.errors import UserError, printable
+from cli.errors import UserError
+from cli.picture_types import GAP, WHITE
 from media import lettering
 from media.images import MAX_PIXELS, resize_and_crop
 
 MAX_SIDE = 65_535  # pixels: a JPEG made of the grid can have no more
-FITS = ("contain", "cover", "stretch")
-WHITE = (255, 255, 255)
-GAP = 8  # pixels between images, where there are texts
 PAD = 4  # pixels between an image and a text
 MOST_LINES = 3  # of a title, and of a line of a label
 
@@ -193,25 +189,6 @@ def paste(canvas, plan, index, image):
     left, top = plan.cells[index]
     free = [plan.cell[i] * plan.scale - image.size[i] for i in range(2)]
     canvas.paste(image, (left + free[0] // 2, top + free[1] // 2))
-
-
-def colour(text):
-    """(red, green, blue) of a colour that Pillow knows; UserError for any other."""
-    from PIL import ImageColor
-
-    try:
-        return ImageColor.getrgb(text)[:3]
-    except ValueError:
-        raise UserError(
-            f'"{printable(text, 40)}" is no colour: use a name like white, or #202020'
-        ) from None
-
-
-def output(text):
-    """The Template of a grid's file: a name that is taken as it is, braces and all."""
-    if not re.search(r"[^/\\]\.png$", text, re.IGNORECASE):
-        raise UserError(f'a grid is a PNG: let "{printable(text, 100)}" end in a name with .png')
-    return outputs.Template(text.replace("{", "{{").replace("}", "}}"))
 
 
 def _columns(count, row_titles, column_titles):

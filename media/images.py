@@ -2,12 +2,13 @@
 
 import contextlib
 import math
-import os
 import re
 import warnings
 
+from cli import recipe as recipes
 from cli.errors import UserError, printable
-from cli.files import open_regular, write_whole
+from cli.files import open_limited, read_file, write_whole
+from cli.outputs import place
 from media import image_limits
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
@@ -52,7 +53,7 @@ def size_of(path, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS):
         UserError: in one line, for what is no image or breaks the limits.
     """
     name = printable(path, 200)
-    with _opened(path, max_bytes) as file:
+    with open_limited(path, max_bytes) as file:
         start = file.read(256)
         file.seek(0)
         with _explained(name, start, max_pixels):
@@ -61,30 +62,6 @@ def size_of(path, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS):
         if image.format != "TIFF":  # of which Pillow knows how it stands from the start
             turned = _orientation(image) in (5, 6, 7, 8)
         return image.size[::-1] if turned else image.size
-
-
-def read_file(path, max_bytes):
-    """The bytes of a regular file; UserError for what is none, is missing or is too large."""
-    with _opened(path, max_bytes) as file:
-        size = os.fstat(file.fileno()).st_size
-        data = file.read(min(size, max_bytes) + 1)  # read() sets as much memory aside
-    if len(data) > max_bytes:
-        raise _too_large(path, max_bytes)
-    return data
-
-
-@contextlib.contextmanager
-def _opened(path, max_bytes):
-    """A regular file of limited size, open for reading; else a UserError."""
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > max_bytes:
-            raise _too_large(path, max_bytes)
-        yield file
-
-
-def _too_large(path, max_bytes):
-    name = printable(path, 200)
-    return UserError(f"{name}: larger than {max_bytes / 2**20:g} MiB: make it smaller")
 
 
 def resize_and_crop(image, size):
@@ -176,20 +153,46 @@ def to_image(tensor):
     return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
 
 
-def save_png(image, path, metadata=None, overwrite=False):
+def save_png(image, path, texts=None, overwrite=False):
     """Write a PNG that appears at its place complete, or not at all.
 
     Args:
         image: a PIL image.
         path: the file; its folder exists.
-        metadata: a PIL.PngImagePlugin.PngInfo with the text chunks to write.
+        texts: a dict from keys to the texts to write.
         overwrite: whether to replace an existing file. Where not, it is left untouched even if
             it appears while this one is being written.
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
         OSError: it cannot be written.
     """
-    write_whole(path, lambda part: image.save(part, format="PNG", pnginfo=metadata), overwrite)
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    for key, text in (texts or {}).items():
+        if text.isascii():
+            info.add_text(key, text)
+        else:
+            info.add_itxt(key, text, lang="", tkey=key)
+    write_whole(path, lambda part: image.save(part, format="PNG", pnginfo=info), overwrite)
+
+
+def publish(image, target, recipe=None):
+    """Save a finished image with its recipe where a target says; missing folders are made.
+
+    Args:
+        image: a PIL image.
+        target: as `cli.outputs.Outputs` makes them.
+        recipe: a dict for `cli.recipe.texts`; its index becomes the number in the file's name.
+    Returns, raises:
+        as `cli.outputs.place`.
+    """
+
+    def save(path, number, overwrite):
+        texts = recipes.texts({**recipe, "index": number}) if recipe is not None else None
+        save_png(image, path, texts, overwrite)
+
+    return place(save, target)
 
 
 def _decode(data, name, max_pixels):

@@ -53,7 +53,7 @@ class Preview:
             return  # come to be since the run began
         # A viewer on Windows may keep it open: the next one will do.
         with contextlib.suppress(PermissionError):
-            images.save_png(picture, self.path, _mark(), overwrite=True)
+            images.save_png(picture, self.path, {KEY: MARK}, overwrite=True)
 
 
 def is_preview(path):
@@ -64,11 +64,3 @@ def is_preview(path):
         return png_texts.read(path, [KEY]).texts.get(KEY) == MARK
     except UserError:
         return False
-
-
-def _mark():
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    info.add_text(KEY, MARK)
-    return info

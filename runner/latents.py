@@ -1,45 +1,14 @@
-"""Latent noise in .safetensors files: what a run can start from, and what it was found with.
+"""Latent noise in .safetensors files, written and read."""
 
-A file holds a tensor `latents` [N, 3, H, W] and, where a reversible method found them, a tensor
-`previous` of the same shape: the states one step before. Its metadata holds under `v-diffusion` a
-JSON object with `version`, `timestep`, the t that the latents belong to, and where it is known the
-recipe: the fields of `cli.metadata` and `timesteps`, those of the way there.
-"""
-
-import itertools
 import json
-import os
-from typing import NamedTuple
 
-from cli import metadata
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+
 from cli.errors import UserError, printable
 from cli.files import write_whole
-from models.checkpoints import header_fits
-
-KEY = "v-diffusion"
-VERSION = 1
-MAX_BYTES = 4 * 2**30
-MAX_TIMESTEPS = 100_001
-
-
-class Head(NamedTuple):
-    """What a file says of its latents.
-
-    Args:
-        count: how many there are.
-        shape: (channels, height, width) of one.
-        timestep: the t that they belong to.
-        recipe: what is known of how they were found, as `cli.metadata` checks it.
-        timesteps: the ascending timesteps of the way there, the last one `timestep`; or None.
-        reversible: whether the file holds the states one step before, too.
-    """
-
-    count: int
-    shape: tuple[int, int, int]
-    timestep: float
-    recipe: dict
-    timesteps: list[float] | None
-    reversible: bool
+from cli.latents import KEY, VERSION
 
 
 def save(path, latents, facts, previous=None, overwrite=True):
@@ -54,68 +23,12 @@ def save(path, latents, facts, previous=None, overwrite=True):
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
     """
-    from safetensors.torch import save as to_bytes
-
     header = {KEY: json.dumps({"version": VERSION, **facts}, allow_nan=False)}
     tensors = {"latents": latents.float() if previous is None else latents.double()}
     if previous is not None:
         tensors["previous"] = previous.double()
     tensors = {key: tensor.contiguous().cpu() for key, tensor in tensors.items()}
     write_whole(path, lambda part: part.write_bytes(to_bytes(tensors, header)), overwrite)
-
-
-def head(path):
-    """Reads, without torch and without the latents, what a file says of them.
-
-    Raises:
-        UserError: if the file holds no latents, or says what cannot be; one line.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    name = printable(path, 200)
-    try:
-        if os.path.getsize(path) > MAX_BYTES:
-            raise UserError(f"{name} is larger than {MAX_BYTES // 2**30} GB: not read")
-        with open(path, "rb") as file:
-            if not header_fits(file.read(8)):
-                raise ValueError("its header is too large")
-        with safe_open(path, "numpy") as file:
-            facts = json.loads((file.metadata() or {}).get(KEY, "{}"))
-            shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError, RecursionError):
-        raise UserError(f"{name} is damaged, or no .safetensors file of latents") from None
-    shape = shapes.get("latents", [])
-    if len(shape) != 4 or min(shape) < 1:
-        raise UserError(f"{name} holds no latents: it needs a tensor latents [N, 3, H, W]")
-    if not isinstance(facts, dict) or facts.get("version") != VERSION:
-        raise UserError(f"{name} does not say how its latents were made, in a way known here")
-    timestep = facts.get("timestep")
-    if not _is_number(timestep) or not 0 < timestep <= 1:
-        raise UserError(f"{name} does not say which timestep its latents belong to")
-    try:
-        recipe = metadata.checked({f: facts[f] for f in metadata.FIELDS if f in facts})
-    except ValueError as error:
-        raise UserError(f"{name}: what it says of its latents is damaged: {error}") from None
-    timesteps = _timesteps(facts.get("timesteps"), timestep, name)
-    reversible = shapes.get("previous") == shape and timesteps is not None and len(timesteps) > 1
-    return Head(shape[0], tuple(shape[1:]), float(timestep), recipe, timesteps, reversible)
-
-
-def check_fit(path, head, model, size):
-    """UserError unless latents are of this model and size (width, height)."""
-    name = printable(path, 200)
-    made_for = head.recipe.get("model", model)
-    if made_for != model:
-        raise UserError(
-            f"{name} was made for the model {printable(made_for, 40)}, not for {model}: "
-            f"use --model {printable(made_for, 40)}"
-        )
-    (width, height), (channels, h, w) = size, head.shape
-    if (channels, h, w) != (3, height, width):
-        raise UserError(
-            f"{name} holds latents of {w} x {h} pixels in {channels} channels, not of "
-            f"{width} x {height} in 3: use --size {w} {h}"
-        )
 
 
 def load(path, head):
@@ -126,9 +39,6 @@ def load(path, head):
     Raises:
         UserError: if they are not finite numbers, or the file is damaged.
     """
-    import torch
-    from safetensors import SafetensorError, safe_open
-
     name = printable(path, 200)
     try:
         with safe_open(path, "pt") as file:
@@ -142,18 +52,3 @@ def load(path, head):
     if head.reversible:
         return tensors[0].double(), tensors[1].double()
     return tensors[0].float(), None
-
-
-def _is_number(value):
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _timesteps(values, last, name):
-    """The timesteps of the way to the latents, checked; None: the file does not say."""
-    if values is None:
-        return None
-    good = isinstance(values, list) and 0 < len(values) <= MAX_TIMESTEPS
-    good = good and all(_is_number(v) and 0 <= v <= 1 for v in values) and values[-1] == last
-    if not good or not all(a < b for a, b in itertools.pairwise(values)):
-        raise UserError(f"{name}: its timesteps do not lead up to {last:g}: the file is damaged")
-    return [float(v) for v in values]

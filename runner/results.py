@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from cli.errors import Failure, UserError, printable
+from cli.outputs import check_folder
 from models.locks import try_lock
 
 
@@ -15,20 +16,20 @@ def line_of(path, item, seconds=None, evaluations=None):
 
     Args:
         path: its file.
-        item: as `runner.batches.items` makes them.
+        item: a `cli.jobs.Item`.
         seconds: that it took, a batch's divided by its images; None: not known.
         evaluations: of the model; None: not known.
     """
-    args = item.job.args
+    image = item.image
     return {
         "file": str(path),
         "line": item.job.line,
         "seed": item.seed,
         "prompts": [[p.text, p.weight] for p in item.prompts],
-        "images": [[p.text, p.weight] for p in args.images],
-        "model": args.model,
-        "method": args.method,
-        "steps": args.steps,
+        "images": [[p.text, p.weight] for p in image.images],
+        "model": item.model,
+        "method": image.method,
+        "steps": image.steps,
         **item.job.swept,
         "seconds": None if seconds is None else round(seconds, 4),
         "evaluations": evaluations,
@@ -41,8 +42,6 @@ def as_text(line):
 
 def check(path):
     """UserError unless lines can be added to the file."""
-    from cli.outputs import check_folder
-
     try:
         check_folder(path.parent)
         fits = not os.path.lexists(path) or (path.is_file() and os.access(path, os.W_OK))

@@ -1,287 +1,370 @@
-"""What the sampling scripts do alike: pick device and dtype, draw in batches, save, end well."""
+"""A run: the network, the batches that are drawn with it, and what becomes of them.
 
-import atexit
+run = Run(Plan(CFG))
+for batch in run.batches():
+    with batch:
+        ...
+        run.save(batch, images)
+"""
+
 import functools
-import os
-import signal
+import itertools
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+
+import torch
+from tqdm import tqdm
 
 import diffusion
-from cli.errors import Failure, UserError, printable
-from diffusion.memory import is_out_of_memory
-from models.checkpoints import CheckpointError
-from runner import workers
+import models
+from cli import recipe as recipes
+from cli.errors import note, printable
+from cli.scripts import CFG, CLIP
+from media.images import publish, to_image, to_tensor
+from models import checkpoints, clip
+from runner import memory, results
+from runner.conditions import Reader
+from runner.device import compiled, pick_device, pick_dtype
+from runner.photos import mask_of
+from runner.program import explained, finished_images_are_kept
+from runner.start import photos, start
 
 SOFTWARE = "v-diffusion 1.0"
-INTERRUPTED = 130  # the exit status that shells give to Ctrl-C
-PARTIAL = 3
 
 
-class PartialFailure(Exception):
-    """Some of the run's images are missing, and all that could be drawn are there."""
-
-
-def script(main):
-    """Runs a script's main and exits; whatever a user can cause is told in one line on stderr.
-
-    The status is 0, 2 after a user's mistake, 1 after a failure, 3 if `--keep-going` left something
-    out and 130 after Ctrl-C, or after the SIGTERM by which schedulers end a job.
-    """
-    name = os.path.basename(sys.argv[0])
-    _mend_streams()
-
-    def stop(message, status):
-        workers.note(f"{name}: error: {message}")
-        sys.exit(status)
-
-    def quit_at_once(*_):
-        # Exceptions raised in the middle of an import are swallowed, or leave it half-done.
-        os.write(2, f"{name}: stopped\n".encode())
-        os._exit(INTERRUPTED)
-
-    before = {s: signal.signal(s, quit_at_once) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        main()
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        print(f"{name}: stopped; finished images are kept", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(1)
-    except PartialFailure as error:
-        stop(error, PARTIAL)
-    except Exception as error:
-        known = explained(error)
-        if not known:
-            raise
-        stop(*known)
-    finally:
-        for which, handler in before.items():
-            signal.signal(which, handler)
-
-
-def program(main):
-    """Runs a script's main as `script` does, and leaves at once.
-
-    Python would take torch apart first, which takes half a second, with open_clip more than one.
-    """
-    status = 1  # that of a traceback
-
-    def leave():
-        nonlocal status
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (OSError, ValueError):  # its reader has gone, or the disk is full
-                status = status or 1
-        os._exit(status)
-
-    atexit.register(leave)  # before any other library does, and so called after theirs
-    try:
-        script(main)
-        status = 0
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else int(end.code is not None)
-        raise
-
-
-def explained(error):
-    """What to tell of an error and the exit status; None: it is a fault of the program."""
-    if isinstance(error, UserError):
-        return error, 1 if isinstance(error, Failure) else 2
-    if isinstance(error, CheckpointError):
-        return printable(error, 2000), 2
-    if isinstance(error, OSError):
-        return f"{printable(error.filename or 'output')}: {error.strerror or error}", 1
-    if isinstance(error, ModuleNotFoundError):
-        package = printable((error.name or "a package").partition(".")[0], 60)
-        return (
-            f"{package} is not installed for this Python: first . .venv/bin/activate, which make "
-            "sample has made, or install requirements.txt",
-            2,
-        )
-    if isinstance(error, diffusion.NonFiniteError):
-        return f"{error}: float32 may help (--dtype float32), or lower weights", 1
-    if is_out_of_memory(error):
-        return (
-            "out of memory: lower --batch-size, --chunk or --size, or use --dtype bfloat16 "
-            "(clip_sample.py: --low-memory)",
-            1,
-        )
-    return None
-
-
-def _mend_streams():
-    """Makes stdout and stderr fit to print any file name on, even where they were closed."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-        elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def pick_device(name, local_rank=None):
-    """The torch device of a name; None: cuda, mps or cpu, whichever is there.
+class Run:
+    """A run, for one of the processes that share it.
 
     Args:
-        name: as for `--device`.
-        local_rank: the number of this process among those of the machine, which share its GPUs.
+        plan: a `runner.plan.Plan`.
+    Attributes:
+        options: the RunOptions.
+        device, dtype: what the network computes on, and in.
     Raises:
-        UserError: if the one that is asked for is not there.
+        UserError: for a device that is not there.
+        CheckpointError: if the network has no usable weights.
     """
-    import torch
 
-    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.backends.mps.is_available()}
-    if name is None:
-        name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
-    device = torch.device(name)
-    if device.type == "cuda" and device.index is None and local_rank is not None:
-        device = torch.device("cuda", local_rank % max(1, there["cuda"]))
-    if (device.index or 0) >= there.get(device.type, 0):
-        have = ", ".join(kind for kind in there if there[kind])
-        raise UserError(f"--device {name} is not there: this machine has {have}")
-    return device
+    def __init__(self, plan):
+        self.plan, self.options = plan, plan.options
+        plan.start()
+        options = self.options
+        self.device = pick_device(options.device, plan.worker.local_rank)
+        self.dtype = pick_dtype(options.dtype, self.device)
+        self.checkpoint = checkpoints.find(options.network, options.checkpoint, options.mirror)
+        # Of a new file of 2.4 GB this takes two seconds, in which libraries are loaded.
+        self._sha256 = ThreadPoolExecutor(1).submit(checkpoints.sha256, self.checkpoint)
+        self._clip_sha256 = functools.cache(clip.sha256)
+        if any(options.expected.values()):
+            self._note_other_weights(plan.jobs.all[0].image)
+
+    @property
+    def needs_gradients(self):
+        """Whether something is to be differentiated; a line may steer where the others do not."""
+        jobs = self.plan.jobs.all
+        return self.options.script is CLIP and any(job.image.steers for job in jobs)
+
+    @functools.cached_property
+    def network(self):
+        """The network, loaded; what it frees is kept for it once it has been called."""
+        memory.give_back_freed_memory()  # what a CLIP has left
+        compiling = self.options.compile
+        packed = not (compiling or self.needs_gradients)
+        name = self.options.network.name
+        net = models.load(name, self.checkpoint, self.device, self.dtype, packed)
+        if compiling:
+            memory.keep_freed_memory()
+            return compiled(net)
+
+        def keep(*_):
+            memory.give_back_freed_memory()
+            memory.keep_freed_memory()
+            hook.remove()
+
+        # Not before: what loading and packing frees is no size that an activation asks for.
+        hook = net.register_forward_hook(keep)
+        return net
+
+    @functools.cached_property
+    def reader(self):
+        """The Reader of the network's own CLIP."""
+        options, row = self.options, self.options.network
+        cached = not options.no_embedding_cache
+        return Reader(row.clip, options.clip_checkpoint, row.architecture.clip_dim, cached)
+
+    def embed(self, *asked):
+        """The embeddings of lists of (text prompts, image prompts): a list of tensors [K, D]."""
+        if self.options.network.clip is None:
+            return [None] * len(asked)
+        embeds = self.reader.embed(asked)
+        if not self.texts_follow:
+            self.reader.forget_clip()
+        return embeds
+
+    @property
+    def texts_follow(self):
+        """Whether later batches may have other texts than the first."""
+        jobs = self.plan.jobs.all
+        return bool(self.options.from_file) or any(job.image.makes_choices for job in jobs)
+
+    def prepared(self, model, batch):
+        """A model as this run samples it: in float64 where the method wants that, and counted."""
+        if diffusion.METHODS[batch.image.method].reversible:
+            model = diffusion.in_doubles(model, self.device)
+
+        def counted(x, t):
+            batch.evaluations += len(x)
+            return model(x, t)
+
+        return counted
+
+    def start(self, batch):
+        """Where the images of a batch start, as `runner.start.Start`."""
+        return start(batch.items, batch.noise(), self.device)
+
+    def photos(self, batch):
+        """The photos of a batch [N, 3, H, W] in [-1, 1]."""
+        return photos(batch.items, self.device)
+
+    def mask(self, batch):
+        """Where the photos of a batch may change: 1, or 0 where they stay [1, H, W]; or None."""
+        mask = mask_of(batch.image)
+        return None if mask is None else (to_tensor(mask)[:1] / 2 + 0.5).to(self.photos(batch))
+
+    def way_up(self, batch, end):
+        """The ascending timesteps from images to where they turn back, at `end`."""
+        image, row = batch.image, self.options.network
+        return diffusion.ascending(image.schedule, image.steps, end, row.min_t, row.max_t)
+
+    def batches(self):
+        """The Batches that this process is to draw, under a progress bar on stderr.
+
+        Images are saved while the next batch is drawn. A batch in which something failed is drawn
+        again image by image where the run is to keep going.
+        """
+        plan, worker, total = self.plan, self.plan.worker, self.plan.total
+        finished_images_are_kept()
+        with (
+            tqdm(
+                total=total,
+                bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]",
+                dynamic_ncols=True,
+                miniters=0,
+                disable=None if worker.rank == 0 else True,  # None: where nobody watches
+                leave=False,
+            ) as self.bar,
+            ThreadPoolExecutor(1) as self._saver,
+        ):
+            self._saved, self._done = None, 0
+            worker.meanwhile = functools.partial(self.show, 0)
+            for items, wanted in plan.to_draw():
+                first, last = self._done + 1, self._done + len(wanted)
+                which = f"image {last}" if first == last else f"images {first}-{last}"
+                self.bar.set_description(
+                    f"{which} of {total}" if worker.size == 1 else f"{total} images"
+                )
+                batch = Batch(self, items, wanted)
+                yield batch
+                if batch.error:
+                    yield from self._one_by_one(batch)
+                self._done = last
+            if self._saved:
+                self._saved.result()
+        plan.finish()
+
+    def _one_by_one(self, batch):
+        """Batches of one: an image may have spoilt it for all."""
+        for i in batch.wanted:
+            alone = Batch(self, [batch.items[i]], [0])
+            yield alone
+            if alone.error:
+                item = batch.items[i]
+                where = f"line {item.job.line}, " if item.job.line else ""
+                why = explained(alone.error)[0]
+                note(f"left out: {where}seed {item.seed}: {why}")
+                self.plan.worker.give_up(batch.items)
+
+    def show(self, images):
+        """Shows that of the batch that is drawn so many images are done, in parts."""
+        finished = self.plan.worker.finished(self._done) + images
+        self.bar.update(min(self.plan.total, finished) - self.bar.n)
+
+    def say(self, line):
+        """A line on stdout, beside the progress bar."""
+        with self.bar.external_write_mode(file=sys.stdout):
+            print(line, flush=True)
+
+    def save(self, batch, images):
+        """Saves the images of a batch [N, 3, H, W] as PNGs, while the next batch is drawn."""
+        drawn = images[batch.its_rows].float().cpu()
+        batch.watch_end(drawn)
+        self.finish(batch, functools.partial(self._publish, batch, drawn))
+
+    def finish(self, batch, save):
+        """Has the saving of a batch done in the background; save: a function () that does it."""
+        batch.seconds = (time.perf_counter() - batch.began) / len(batch.items)
+        if self._saved:
+            self._saved.result()  # raises what went wrong; at most two batches are in memory
+        self._saved = self._saver.submit(self._finish, batch, save)
+
+    def _finish(self, batch, save):
+        save()
+        trajectory = self.plan.watch.save()
+        if trajectory and not self.options.json:
+            self.say(printable(trajectory, 1000))
+        self.plan.worker.report(len(batch.wanted))
+
+    def _publish(self, batch, drawn):
+        options, plan = self.options, self.plan
+        for i in batch.wanted:
+            item, recipe = batch.items[i], None
+            if not options.no_metadata:
+                place = item.image.batch or [len(batch.items), i]
+                recipe = {**self.recipe(item), "batch": place}
+            path = publish(to_image(drawn[i]), plan.files.target(item.fields), recipe)
+            if path is None:
+                continue  # another process was quicker
+            if plan.grid:
+                plan.grid.paths[item.index] = path
+            self.tell(path, item, batch)
+
+    def tell(self, path, item, batch, more=None):
+        """Says that an image is finished, on stdout and in the file of results.
+
+        Args:
+            more: what its line of JSON says beyond `results.line_of`.
+        """
+        evaluations = round(batch.evaluations / (len(batch.items) * batch.rows), 1)
+        line = {**results.line_of(path, item, batch.seconds, evaluations), **(more or {})}
+        if self.options.results:
+            results.append(self.options.results, line)
+        self.say(results.as_text(line) if self.options.json else printable(path, 1000))
+
+    def recipe(self, item):
+        """How an image is made, but for its place in a batch."""
+        options, image = self.options, item.image
+        guided = item.conditions or options.script is not CFG
+        return {
+            **recipes.of(options, image),
+            "script": options.script.name,
+            "prompts": [[p.text, p.weight] for p in item.prompts],
+            "guidance_interval": image.guidance_interval if guided else None,
+            "seed": item.seed,
+            "starting_timestep": image.starting_timestep if image.init else None,
+            "init": image.init,
+            "timesteps_of_latent": True if image.latent_timesteps else None,
+            "latent_index": image.latent_indices[item.number] if image.latent else None,
+            "clip": options.network.clip,
+            "software": SOFTWARE,
+            **self.facts(image),
+        }
+
+    def facts(self, image):
+        """What was computed with: weights, dtype and device."""
+        return {
+            "model_sha256": self._sha256.result(),
+            "checkpoint": self.checkpoint.name,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": self.device.type,
+            **{name: self._clip_sha256(*which) for name, which in self._clips(image).items()},
+        }
+
+    def _clips(self, image):
+        """The CLIPs that read the prompts of an image, as (name, checkpoint or None)."""
+        options, row, read = self.options, self.options.network, {}
+        if options.script is CLIP and image.steers:
+            read["guiding_clip_sha256"] = (options.clip_model, options.clip_checkpoint)
+        if row.clip and (image.conditions or image.source):
+            read["clip_sha256"] = (row.clip, self.own_clip_checkpoint)
+        return read
+
+    @property
+    def own_clip_checkpoint(self):
+        """The weights of the network's own CLIP that were given; those of the one that steers."""
+        options = self.options
+        steered = options.script is CLIP and options.clip_model != options.network.clip
+        return None if steered else options.clip_checkpoint
+
+    def _note_other_weights(self, image):
+        facts = self.facts(image)
+        for name, digest in self.options.expected.items():
+            if digest is not None and facts.get(name) not in (None, digest):
+                whose = name.removesuffix("_sha256").replace("_", " ")
+                print(f"note: the {whose}'s weights are not those of the recipe", file=sys.stderr)
 
 
-def pick_dtype(name, device):
-    """The torch dtype of a name; auto: what the device computes fastest with enough precision."""
-    import torch
-
-    if name != "auto":
-        return getattr(torch, name)
-    if device.type == "cuda":
-        return torch.float16
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return torch.bfloat16 if device.type == "cpu" and native else torch.float32
-
-
-def pick_clip_dtype(name, device):
-    """The torch dtype in which a CLIP steers; auto: the quickest that keeps small gradients."""
-    import torch
-
-    bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if name == "auto" and bfloat16 else pick_dtype(name, device)
-
-
-def compiled(net):
-    """The network through torch.compile, whose complaints are one line."""
-    import torch
-    from torch._dynamo.exc import TorchDynamoException
-
-    fast = torch.compile(net)
-
-    def call(*arguments):
-        try:
-            return fast(*arguments)
-        except TorchDynamoException as error:
-            why = printable(str(error).strip().partition("\n")[0], 200)
-            raise UserError(
-                f"--compile: torch cannot compile here ({why}): leave it out"
-            ) from error
-
-    return call
-
-
-def keep_freed_memory():
-    """Has the C library keep what a network frees for what it asks for next, where it can.
-
-    Otherwise each activation is given back to the system, which clears every page before the next
-    one gets it: a tenth of an evaluation on a CPU.
-    """
-    if libc := _gnu_libc():
-        # M_MMAP_THRESHOLD: larger ones only are the system's. Before 2.35, 32 MiB are the most.
-        libc.mallopt(-3, 2**30) or libc.mallopt(-3, 2**25)
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-
-
-def give_back_freed_memory():
-    """Has the C library give back what is free by now, and from now on what is large at once.
-
-    Weights that come and go would leave holes that nothing later fills.
-    """
-    if libc := _gnu_libc():
-        libc.mallopt(-3, 2**20)  # M_MMAP_THRESHOLD
-        libc.malloc_trim(0)
-
-
-def _gnu_libc():
-    if sys.platform != "linux":
-        return None
-    import ctypes
-
-    libc = ctypes.CDLL(None)
-    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
-
-
-def finished_images_are_kept():
-    """Until here there was nothing to lose; from here on a Ctrl-C must not cut a file short."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers' way to end a job
-
-
-class Batch(NamedTuple):
-    """What is drawn at once.
+class Batch:
+    """Images that are drawn together, inside of a `with` that sees what goes wrong.
 
     Args:
-        items: as `runner.batches` makes them.
-        wanted: the places of those that are to be saved; the others are there already, and are
-            drawn again only since the rounding of a batch depends on its shape.
+        run: the Run.
+        items: the `cli.jobs.Item`s, alike in shape.
+        wanted: the places of those that are to be saved.
+    Attributes:
+        image: the ImageOptions that they share, by all that must be alike.
+        sources: a random generator for each image.
+        error: what went wrong, where the run is to keep going; or None.
+        evaluations: rows of x that the model has been asked for.
+        last_pred: what the model last took the images to be, of those that are watched.
     """
 
-    items: list
-    wanted: list[int]
+    def __init__(self, run, items, wanted):
+        self.run, self.items, self.wanted = run, items, wanted
+        self.image, self.error, self.evaluations = items[0].image, None, 0
+        self.sources = diffusion.generators([item.seed for item in items])
+        # An image that is drawn again is rounded as then in a batch of the same shape alone.
+        rows, row = self.image.batch or (None, None)
+        self.rows = rows or 1
+        self.its_rows = slice(row, row + 1) if rows else slice(None)
 
+    def __enter__(self):
+        self.began = time.perf_counter()
+        # What gradients flow through cannot be made in inference mode.
+        self._mode = torch.no_grad() if self.run.needs_gradients else torch.inference_mode()
+        self._mode.__enter__()
+        return self
 
-def draw(batches, total, sample, save, worker):
-    """Draws batches and saves each while the next one is drawn, under a progress bar on stderr.
+    def __exit__(self, kind, error, traceback):
+        self._mode.__exit__(kind, error, traceback)
+        keeps_going = self.run.options.keep_going and isinstance(error, Exception)
+        if keeps_going and explained(error):
+            self.error = error
+            return True
+        return False
 
-    Args:
-        batches: an iterable of Batches.
-        total: how many images are wanted, of all processes.
-        sample: function (batch, callback) -> what `save` takes; the callback wants the share of
-            the batch that is done, from 0 to 1.
-        save: function (batch, what `sample` returned, function that prints a line on stdout).
-        worker: what this process is in the run.
-    """
-    from tqdm import tqdm
+    @property
+    def conditions(self):
+        """The prompts of each image, of texts and of images."""
+        return [item.conditions for item in self.items]
 
-    finished_images_are_kept()
-    hidden = None if worker.rank == 0 else True  # None: where nobody watches
-    with (
-        tqdm(
-            total=total,
-            bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]",
-            dynamic_ncols=True,
-            miniters=0,
-            disable=hidden,
-            leave=False,
-        ) as bar,
-        ThreadPoolExecutor(1) as saver,
-    ):
+    @property
+    def asked(self):
+        """(text prompts, image prompts) of each image, as `Run.embed` takes them."""
+        return [(item.prompts, item.image.images) for item in self.items]
 
-        def say(line):
-            with bar.external_write_mode(file=sys.stdout):
-                print(line, flush=True)
+    def noise(self):
+        """Fresh noise [N, 3, H, W], from each image's own generator."""
+        width, height = self.image.size
+        return diffusion.noise(self.sources, (3, height, width)).repeat(self.rows, 1, 1, 1)
 
-        def show(images):
-            bar.update(min(total, worker.finished(done) + images) - bar.n)
+    def watch(self, steps, noised=True):
+        """A callback for a run of so many steps, which shows how it goes.
 
-        saved, done = None, 0
-        worker.meanwhile = functools.partial(show, 0)
-        for batch in batches:
-            first, last = done + 1, done + len(batch.wanted)
-            which = f"image {last}" if first == last else f"images {first}-{last}"
-            bar.set_description(f"{which} of {total}" if worker.size == 1 else f"{total} images")
-            wanted = len(batch.wanted)
-            drawn = sample(batch, lambda share, wanted=wanted: show(share * wanted))
-            if saved:
-                saved.result()  # raises what went wrong; at most two batches are in memory
-            saved = saver.submit(save, batch, drawn, say)
-            done = last
-        if saved:
-            saved.result()
+        Args:
+            noised: whether the x seen are images with the noise of their timesteps.
+        """
+        watch, count = self.run.plan.watch, itertools.count(1)
+        self.last_pred = None
+        watch.begin(len(self.items), tuple(self.image.size), steps, noised)
+
+        def see(progress):
+            self.run.show(min(1, next(count) / steps) * len(self.wanted))
+            watch.see(progress, self.its_rows)
+            self.last_pred = progress.pred
+
+        return see
+
+    def watch_end(self, x, t=0.0, pred=None):
+        """Shows what the run has come to, as `runner.watch.Watch.end` takes it."""
+        self.run.plan.watch.end(x, t, pred)

@@ -2,9 +2,9 @@
 
 from cli import outputs
 from cli.errors import UserError, printable
+from cli.jobs import items
 from cli.names import Template
 from media import grids, images
-from runner.batches import items
 
 SWEPT = Template("sweep_{index:05}.png")  # the name where none is given
 MOST = 10_000  # images, of which each has a pixel at least
@@ -14,15 +14,16 @@ class RunGrid:
     """The grid of a run, laid out and checked before any work.
 
     Args:
-        args: the run's, settled; `grid` is a Template or None.
         jobs: a `cli.jobs.Jobs`.
     Raises:
         UserError: for a grid that would be too large, or whose file exists.
     """
 
-    def __init__(self, args, jobs):
+    def __init__(self, jobs):
+        options = jobs.run
         self.paths = {}  # of finished images, by their index in the run
-        self.files = outputs.Outputs(args.grid or SWEPT, args.policy if args.grid else "number")
+        policy = options.policy if options.grid else outputs.Policy.NUMBER
+        self.files = outputs.Outputs(options.grid or SWEPT, policy)
         self.refuse = lambda: self.files.refuse(self.files.check([{"index": 0}]))
         names, found = [name for name, _ in jobs.sweep], []
         for item in items(jobs):
@@ -38,7 +39,7 @@ class RunGrid:
         self.order = [item.index for item in found]
         self.layout = grids.layout(
             len(found),
-            tuple(max(item.job.args.size[i] for item in found) for i in range(2)),
+            tuple(max(item.image.size[i] for item in found) for i in range(2)),
             columns,
             column_titles=[_said(across, value) for value in jobs.sweep[-1][1]] if names else (),
             row_titles=_row_titles(found[::columns], names[:-1]) if names else (),
@@ -57,7 +58,7 @@ class RunGrid:
             path = self.paths.get(index) or files.target(self.missing[index].fields).path
             if path and path.exists():  # one that was left out leaves a gap
                 grids.paste(canvas, self.layout, place, images.open_image(path))
-        return outputs.publish(canvas, self.files.target({"index": 0}))
+        return images.publish(canvas, self.files.target({"index": 0}))
 
 
 def _row_titles(firsts, names):

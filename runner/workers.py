@@ -7,7 +7,6 @@ files: there is nothing to gather.
 """
 
 import os
-import sys
 import time
 
 from cli.errors import Failure, UserError
@@ -168,15 +167,3 @@ def find(shard, environment=os.environ):
     if shard:
         raise UserError("--shard and torchrun both share a run: use one of them")
     return Worker(environment)
-
-
-def note(message, environment=os.environ):
-    """A line on stderr, with the number of the process where torchrun has started several."""
-    print(f"{prefix(environment)}{message}", file=sys.stderr, flush=True)
-
-
-def prefix(environment=os.environ):
-    """What a process's lines on stderr begin with."""
-    if "TORCHELASTIC_RUN_ID" in environment and environment.get("WORLD_SIZE", "1") != "1":
-        return f"[{environment['RANK']}] "
-    return ""

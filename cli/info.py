@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
-from cli import metadata, parameters, png_texts
+from cli import parameters, png_texts
+from cli import recipe as recipes
+from cli.commands import number
 from cli.errors import UserError, printable
 
 NEGATIVE = "negative prompt"
@@ -13,7 +15,7 @@ class Found(NamedTuple):
 
     Args:
         size: (width, height) in pixels.
-        recipe: ours, as `cli.metadata` checks it; None: there is none.
+        recipe: ours, as `cli.recipe` checks it; None: there is none.
         parameters: of another tool, as `cli.parameters` takes them apart; None: the recipe is ours.
     """
 
@@ -24,9 +26,9 @@ class Found(NamedTuple):
 
 def find(path):
     """What a PNG says of how it was made; UserError, in one line, where it says nothing."""
-    size, texts = png_texts.read(path, [metadata.KEY, parameters.KEY])
-    if metadata.KEY in texts:
-        return Found(size, metadata.parse(texts[metadata.KEY], path), None)
+    size, texts = png_texts.read(path, [recipes.KEY, parameters.KEY])
+    if recipes.KEY in texts:
+        return Found(size, recipes.parse(texts[recipes.KEY], path), None)
     if texts.get(parameters.KEY, "").strip():
         return Found(size, None, parameters.parse(texts[parameters.KEY]))
     raise UserError(
@@ -54,16 +56,6 @@ def seed(found):
     if found.recipe is None:
         return found.parameters["settings"].get("Seed")
     return str(found.recipe["seed"]) if "seed" in found.recipe else None
-
-
-def number(value):
-    """A number in few digits, but in as many as name it."""
-    if isinstance(value, int):
-        return str(value)
-    short = f"{value:g}"
-    if float(short) == value:
-        return short
-    return repr(value).removesuffix(".0")
 
 
 def _rows_of_parameters(found):

@@ -16,7 +16,7 @@ class Watch:
     """What looks on while the images of a run are drawn.
 
     Args:
-        args: the run's, settled.
+        options: the RunOptions.
         output: the Path of the run's first file.
         at_once: how many images are drawn together at the most.
         first: whether this process is the first of those that share the run; others do not watch.
@@ -25,15 +25,15 @@ class Watch:
         UserError: for flags that do not go together, and for what cannot be shown.
     """
 
-    def __init__(self, args, output, at_once, first=True, shows_x=False):
+    def __init__(self, options, output, at_once, first=True, shows_x=False):
         self.preview = self.files = self.finished = None
         self.trajectory, self.number, self.noised, self.shows_x = None, 0, True, shows_x
-        self.fps = args.fps or FPS
-        template = args.trajectory
-        if args.fps and (not template or trajectories.is_strip(template.text)):
+        self.fps = options.fps or FPS
+        template = options.trajectory
+        if options.fps and (not template or trajectories.is_strip(template.text)):
             raise UserError("--fps is of an animation: give one with --trajectory FILE.gif")
         if template:
-            self.files = outputs.Outputs(template, args.policy)
+            self.files = outputs.Outputs(template, options.policy)
             self.target = self.files.target({"index": 0})
             trajectories.check(self.target.path)
             if at_once > trajectories.MOST_IMAGES:
@@ -41,8 +41,8 @@ class Watch:
                     f"--trajectory shows {trajectories.MOST_IMAGES} images at the most, and "
                     f"{at_once:,} are drawn at once: lower --batch-size"
                 )
-        if args.preview_every:
-            self.preview = previews.Preview(output.parent, args.preview_every)
+        if options.preview_every:
+            self.preview = previews.Preview(output.parent, options.preview_every)
         mine = {"--trajectory": template and self.target.path}
         mine["--preview-every"] = self.preview and self.preview.path
         for flag, path in mine.items():

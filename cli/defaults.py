@@ -1,0 +1,54 @@
+"""Defaults that depend on what other options are: functions of a dict of values and the script."""
+
+from cli.scripts import CFG, CLIP, MODIFY, REVERSE
+from diffusion.adaptive import TOLERANCE
+from diffusion.methods import METHODS, WHOLE, usual_interval
+from models.zoo import NETWORKS
+
+STEPS = {CLIP: 1000, REVERSE: 50, MODIFY: 50}  # elsewhere those that the method suggests
+
+
+def default(option, values):
+    """The value of an option that nothing gives.
+
+    Args:
+        option: a `cli.option.Option` of one script.
+        values: those of other options, by name, and `script`.
+    """
+    if callable(option.default):
+        return option.default(values)
+    return list(option.default) if isinstance(option.default, list) else option.default
+
+
+def steps(values):
+    method, own = METHODS[values["method"]], STEPS.get(values["script"])
+    return own if own and method.evaluations else method.steps
+
+
+def schedule(values):
+    trained_on = "ddpm" if NETWORKS[values["model"]].min_t > 0 else "spliced"
+    return METHODS[values["method"]].schedule or trained_on
+
+
+def eta(values):
+    return METHODS[values["method"]].eta or 0.0
+
+
+def tolerance(values):
+    return TOLERANCE if METHODS[values["method"]].evaluations is None else None
+
+
+def size(values):
+    _, height, width = NETWORKS[values["model"]].shape
+    return [width, height]
+
+
+def interval(values):
+    if values["script"] is not CFG:
+        return list(WHOLE)
+    asked = [*(values["prompts"] or ()), *(values["images"] or ())]
+    return list(usual_interval(values["method"], [prompt.weight for prompt in asked]))
+
+
+def clip_model(values):
+    return NETWORKS[values["model"]].clip or "ViT-B-16"

@@ -1,0 +1,299 @@
+"""THE table: a row for each option of each script, and all there is to say of it.
+
+The parsers, `--help`, completion, job files, sweeps, recipes, `--from-png`, the command that
+`png_info.py` prints, the shapes of batches and `docs/options.md` are derived from these rows. A
+new option is a row here, and what it does.
+"""
+
+from functools import cache, partial
+from pathlib import Path
+
+from cli import defaults, types
+from cli.names import DEFAULT_TEMPLATE, FIELDS, LATENT_FIELDS, LATENT_TEMPLATE, Template
+from cli.option import Is, Option
+from cli.picture_types import FITS, GAP, WHITE, colour, picture_file, trajectory_file
+from cli.prompts import ImagePrompt, TextPrompt
+from cli.scripts import CFG, CLIP, DRAWING, GALLERY, GRID, INFO, MODIFY, REVERSE, SAMPLING
+from cli.types import MAX_IMAGES, MAX_SEED, MAX_SIDE, MAX_STEPS, Name, Number, Text, Whole
+from diffusion.adaptive import TOLERANCE
+from diffusion.methods import METHODS
+from diffusion.schedules import SCHEDULES
+from models.clip import CLIPS
+from models.zoo import NETWORKS
+
+PNGS = (CFG, CLIP, MODIFY)  # the scripts that save images
+PHOTOS = (REVERSE, MODIFY)  # those that start from photos
+
+STEADY = {name: row for name, row in METHODS.items() if row.eta != 1}  # without noise of their own
+METHODS_OF = {
+    CFG: METHODS,
+    CLIP: METHODS,
+    REVERSE: STEADY,
+    # Editing goes from one given timestep to the next alike on both ways.
+    MODIFY: {name: row for name, row in STEADY.items() if row.evaluations},
+}
+FILE = Text(types.existing_file, stored=types.SOURCE.stored)
+GUIDES = "guide between these timesteps alone: 0 is the image, 1 the noise"
+NAMES = "{" + "}, {".join(FIELDS) + "}"
+LATENT_NAMES = "{" + "}, {".join(LATENT_FIELDS) + "}"
+
+IMAGES, RECORDED, SHAPE, FILES, JOINS = Is.IMAGES, Is.RECORDED, Is.SHAPE, Is.FILE, Is.JOINS
+RUN_RECORDED = Is.RECORDED
+SHAPED = IMAGES | RECORDED | SHAPE
+
+
+def of(usual, **other):
+    """What an option is for the sampling scripts, and for those for which it is something else."""
+    by_name = {"cfg": CFG, "clip": CLIP, "reverse": REVERSE, "modify": MODIFY}
+    return {s: other.get(name, usual) for name, s in by_name.items()}
+
+
+# A row: flags, scripts, type, metavar, default, what it is, help; then what few rows have.
+# fmt: off
+TABLE = {
+"what to draw": (
+    # Of these words the first name photos; the others are prompts.
+    Option("photos", PHOTOS, types.SOURCE, "PHOTO [TEXT[:WEIGHT] ...]", [], IMAGES, of("",
+        reverse="photos, files or http(s) addresses, then prompts to find their noise under "
+        "(default weight 3; none: unconditionally)",
+        modify="a photo, a file or an http(s) address, then prompts for what it is to become "
+        "(default weight 3; negative: away from it)"), many="*"),
+    Option("prompts", SAMPLING, {script: TextPrompt(script.weight) for script in SAMPLING},
+        "TEXT[:WEIGHT]", [], IMAGES | RECORDED | JOINS, of(
+        "text prompts with weights (default weight 3; negative: away from it)",
+        clip="text prompts with weights (default weight 1; negative: away from it)"), many="*"),
+    Option("--images", SAMPLING, {script: ImagePrompt(script.weight) for script in SAMPLING},
+        "IMAGE[:WEIGHT]", [], IMAGES | RECORDED | FILES | JOINS,
+        "image prompts: files or http(s) addresses", many="+"),
+    # At weight 1 a way up is steady, and costs one evaluation a step.
+    Option("--source", (MODIFY,), TextPrompt(1.0), "TEXT[:WEIGHT]", [], IMAGES | RECORDED,
+        "what the photo shows (default weight 1)", many="+"),
+    Option("--mask", (MODIFY,), types.SOURCE, "IMAGE", None, SHAPED | FILES,
+        "a picture as large as the photo: white where it may change, black where it stays"),
+),
+"the guidance": (
+    Option("--guidance-interval", DRAWING, Number(0, 1), ("LOW", "HIGH"), defaults.interval, SHAPED,
+        of(f"{GUIDES} (0.17 1 for ab2 to deis, if weights add up to more than 1, else 0 1)",
+        clip=f"{GUIDES} (0 1)"), many=2),
+    Option("--clip-guidance-scale -cs", (CLIP,), Number(0, types.MAX_SCALE), "X", 500.0, SHAPED,
+        "how strongly CLIP steers; 0: not at all, then only a conditional model follows the "
+        "prompts"),
+    Option("--cutn", (CLIP,), Whole(1, 4096), "N", 16, SHAPED,
+        "random crops of the image that CLIP looks at in each step"),
+    Option("--cut-pow", (CLIP,), Number(0, types.MAX_POWER, above=True), "X", 1.0, SHAPED,
+        "above 1: more small crops, below 1: more large ones"),
+    Option("--guide-every", (CLIP,), Whole(1, MAX_STEPS), "K", 1, SHAPED,
+        "look at every K-th evaluation and keep the direction in between: faster"),
+    Option("--clip-model", (CLIP,), Text(types.clip_name), "NAME", defaults.clip_model,
+        RUN_RECORDED, f"the CLIP that steers: {', '.join(CLIPS)} or a name of open_clip, like "
+        "ViT-L-14:openai (default: the one the model reads prompts with, else ViT-B-16)"),
+    Option("--low-memory", (CLIP,), None, None, False, RUN_RECORDED,
+        "steer in less memory: slower, by computing parts of the network twice"),
+),
+"what to start from": (
+    Option("--init", DRAWING, types.SOURCE, "IMAGE", None, IMAGES | RECORDED | FILES,
+        "start from this image with noise: a file or an address", excludes=("latent",)),
+    Option(of("--starting-timestep -st", modify="--strength --max-timestep -mt"), PNGS,
+        Number(0, 1, above=True), "T", of(0.9, modify=1.0), IMAGES | RECORDED, of(
+        "how much noise --init gets, from 0 (none) to 1 (nothing else)",
+        modify="how far to go towards noise: lower keeps more of the photo"),
+        own_name="starting_timestep"),
+    Option("--max-timestep -mt", (REVERSE,), Number(0, 1, above=True), "T", 1.0, SHAPED,
+        "how far to go, from 0 (the photo) to 1 (noise)"),
+    Option("--direct", (MODIFY,), None, None, False, SHAPED,
+        "do not find the photo's noise; change it along the difference of two flows instead"),
+    Option("--latent", DRAWING, FILE, "FILE", None, SHAPED | FILES,
+        "start from the latent noise in this .safetensors file", excludes=("init",)),
+    Option("--from-png", PNGS, FILE, "FILE", None, Is.RUNS, of(
+        "draw the image in this PNG again; flags given beside it win",
+        modify="edit as for the image in this PNG; flags given beside it win"),
+        excludes=("from_file",)),
+),
+"the model": (
+    Option("--model", SAMPLING, Name("model", NETWORKS), "NAME", None, RUN_RECORDED,
+        {s: f"one of {', '.join(NETWORKS)}; default: {s.large} if its checkpoint is there or "
+        "given, else emoji, which comes with the suite" for s in SAMPLING}),
+    Option("--checkpoint", SAMPLING, FILE, "FILE", None, Is.RUNS,
+        "the model's weights, .pth or .safetensors (default: in checkpoints/)"),
+    Option("--clip-checkpoint", SAMPLING, FILE, "FILE", None, Is.RUNS, of(
+        "the weights of the CLIP that reads the prompts (default: open_clip finds them)",
+        clip="the weights of the CLIP that steers (default: open_clip finds them)")),
+    Option("--no-embedding-cache", SAMPLING, None, None, False, Is.RUNS,
+        "read the prompts anew; without this, what CLIP made of a text is kept on disk"),
+    Option("--mirror", SAMPLING, Text(types.address), "URL", None, Is.RUNS,
+        "download checkpoints from this folder instead (or set V_DIFFUSION_MIRROR)"),
+    Option("--device", SAMPLING, Text(types.device), "NAME", None, Is.RUNS,
+        "cuda, cuda:1, mps or cpu (default: the fastest there is)"),
+    Option("--dtype", SAMPLING, Name("dtype", ["auto", "float32", "bfloat16", "float16"]), "NAME",
+        "auto", RUN_RECORDED, "what the network computes in: float32, bfloat16, float16 or auto"),
+    Option("--compile", (CFG, REVERSE, MODIFY), None, None, False, Is.RUNS,
+        "have torch.compile make the network faster, which takes a minute or more first"),
+),
+"the sampling": (
+    Option("-n", PNGS, Whole(1, MAX_IMAGES), "N", 1, IMAGES, "images to draw", excludes=("seeds",)),
+    Option("--seed", SAMPLING, Whole(0, MAX_SEED), "N", 0, IMAGES | RECORDED, of(
+        "of the first image, then up", reverse="of the first photo's fresh noise, then up"),
+        excludes=("seeds",)),
+    Option("--seeds", PNGS, Text(types.seeds), "LIST", None, IMAGES,
+        "of all images, like 1,5-9", excludes=("n", "seed")),
+    Option("--batch-size -bs", SAMPLING, Whole(1, 4096), "N", 1, Is.RUNS,
+        "images at once: faster on a GPU, takes more memory"),
+    Option("--size", SAMPLING, Whole(1, MAX_SIDE), ("W", "H"), defaults.size, SHAPED,
+        "width and height in pixels (default: what the model was trained on)", many=2,
+        follows=("model",)),
+    Option("--method", SAMPLING, {s: Name("method", METHODS_OF[s]) for s in SAMPLING}, "NAME",
+        of("ab23", clip="ddpm", reverse="exact", modify="plms"), SHAPED,
+        {s: ", ".join(METHODS_OF[s]) for s in SAMPLING}),
+    Option("--steps", SAMPLING, Whole(1, MAX_STEPS), "N", defaults.steps, SHAPED, of(
+        f"steps to take (default: the method's, {METHODS['ab23'].steps} of ab23); of adaptive, "
+        "at least", clip="steps to take (1000); of adaptive, at least",
+        reverse="steps to take (50); of adaptive, at least", modify="steps to take (50)")),
+    Option("--tolerance", SAMPLING, Number(0, 2, above=True), "X", defaults.tolerance, SHAPED, of(
+        f"the error that a step of adaptive may make ({TOLERANCE:g}; range: -1 to 1)",
+        modify="of adaptive, which no edit takes"), follows=("method",)),
+    Option("--schedule", SAMPLING, Name("schedule", SCHEDULES), "NAME", defaults.schedule, SHAPED,
+        f"of the timesteps: {', '.join(SCHEDULES)} (default: what the method is best on; for ddpm "
+        "to exact what the model was trained on)"),
+    Option("--eta", DRAWING, Number(0, 1), "X", defaults.eta, SHAPED,
+        "fresh noise in each step of ddim: 0 (none) to 1 (ddpm)", follows=("method",)),
+    Option("--chunk", SAMPLING, Whole(1, MAX_IMAGES), "N", None, RUN_RECORDED,
+        "images in one call of the network, prompts times batch (default: all that fit, or 1 where "
+        "more would only take memory)"),
+),
+"what to do with the latent": (
+    Option("--normalise-latent", (REVERSE,), None, None, False, IMAGES,
+        "bring it to a standard deviation of 1", excludes=("round_trip",)),
+    Option("--noise-mix", (REVERSE,), Number(0, 1), "A", 0.0, IMAGES,
+        "blend in fresh noise, from 0 (none) to 1 (nothing else), keeping the variance",
+        excludes=("round_trip",)),
+    Option("--round-trip", (REVERSE,), None, None, False, Is.RUNS,
+        "go forward again and say how far from the photo that ends",
+        excludes=("normalise_latent", "noise_mix")),
+    Option("--preview", (REVERSE,), None, None, False, Is.RUNS,
+        "save a picture of each latent, too"),
+),
+"many jobs": (
+    Option("--from-file", SAMPLING, Text(types.job_file), "FILE", None, Is.RUNS,
+        "a job a line: prompts and flags of images as on the command line, or a JSON object of "
+        "them; - is standard input", excludes=("from_png",)),
+    Option("--sweep", SAMPLING, Text(types.sweep), "FLAG=A,B,...", [], Is.RUNS,
+        "draw with each of these values, and each combination where several flags are swept",
+        many="+"),
+    Option("--wildcards", DRAWING, Text(types.existing_folder), "FOLDER", None, Is.RUNS,
+        "where the lists of __NAME__ in prompts lie, as NAME.txt (wildcards)"),
+    Option("--keep-going", SAMPLING, None, None, False, Is.RUNS,
+        "leave out lines and images that fail, finish the rest and exit with 3"),
+    Option("--shard", SAMPLING, Text(types.shard), "I/N", None, Is.RUNS,
+        "draw the I-th of N shares of the images; other processes draw the others"),
+    Option("--dry-run", SAMPLING, None, None, False, Is.RUNS,
+        "say what would be drawn, and draw nothing"),
+),
+"where to save": (
+    Option("--output -o", SAMPLING, of(Text(Template),
+        reverse=Text(partial(Template, suffix=".safetensors", fields=LATENT_FIELDS))), "NAME",
+        None, Is.RUNS, of(f"name of the PNGs, with {NAMES}; default {DEFAULT_TEMPLATE}, numbered "
+        "on from the files there",
+        reverse=f"name of the latents, with {LATENT_NAMES}; default {LATENT_TEMPLATE}, numbered on "
+        "from the files there",
+        modify=f"name of the PNG, with {NAMES}; default out.png, or numbered ones for several")),
+    Option("--skip-existing", (*SAMPLING, GRID), None, None, False, Is.RUNS,
+        {**of("leave out images whose file exists"), GRID: "do nothing if it exists"},
+        excludes=("overwrite",)),
+    Option("--overwrite", (*SAMPLING, GRID, GALLERY), None, None, False, Is.RUNS,
+        {**of("replace files that exist"), GRID: "replace it if it exists",
+        GALLERY: "replace any other file, too"}, excludes=("skip_existing",)),
+    Option("--no-metadata", PNGS, None, None, False, Is.RUNS,
+        "save PNGs without how they were made"),
+    Option("--grid", PNGS, Text(picture_file), "FILE", None, Is.RUNS,
+        "put the images on one picture as well, labelled with what is swept"),
+    Option("--results", SAMPLING, Text(Path), "FILE", None, Is.RUNS,
+        "add a line of JSON to this file for each finished image"),
+    Option("--json", SAMPLING, None, None, False, Is.RUNS, of(
+        "print these lines instead of the files' names",
+        reverse="print what is found as JSON, on stdout")),
+    Option("--gallery", PNGS, Text(types.page), "FILE", None, Is.RUNS,
+        "write a page of the images' folder at the end (default: index.html in it)", many="?"),
+),
+"watching the run": (
+    Option("--preview-every", SAMPLING, Whole(1, MAX_STEPS), "K", None, Is.RUNS,
+        "keep a picture of what is being drawn in preview.png beside the output, renewed every K "
+        "steps"),
+    Option("--trajectory", SAMPLING, Text(trajectory_file), "FILE", None, Is.RUNS,
+        "show how the first batch came about: a strip (.png) or an animation (.gif, .webp, .apng, "
+        ".mp4)"),
+    Option("--fps", SAMPLING, Number(1, 50), "X", None, Is.RUNS,
+        "frames a second of an animation (10)"),
+),
+"what to show": (
+    Option("pictures", (GRID,), Text(), "IMAGE", None, Is.RUNS,
+        'files, folders and patterns like "runs/*.png"; what a folder or a pattern holds is shown '
+        "in the order of the names, 2 before 10", many="+"),
+    Option("--size", (GRID,), Whole(1, MAX_SIDE), ("W", "H"), None, Is.RUNS,
+        "width and height of each image (default: the largest there are)", many=2),
+    Option("--fit", (GRID,), Name("way to fit", FITS), "HOW", None, Is.RUNS,
+        "what becomes of images of another size: contain shows them whole, cover fills the place "
+        "and cuts off what sticks out, stretch changes their shape (default: contain with --size; "
+        "without, all must be alike)"),
+    Option("--scale", (GRID,), Whole(1, 64), "N", 1, Is.RUNS,
+        "show images N times as wide and high, each pixel as a square"),
+    Option("folder", (GALLERY,), Text(Path), "FOLDER", None, Is.RUNS, "the folder with the PNGs"),
+    Option("--recursive -r", (GALLERY,), None, None, False, Is.RUNS,
+        "show those in the folders within it, too"),
+    Option("files", (INFO,), Text(), "FILE", None, Is.RUNS,
+        'PNGs by the scripts of this suite, or with a "parameters" text by other tools', many="+"),
+),
+"how to arrange them": (
+    Option("--nrow", (GRID,), Whole(1, MAX_SIDE), "N", None, Is.RUNS,
+        "images in a row (default: as many as the titles say, or as make a square)"),
+    Option("--spacing", (GRID,), Whole(0, 1000), "N", None, Is.RUNS,
+        f"pixels between images and around them (0; with labels or titles {GAP})"),
+    Option("--background", (GRID,), Text(colour), "COLOUR", WHITE, Is.RUNS,
+        "like black or #202020 (white)"),
+),
+"what to write": (
+    Option("--label", (GRID,), Text(types.comma_list), "FIELDS", [], Is.RUNS,
+        "below each image, by its recipe: prompt, prompts (with weights), seed, steps, method, "
+        "model, ... or file, its name; several like seed,prompt"),
+    Option("--title", (GRID,), Text(), "TEXT", None, Is.RUNS, "above all"),
+    Option("--row-titles", (GRID,), Text(), "TEXT", [], Is.RUNS, "at the left of each row",
+        many="+"),
+    Option("--column-titles", (GRID,), Text(), "TEXT", [], Is.RUNS, "above each column", many="+"),
+),
+"where it goes": (
+    Option("--output -o", (GRID,), Text(picture_file), "FILE", lambda _: picture_file("grid.png"),
+        Is.RUNS, "a PNG (grid.png)"),
+    Option("--output -o", (GALLERY,), Text(Path), "FILE", None, Is.RUNS,
+        "the page, an .html file (default: index.html in the folder); a gallery that is there is "
+        "replaced"),
+),
+"what to print": (
+    Option("--json", (INFO,), None, None, False, Is.RUNS, "a JSON object for each file, in a line",
+        excludes=("command",)),
+    Option("--command", (INFO,), None, None, False, Is.RUNS,
+        "the command that draws the image again, for a shell: bash, zsh or ksh",
+        excludes=("json",)),
+),
+}
+# fmt: on
+
+
+@cache
+def options_of(script):
+    """The options of a script as a dict from their names, in the order of the table."""
+    rows = [(title, row) for title, rows in TABLE.items() for row in rows if script in row.scripts]
+    options = [row.of(script, title) for title, row in rows]
+    return {option.name: option for option in options}
+
+
+@cache
+def named(script):
+    """The options of a script as a dict from what a job file or a sweep may call them.
+
+    That is a flag without its dashes, `-` and `_` alike: `steps`, `guidance_interval`, `cs`.
+    """
+    options = options_of(script).values()
+    return {
+        word.lstrip("-").replace("-", "_"): option
+        for option in options
+        for word in [option.name, *option.flags.split()]
+    }

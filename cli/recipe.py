@@ -1,0 +1,163 @@
+"""The recipe inside a PNG: how the image was made, as JSON that is checked when it is read.
+
+A recipe is a dict. Its fields are the recorded options of `cli/options.py` and the facts below; one
+that is None is left out.
+"""
+
+import json
+import re
+from functools import cache
+
+from cli import parameters, png_texts
+from cli.errors import UserError, printable
+from cli.option import Is
+from cli.options import options_of
+from cli.prompts import Prompt
+from cli.scripts import SAMPLING
+from cli.types import SOURCE, Text, Whole
+
+KEY = "v-diffusion"
+VERSION = 1
+
+
+def _hash(value):
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
+        raise UserError("no SHA-256")
+    return value
+
+
+def _flag(value):
+    if not isinstance(value, bool):
+        raise UserError("neither true nor false")
+    return value
+
+
+def _batch(value):
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise UserError("not two numbers")
+    return [Whole(1, 4096).check(value[0]), Whole(0, value[0] - 1).check(value[1])]
+
+
+# What no option says: each with the function that returns its value or raises UserError.
+FACTS = {
+    "script": Text().stored,
+    "index": Whole(0, 0).stored,  # the number in the file's name
+    "latent_index": Whole(0, 0).stored,  # which of the latent file's
+    "timesteps_of_latent": _flag,  # whether it went back over the timesteps of that file
+    "batch": _batch,  # [rows, row]: the shape of the batch it was drawn in, and its place there
+    "model_sha256": _hash,
+    "checkpoint": SOURCE.stored,
+    "clip": Text().stored,  # the CLIP that the model reads prompts with
+    "clip_sha256": _hash,
+    "guiding_clip_sha256": _hash,
+    "device": Text().stored,  # its kind, such as "cuda"
+    "software": Text().stored,  # name and version of this program
+}
+
+
+@cache
+def fields():
+    """A dict from all names that a recipe may hold to the functions that check their values."""
+    recorded = {
+        option.name: option.stored
+        for script in SAMPLING
+        for option in options_of(script).values()
+        if Is.RECORDED in option.is_
+    }
+    return {"script": FACTS["script"], **recorded, **FACTS}
+
+
+def of(run, image):
+    """What a recipe says of the recorded options.
+
+    Args:
+        run, image: the RunOptions and ImageOptions, as `cli.resolve` makes them.
+    """
+    recorded = [o for o in options_of(run.script).values() if Is.RECORDED in o.is_]
+    return {o.name: _plain(getattr(image if Is.IMAGES in o.is_ else run, o.name)) for o in recorded}
+
+
+def texts(recipe):
+    """The texts that a PNG holds of a recipe: our JSON under `KEY`, and one for common viewers.
+
+    Raises:
+        ValueError: for a field that there is not or a value that it does not allow.
+    """
+    recipe = checked(recipe)
+    return {
+        parameters.KEY: parameters.text_of(recipe),
+        KEY: json.dumps({"version": VERSION, **recipe}, allow_nan=False),
+    }
+
+
+def read(path):
+    """The recipe in a PNG that `texts` was written to.
+
+    Returns:
+        a dict with the known fields that the file has, each of the type that it should have.
+    Raises:
+        UserError: in one line, for any other file, a damaged recipe and one of a later version.
+    """
+    text = png_texts.read(path, [KEY]).texts.get(KEY)
+    if text is None:
+        raise UserError(
+            f"{printable(path, 200)}: holds no recipe: only PNGs made by these scripts do"
+        )
+    return parse(text, path)
+
+
+def parse(text, path):
+    """The recipe that the text under `KEY` holds; path: of the file, for what `read` raises."""
+    name = printable(path, 200)
+    try:
+        recipe = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        raise UserError(f"{name}: its recipe is not valid JSON: the file is damaged") from None
+    if not isinstance(recipe, dict):
+        raise UserError(f"{name}: its recipe is no JSON object: the file is damaged or not ours")
+    version = recipe.get("version")
+    if type(version) is not int or version != VERSION:
+        raise UserError(
+            f"{name}: its recipe has version {_shown(version)}, this program reads "
+            f"{VERSION}: update the program"
+        )
+    try:
+        return checked({field: recipe[field] for field in fields() if field in recipe})
+    except ValueError as error:
+        raise UserError(f"{name}: its recipe is damaged: {error}") from None
+
+
+def checked(recipe):
+    """A recipe with each value of the type that its field demands, without what is None.
+
+    Raises:
+        ValueError: for a field that there is not or a value that it does not allow.
+    """
+    good, known = {}, fields()
+    for field, value in recipe.items():
+        if field not in known:
+            raise ValueError(f"unknown field {printable(field, 40)}")
+        if value is not None:
+            try:
+                good[field] = known[field](value)
+            except UserError:
+                raise ValueError(f"{field} cannot be {_shown(value)}") from None
+    return good
+
+
+def _plain(value):
+    """A value as JSON can hold it."""
+    if isinstance(value, Prompt):
+        return [value.text, value.weight]
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def _shown(value):
+    scalar = value is None or isinstance(value, str | int | float)
+    return printable(value, 60) if scalar else f"a {type(value).__name__}"
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} is not JSON")

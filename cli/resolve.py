@@ -1,0 +1,431 @@
+"""What was asked for: the command line, a line of a job file, a recipe and the defaults, as one.
+
+A flag beats the line of a job file that it stands for on the command line alone, a line beats the
+command line, both beat the recipe of `--from-png`, and that beats the defaults. A recipe is a
+stranger's file: its values pass the checks of the flags that they stand for.
+"""
+
+import math
+import os
+from dataclasses import dataclass, field, fields, make_dataclass
+from pathlib import Path
+
+from cli import latents, wildcards
+from cli import recipe as recipes
+from cli.defaults import default
+from cli.errors import UserError, printable
+from cli.names import Template
+from cli.option import Is
+from cli.options import TABLE, options_of
+from cli.outputs import Policy
+from cli.prompts import merge
+from cli.scripts import CFG, CLIP, MODIFY, SAMPLING, Script
+from cli.types import MAX_SEED
+from diffusion.methods import METHODS, NEGLIGIBLE, WHOLE, usual_interval
+from models.checkpoints import is_present
+from models.zoo import NETWORKS, Network
+
+MAX_PROMPTS = 1000  # in a recipe
+HASHES = ("model_sha256", "clip_sha256", "guiding_clip_sha256")
+EDITED = Template("out.png")  # the name of a single edit
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What the table does not say of a run.
+
+    Args:
+        script: the script that runs.
+        network: the row of the network.
+        note: which model was chosen where none was named; or None.
+        expected: the hashes of weights that the recipe names, a dict.
+        policy: what happens where a file exists, as `cli.outputs` takes it.
+    """
+
+    script: Script
+    network: Network
+    note: str | None
+    expected: dict = field(repr=False)
+    policy: Policy | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Image:
+    """What the table does not say of the images of a job.
+
+    Args:
+        asks: whether it has prompts, if only of weight 0.
+        makes_choices: whether its prompts hold alternatives or lists.
+        head: what the file of `latent` says; or None.
+        latent_indices: which of its latents to start from; or None.
+        latent_timesteps: those of the way to the latents, descending, where they are to be visited
+            again; or None.
+        batch: [rows, row] of the recipe: the shape of the batch to draw in; or None.
+    """
+
+    asks: bool
+    makes_choices: bool
+    head: latents.Head | None
+    latent_indices: range | list | None
+    latent_timesteps: list | None
+    batch: list | None
+
+    @property
+    def conditions(self):
+        """All prompts, of texts and of images."""
+        return [*self.prompts, *self.images]
+
+    @property
+    def steers(self):
+        """Whether CLIP steers (clip_sample.py)."""
+        return bool(self.conditions) and (self.clip_guidance_scale or 0) > 0
+
+
+def _dataclass(name, base, scope, about):
+    """A frozen dataclass with a field for each option of a scope, None where a script lacks it."""
+    names = {
+        row.of(script).name: None
+        for rows in TABLE.values()
+        for row in rows
+        for script in row.scripts
+        if script in SAMPLING and (Is.IMAGES in row.is_) == scope
+    }
+    rows = [(option, object, field(default=None)) for option in names]
+    names = {"__module__": __name__, "__doc__": f"The options of {about}, all of them resolved."}
+    return make_dataclass(
+        name, rows, bases=(base,), frozen=True, kw_only=True, eq=False, namespace=names
+    )
+
+
+RunOptions = _dataclass("RunOptions", _Run, False, "a run")
+ImageOptions = _dataclass("ImageOptions", _Image, True, "the images of a job")
+
+
+def resolve(script, said, is_job=True):
+    """All options of a run and of the images of one job.
+
+    Args:
+        script: one of `cli.scripts.SAMPLING`.
+        said: as `cli.parser.parse` returns it, with the line of a job file put over it.
+        is_job: whether there are images to be drawn of it; else lines of a job file add to it.
+    Returns:
+        (RunOptions, ImageOptions).
+    Raises:
+        UserError: for options that do not go together and for recipes that cannot be followed.
+    """
+    given = {name: value for name, value in said.items() if value != []}
+    source = given.get("from_png")
+    recipe = recipes.read(source) if source else {}
+    made_by = recipe.get("script", script.name)
+    if made_by != script.name:
+        raise UserError(
+            f"{printable(source)} was made by {printable(made_by, 40)}, not by "
+            f"{script.name}: draw it again with that"
+        )
+    if script.takes_photos:
+        _name_photos(script, given, is_job)
+    head = latents.head(given["latent"]) if "latent" in given else None
+    made_with, file = (recipe, source) if recipe or not head else (head.recipe, given["latent"])
+    known = made_with.get("model")
+    given["model"], note = _model(script, given, known, file)
+    expected = {name: recipe.get(name) if given["model"] == known else None for name in HASHES}
+    values = _recalled(script, recipe, given, source) | given
+    if "latent" in values and head is None:  # the recipe has named it
+        head = latents.head(values["latent"])
+    again = head is not None and not {"steps", "schedule"} & set(values)
+    if head and not recipe:
+        values = _recalled(script, _without_prompts(head.recipe, given), given, file) | values
+    values = _with_defaults(script, values, head)
+    _check_method(values)
+    network = NETWORKS[values["model"]]
+    _check_size(values["size"], network)
+    derived = {
+        **_latents(values, head, recipe, said),
+        "latent_timesteps": head.timesteps[::-1] if again and head.timesteps else None,
+        "head": head,
+        # Rows of a batch are rounded alike where the batch has the same shape.
+        "batch": None if {"batch_size", "n", "seeds"} & set(given) else recipe.get("batch"),
+        "makes_choices": "wildcards" in options_of(script)
+        and any(wildcards.may_choose(prompt.text) for prompt in given.get("prompts", [])),
+        "asks": bool(values["prompts"] or values["images"]),
+    }
+    _settle_seeds(values, derived["latent_indices"])
+    _settle_prompts(script, values, network)
+    _check_interval(script, values)
+    if script is CLIP:
+        _check_steering(values, derived["asks"])
+    if script is MODIFY:
+        _check_edit(values, is_job)
+    policy = _policy(script, values, said)
+    of_images = {field.name for field in fields(ImageOptions)}
+    run = {name: value for name, value in values.items() if name not in of_images}
+    image = {name: value for name, value in values.items() if name in of_images}
+    return (
+        RunOptions(
+            script=script, network=network, note=note, expected=expected, policy=policy, **run
+        ),
+        ImageOptions(**image, **derived),
+    )
+
+
+def _name_photos(script, given, is_job):
+    photos = given.pop("photos", [])
+    if not photos and "from_png" not in given and is_job:
+        if prompts := given.get("prompts"):
+            raise UserError(
+                f'"{printable(prompts[0].text, 60)}": no such file: the first is a photo'
+            )
+        raise UserError("name the photo to start from, then the prompts")
+    if script is MODIFY:
+        if len(photos) > 1:
+            raise UserError(f"one photo at a time: {printable(photos[1], 100)} is another")
+        if photos:
+            given["init"] = photos[0]
+    else:
+        given["photos"], given["n"] = photos, len(photos)
+
+
+def default_model(script, checkpoint):
+    """The network to use where none is named, and a note that says which and why."""
+    large = script.large
+    if is_present(NETWORKS[large]) or checkpoint:
+        return large, f"model: {large} (use --model emoji for the small one)"
+    return "emoji", (
+        f"model: emoji, which comes with the suite (use --model {large} to download the large "
+        "one, 2.4 GB)"
+    )
+
+
+def _model(script, given, known, source):
+    """The network's name, and a note where none was named; known: that of the recipe, or None."""
+    if "model" in given:
+        return given["model"], None
+    if known is None:
+        return default_model(script, given.get("checkpoint"))
+    if known not in NETWORKS:
+        raise UserError(
+            f'{printable(source)} was made with the model "{printable(known, 100)}", which is not '
+            "known here: give another with --model"
+        )
+    row = NETWORKS[known]
+    # A file must not make anybody download gigabytes.
+    if row.url and "checkpoint" not in given and not is_present(row):
+        raise UserError(
+            f"{printable(source)} was made with {known}, whose checkpoint is not here: "
+            f"--model {known} downloads it"
+        )
+    return known, None
+
+
+def _without_prompts(recipe, given):
+    """The recipe of latents: prompts that are given replace all of its own."""
+    if {"prompts", "images"} & set(given):
+        return {k: v for k, v in recipe.items() if k not in ("prompts", "images")}
+    return recipe
+
+
+def _recalled(script, recipe, given, path):
+    """What a recipe says of the options that were not given, as a dict.
+
+    Args:
+        given: what was, with the model.
+        path: the file of the recipe, beside which the files that it names are looked for.
+    Raises:
+        UserError: for a value that the flag would not take, and a file that is not there.
+    """
+    if not recipe:
+        return {}
+    options = dict(options_of(script))
+    if script is MODIFY:
+        options["init"] = options_of(CFG)["init"]  # the photo, which is no flag there
+    skipped = {"model"}
+    if recipe.get("timesteps_of_latent"):
+        skipped |= {"steps", "schedule"}
+    if NETWORKS[given["model"]].clip is None and not script.guides_any:
+        skipped |= {"prompts", "images"}
+    recalled = {}
+    for name, option in options.items():
+        value = recipe.get(name)
+        if Is.RECORDED not in option.is_ or name in given or name in skipped or value is None:
+            continue
+        if any(other in given for other in option.excludes):
+            continue
+        if any(
+            given.get(other, recipe.get(other)) != recipe.get(other) for other in option.follows
+        ):
+            continue
+        try:
+            if option.many in ("*", "+") and len(value) > MAX_PROMPTS:
+                raise UserError(f"{len(value):,} prompts are too many")
+            if Is.FILE in option.is_:
+                value = _found(value, path.parent)
+            recalled[name] = option.check(value)
+        except UserError as error:
+            raise UserError(
+                f"the recipe of {printable(path)}: {error}: give {option.flag}"
+            ) from None
+    if "guidance_interval" in options and "guidance_interval" not in given:
+        recalled |= _recalled_interval(script, recipe, given, recalled)
+    return recalled
+
+
+def _recalled_interval(script, recipe, given, recalled):
+    """A recipe's interval counts, unless it was the usual one and flags ask for other things."""
+    method, everywhere = recipe.get("method"), list(WHOLE)
+    if method not in METHODS:
+        return {}
+    asked = [weight for _, weight in [*recipe.get("prompts", []), *recipe.get("images", [])]]
+    usual = everywhere if script.guides_any else list(usual_interval(method, asked))
+    anew = bool({"prompts", "images", "method"} & set(given))
+    if anew and recipe.get("guidance_interval", everywhere) == usual:
+        return {"guidance_interval": None}
+    return {"guidance_interval": recalled.get("guidance_interval", everywhere)}
+
+
+def _found(value, folder):
+    """A recipe's value with the paths of the files that it names without their folders."""
+    if isinstance(value, list):
+        return [[_find(name, folder), weight] for name, weight in value]
+    return _find(value, folder)
+
+
+def _find(name, folder):
+    for path in (folder / name, Path(name)):
+        if os.path.isfile(path):  # also answers for what can be no name
+            return str(path)
+    raise UserError(f'it needs "{printable(name, 100)}", which is not here')
+
+
+def _with_defaults(script, values, head):
+    """All options of a script, by name, with the defaults where nothing says otherwise."""
+    options = options_of(script)
+    values = {"script": script} | {k: v for k, v in values.items() if v is not None}
+    if head and "size" not in values:
+        values["size"] = list(head.shape[:0:-1])  # that of the latents
+    # Those that depend on others come after all that do not.
+    for option in sorted(options.values(), key=lambda option: callable(option.default)):
+        if option.name not in values:
+            values[option.name] = default(option, values)
+    values["init"] = values.get("init")
+    del values["script"]
+    return values
+
+
+def _check_method(values):
+    name, method = values["method"], METHODS[values["method"]]
+    low, high = method.eta_range
+    eta = values.get("eta")
+    if eta is not None and not low <= eta <= high:
+        what = "is ddim with eta 1" if name == "ddpm" else "adds no noise"
+        raise UserError(f"--eta {eta:g}: {name} {what}: leave it out or use ddim")
+    if method.evaluations is not None and values["tolerance"] is not None:
+        raise UserError(f"--tolerance: {name} takes the steps it is given: use adaptive")
+
+
+def _check_size(size, network):
+    multiple = network.size_multiple
+    if any(side % multiple for side in size):
+        w, h = size
+        sizes = dict.fromkeys(
+            f"{max(multiple, round_to(w))} {max(multiple, round_to(h))}"
+            for round_to in (
+                lambda side: side // multiple * multiple,
+                lambda side: -(-side // multiple) * multiple,
+            )
+        )
+        raise UserError(
+            f"--size {w} {h}: {network.name} draws sides that are multiples of {multiple}: "
+            f"the nearest are {' and '.join(sizes)}"
+        )
+
+
+def _latents(values, head, recipe, said):
+    """Which latents of a file to start from."""
+    if not head:
+        return {"latent_indices": None}
+    path = values["latent"]
+    latents.check_fit(path, head, values["model"], tuple(values["size"]))
+    index = None if {"init", "latent"} & set(said) else recipe.get("latent_index", 0)
+    if index is not None and index >= head.count:
+        raise UserError(f"{printable(path)} holds {head.count} latents, the recipe needs more")
+    indices = range(head.count) if index is None else [index]
+    wanted = len(values["seeds"]) if values["seeds"] else said.get("n", len(indices))
+    if wanted != len(indices):
+        raise UserError(
+            f"{printable(path)} holds {len(indices)} latents, but {wanted} images are asked for"
+        )
+    values["n"] = wanted
+    return {"latent_indices": indices}
+
+
+def _settle_seeds(values, latent_indices):
+    """All seeds, as `seeds`, and their number as `n`."""
+    if not values.get("seeds"):
+        first, n = values["seed"], values["n"]
+        if first + n - 1 > MAX_SEED:
+            raise UserError(f"-n {n} goes past the largest seed, {MAX_SEED}: lower --seed")
+        values["seeds"] = range(first, first + n)
+    values["n"] = len(values["seeds"])
+
+
+def _settle_prompts(script, values, network):
+    """Prompts of one text as one, and none of weight 0."""
+    source = values.get("source", [])
+    asked = [*values["prompts"], *values["images"]]
+    if network.clip is None and (asked or source) and not script.guides_any:
+        raise UserError(
+            f"{network.name} takes no prompts: leave them out, or choose a model that does: "
+            f"{', '.join(row.name for row in NETWORKS.values() if row.clip)}"
+        )
+    if not math.isfinite(sum(prompt.weight for prompt in asked)):
+        raise UserError("the weights of the prompts are too large to add up")
+    for name in ("prompts", "images", "source"):
+        if name in values:
+            values[name] = [prompt for prompt in merge(values[name]) if prompt.weight]
+
+
+def _check_interval(script, values):
+    if "guidance_interval" not in values:
+        return
+    weights = [prompt.weight for prompt in [*values["prompts"], *values["images"]]]
+    low, high = values["guidance_interval"]
+    flag = f"--guidance-interval {low:g} {high:g}"
+    if low >= high:
+        raise UserError(f"{flag}: the first must be below the second")
+    if weights and (low > 0 or high < 1) and not script.guides_any:
+        total = math.fsum(weights)
+        if total <= NEGLIGIBLE:
+            raise UserError(
+                f"{flag}: outside of it the prompts' mean is drawn, but their weights add up to "
+                f"{total:g}: make that more than 0, or take --guidance-interval 0 1"
+            )
+
+
+def _check_steering(values, asks):
+    asked = [*values["prompts"], *values["images"]]
+    if asks and abs(math.fsum(prompt.weight for prompt in asked)) < 1e-9:
+        raise UserError("the weights of the prompts add up to 0, and are divided by their sum")
+    method = values["method"]
+    if asked and values["clip_guidance_scale"] > 0 and METHODS[method].evaluations is None:
+        raise UserError(
+            f"--method {method}: CLIP looks at other crops in every evaluation, so that no "
+            "step would be short enough: choose another, or -cs 0"
+        )
+
+
+def _check_edit(values, is_job):
+    if values["init"] is None and is_job:
+        raise UserError("name the photo to edit, then the prompts")
+    if values["n"] > 1 and not values["direct"]:
+        raise UserError("only --direct draws noise: without it all images would be the same")
+
+
+def _policy(script, values, said):
+    if script is MODIFY and not {"output", "n", "seeds", "from_file", "sweep"} & set(said):
+        values["output"] = EDITED
+    if not (values["skip_existing"] or values["overwrite"]):
+        return None
+    if values["output"] is None:
+        flag = "--skip-existing" if values["skip_existing"] else "--overwrite"
+        raise UserError(f"{flag} needs to know the names: give them with --output")
+    return Policy.SKIP if values["skip_existing"] else Policy.OVERWRITE

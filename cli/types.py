@@ -1,0 +1,238 @@
+"""What an option's value may be: each type reads a text, or checks a value that JSON held.
+
+A type is called with a text, as the command line gives it. `check` takes a value of JSON, of a job
+file or a recipe, and `stored` is how much of that a recipe is held to where it is only shown. All
+of them return the value or raise a UserError that says in a line why not.
+"""
+
+import difflib
+import math
+import re
+import urllib.parse
+from pathlib import Path
+
+from cli.errors import UserError, printable
+from cli.files import file_name
+from models.clip import CLIPS
+
+MAX_IMAGES = 1_000_000
+MAX_STEPS = 100_000
+MAX_SEED = 2**63 - 1
+MAX_SIDE = 16_384  # pixels
+MAX_SCALE = 1e9
+MAX_POWER = 100
+MAX_TEXT = 20_000  # characters of a text in a recipe
+
+
+class Text:
+    """A text that a function reads; by itself any text."""
+
+    def __init__(self, read=str, stored=None):
+        self.read, self._stored = read, stored
+
+    def __call__(self, text):
+        return self.read(text)
+
+    def check(self, value):
+        return self(_text(value))
+
+    def stored(self, value):
+        value = _text(value)
+        if len(value) > MAX_TEXT:
+            raise UserError("the text is too long")
+        return self._stored(value) if self._stored else value
+
+
+class Whole:
+    """A whole number from low to high."""
+
+    def __init__(self, low, high):
+        self.low, self.high = low, high
+
+    def __call__(self, text):
+        whole = re.fullmatch(r"[+-]?\d{1,30}", text, re.ASCII)
+        return self.check(int(text) if whole else text)
+
+    def check(self, value):
+        if type(value) is not int or not self.low <= value <= self.high:
+            raise UserError(f"{_quote(value)} is not {_span('whole ', self.low, self.high)}")
+        return value
+
+    def stored(self, value):
+        return Whole(self.low, 2**64 - 1).check(value)
+
+
+class Number:
+    """A number from low (or above it) to high."""
+
+    def __init__(self, low, high, above=False):
+        self.low, self.high, self.above = low, high, above
+
+    def __call__(self, text):
+        try:
+            return self._within(float(text), text)
+        except ValueError:
+            return self._within(math.nan, text)
+
+    def check(self, value):
+        return self._within(value if is_number(value) else math.nan, value)
+
+    def _within(self, value, shown):
+        if not self.low <= value <= self.high or (self.above and value == self.low):
+            span = _span("", self.low, self.high)
+            if self.above:
+                span = f"a number above {self.low:g} and up to {self.high:g}"
+            raise UserError(f"{_quote(shown)} is not {span}")
+        return value
+
+    def stored(self, value):
+        if not is_number(value):
+            raise UserError(f"{_quote(value)} is not a number")
+        return value
+
+
+class Name:
+    """One of several names; an unknown one gets told what may have been meant."""
+
+    def __init__(self, kind, names):
+        self.kind, self.names = kind, list(names)
+
+    def __call__(self, text):
+        if text in self.names:
+            return text
+        close = difflib.get_close_matches(text, self.names, n=1)
+        hint = f"did you mean {close[0]}? All: " if close else "choose from "
+        raise UserError(f"no {self.kind} {_quote(text)}: {hint}{', '.join(self.names)}")
+
+    def check(self, value):
+        return self(_text(value))
+
+    def stored(self, value):
+        return Text().stored(value)  # one of a later version is shown, too
+
+
+def is_number(value):
+    """Whether a value of JSON is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def seeds(text):
+    """The seeds that `1,5-9` names, in order."""
+    parts = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,20})(?:\s*-\s*(\d{1,20}))?\s*", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last <= MAX_SEED:
+            raise UserError(f"{_quote(text)} names no seeds: write numbers and ranges like 1,5-9")
+        parts.append(range(first, last + 1))
+    if sum(part.stop - part.start for part in parts) > MAX_IMAGES:  # len() has its own limit
+        raise UserError(f"{_quote(text)} names more than {MAX_IMAGES:,} seeds")
+    return [seed for part in parts for seed in part]
+
+
+def device(text):
+    """A device as torch names it; whether it is there is found out later."""
+    if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:\d{1,3})?", text, re.ASCII):
+        raise UserError(f"no device {_quote(text)}: use cuda, cuda:1, mps or cpu")
+    return text
+
+
+def clip_name(text):
+    """What a CLIP is called; whether there is one of that name is found out later."""
+    text = text.replace("/", "-", 1)  # as OpenAI spells it: ViT-B/16
+    if not re.fullmatch(r"[\w.-]{1,80}(:[\w.-]{1,80})?", text, re.ASCII):
+        raise UserError(
+            f"no CLIP {_quote(text)}: give {', '.join(CLIPS)} or a name that open_clip knows, "
+            "like ViT-L-14:openai"
+        )
+    return text
+
+
+def existing_file(text):
+    """The path of a regular file that is there."""
+    path = Path(text)
+    try:
+        if not path.exists():
+            raise UserError(f"{_quote(text)}: no such file")
+        if not path.is_file():
+            raise UserError(f"{_quote(text)} is not a regular file")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{_quote(text)} is no file name") from error
+    return path
+
+
+def existing_folder(text):
+    """The path of a folder that is there."""
+    try:
+        there = Path(text).is_dir()
+    except (OSError, ValueError):  # no name at all
+        there = False
+    if not there:
+        raise UserError(f"{_quote(text)}: no such folder")
+    return Path(text)
+
+
+def page(text):
+    """The path of an HTML file."""
+    path = Path(text)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"{_quote(text)}: the name of a page must end in .html")
+    return path
+
+
+def job_file(text):
+    """A file of jobs, or - for standard input."""
+    return text if text == "-" else existing_file(text)
+
+
+def shard(text):
+    """(number, how many) of `I/N`."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(f"{_quote(text)}: write which of how many, 1/8 to 8/8")
+    return int(match[1]), int(match[2])
+
+
+def address(text):
+    """An http or https address."""
+    try:
+        parts = urllib.parse.urlsplit(text)
+    except ValueError:
+        parts = urllib.parse.urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.netloc or not text.isprintable():
+        raise UserError(f"{_quote(text)} is not an http or https address")
+    return text
+
+
+def comma_list(text):
+    """The words between commas."""
+    return [word.strip() for word in text.split(",")]
+
+
+def sweep(text):
+    """`steps=10,20` as ("steps", ["10", "20"]); whether it can be swept is for the table to say."""
+    name, equals, rest = text.partition("=")
+    name = name.strip().lstrip("-").replace("-", "_")
+    values = [value.strip() for value in rest.split(",")]
+    if not equals or not re.fullmatch("[a-z][a-z_]*", name) or not all(values):
+        raise UserError(f'"{printable(text, 80)}": write FLAG=VALUE,VALUE like steps=10,20,50')
+    return name, values
+
+
+SOURCE = Text(stored=file_name)  # a file or an address, which a recipe names without its folders
+
+
+def _text(value):
+    if not isinstance(value, str):
+        raise UserError(f"{_quote(value)} is not a text")
+    return value
+
+
+def _span(kind, low, high):
+    if high in (MAX_SEED, MAX_STEPS, MAX_IMAGES, 2**64 - 1):
+        return f"a {kind}number of at least {low:g}"
+    return f"a {kind}number from {low:g} to {high:g}"
+
+
+def _quote(value):
+    return f'"{printable(value, 100)}"'

@@ -1,0 +1,89 @@
+"""From prompts to a guided model: what CLIP makes of them, and the network that they condition."""
+
+import functools
+
+import torch
+
+import diffusion
+from diffusion.methods import WHOLE
+from media.images import resize_and_crop, to_tensor
+from models import clip
+from runner.embedding_cache import embed_texts
+from runner.photos import open_photo
+
+
+class Reader:
+    """Embeddings of prompts by a CLIP, which is loaded only if need be.
+
+    Args:
+        name, checkpoint: as `models.clip.load` takes them.
+        dim: of its embeddings; None: it is loaded to know.
+        cached: whether texts are looked for, and kept, in the cache on disk.
+        device: where it computes, and where the embeddings go.
+    """
+
+    def __init__(self, name, checkpoint, dim=None, cached=True, device="cpu"):
+        self.which, self.cached, self.device = (name, checkpoint), cached, device
+        self.dim = self.clip.dim if dim is None else dim
+        self.known = {}  # the embeddings of the texts last asked for
+
+    @functools.cached_property
+    def clip(self):
+        clip.announce(*self.which)
+        return clip.load(*self.which, self.device)
+
+    def forget_clip(self):
+        """Lets go of the CLIP, which need not be in memory beside the network."""
+        self.__dict__.pop("clip", None)
+
+    def embed_texts(self, asked):
+        """The embeddings of several lists of text prompts: a list of tensors [K, D]."""
+        wanted = dict.fromkeys(prompt.text for texts in asked for prompt in texts)
+        fresh = [text for text in wanted if text not in self.known]
+        rest = (self.dim, lambda: self.clip, self.cached, self.device)
+        read = zip(fresh, embed_texts(fresh, *self.which, *rest), strict=True)
+        # Kept for the next batch: a job's images are often of one prompt.
+        self.known = {text: self.known[text] for text in wanted if text in self.known} | dict(read)
+        return [self._stacked([self.known[prompt.text] for prompt in texts]) for texts in asked]
+
+    def embed(self, asked):
+        """The embeddings of several lists of prompts, of texts first and then of images [K, D].
+
+        Args:
+            asked: a list of (text prompts, image prompts).
+        """
+        texts = self.embed_texts([texts for texts, _ in asked])
+        return [
+            self._stacked([*embeds, *(self._embed_photo(prompt.text) for prompt in images)])
+            for embeds, (_, images) in zip(texts, asked, strict=True)
+        ]
+
+    def _embed_photo(self, source):
+        image = resize_and_crop(open_photo(source), (self.clip.image_size,) * 2)
+        return self.clip.encode_image(to_tensor(image)[None])[0]
+
+    def _stacked(self, embeds):
+        return torch.stack(embeds) if embeds else torch.zeros(0, self.dim, device=self.device)
+
+
+def guided_model(run, batch, embeds, prompts):
+    """The model to sample, (x [N, 3, H, W], t [N]) -> v: the network under weighted conditions.
+
+    Of a network that takes no conditions it is its own v.
+
+    Args:
+        run: the `runner.run.Run`.
+        batch: the `runner.run.Batch`.
+        embeds: what `run.embed` made of the conditions, for each image of the batch [K, D].
+        prompts: the conditions themselves, a list of prompts for each image; their weights count.
+    """
+    net, row, image = run.network, run.options.network, batch.image
+    chunk = run.options.chunk or getattr(net, "chunk", None)
+    if row.clip is None:
+        model = diffusion.in_chunks(net, chunk)
+    else:
+        weights = [[prompt.weight for prompt in conditions] for conditions in prompts]
+        interval = image.guidance_interval or WHOLE
+        embeds = [embed.to(run.device) for embed in embeds]
+        model = diffusion.guided(net, embeds, weights, chunk, interval)
+    return diffusion.clamp_t(model, row.min_t, row.max_t)

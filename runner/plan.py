@@ -1,0 +1,235 @@
+"""What a run is to draw and where it all goes, checked before torch is imported."""
+
+import math
+import sys
+import time
+
+from cli.errors import UserError, printable
+from cli.jobs import Jobs, batches, items
+from cli.names import DEFAULT_TEMPLATE, LATENT_TEMPLATE
+from cli.outputs import Outputs, Policy, check_length
+from cli.prompts import Prompt, describe
+from cli.scripts import MODIFY, REVERSE
+from cli.wildcards import Wildcards
+from diffusion.methods import WHOLE
+from runner import results, workers
+from runner.photos import mask_of, open_photo
+from runner.program import PartialFailure
+from runner.run_gallery import RunGallery
+from runner.run_grid import RunGrid
+from runner.watch import Watch
+
+
+class Plan:
+    """The plan of a run, for one of the processes that share it.
+
+    Args:
+        script: one of `cli.scripts.SAMPLING`.
+        argv: the words of the command line; None: those of this process.
+    Attributes:
+        options: the RunOptions.
+        jobs: the `cli.jobs.Jobs`.
+        worker: what this process is in the run.
+        files: the `cli.outputs.Outputs` of the images.
+        found: what is at their names, as `cli.outputs.Found`.
+        watch, grid, page: what else is made of them; grid and page may be None.
+    Raises:
+        UserError: for options that do not go together, and whatever cannot be read or written.
+        SystemExit: where there is nothing to draw, which was said.
+    """
+
+    def __init__(self, script, argv=None):
+        self.began_at = time.time()
+        self.jobs = Jobs(script, argv)
+        self.options = options = self.jobs.run
+        self.jobs.check(lambda image: look_at(options, image))
+        self.worker = worker = workers.find(options.shard)
+        template = options.output or (LATENT_TEMPLATE if script is REVERSE else DEFAULT_TEMPLATE)
+        policy = options.policy or (Policy.REFUSE if options.output else Policy.NUMBER)
+        self.files = Outputs(template, policy)
+        self._refuse_options()
+        if options.results:
+            results.check(options.results)
+        self.grid = self.page = None
+        if options.grid or (self.jobs.sweep and not options.shard and script is not REVERSE):
+            self.grid = RunGrid(self.jobs)
+        own = [item for batch in worker.own(self.batches()) for item in batch]
+        self.found = self.files.check(item.fields for item in own)
+        # Of a shared run, whatever is there was drawn by one of its processes.
+        self.skips = self.files.policy is Policy.SKIP or worker.shared
+        if options.gallery:
+            page = None if options.gallery is True else options.gallery
+            self.page = RunGallery(page, self.files.template, options.overwrite)
+        first = self.files.template.path(next((i.fields for i in items(self.jobs)), {}))
+        leads = worker.rank == 0 and (options.shard or (1,))[0] == 1
+        at_once = min(options.batch_size, self.found.images)
+        self.watch = Watch(options, first, at_once, leads, shows_x=script is REVERSE)
+        if not worker.shared:
+            self.refuse()
+        if not (self.found.images or options.dry_run) and options.from_file:
+            raise UserError(f"{printable(options.from_file, 200)}: holds no jobs that can be drawn")
+        if options.dry_run:
+            self._tell()
+            raise SystemExit(0)
+        if self._is_drawn():
+            if worker.rank == 0:
+                print("nothing to draw: all files exist", file=sys.stderr)
+            self.finish()
+            raise SystemExit(0)
+        if worker.rank == 0:
+            self._introduce()
+
+    def _refuse_options(self):
+        options, worker = self.options, self.worker
+        if worker.size > 1 and self.files.policy is Policy.NUMBER:
+            raise UserError(
+                "several processes share this run: name its files with --output, for example "
+                f"'runs/{{line:06}}_{{seed:06}}{self.files.template.suffix}'"
+            )
+        if worker.shared and options.from_file == "-":
+            raise UserError(
+                "--from-file -: several processes cannot share standard input: give a file"
+            )
+        if options.grid and options.shard:
+            raise UserError(
+                "--grid: a share of the images makes no grid: make_grid.py makes one later"
+            )
+        if options.gallery and options.shard:
+            raise UserError(
+                "--gallery: a share of the images is not all: use make_gallery.py later"
+            )
+
+    def refuse(self):
+        """UserError if files exist that may not be replaced."""
+        self.files.refuse(self.found)
+        self.watch.refuse()
+        if self.grid:
+            self.grid.refuse()
+        if self.options.script is REVERSE and self.files.policy is not Policy.NUMBER:
+            for item in items(self.jobs):
+                self._refuse_beside(self.files.target(item.fields).path)
+
+    def _refuse_beside(self, path):
+        for name in beside(self.options, path).values():
+            check_length(name)
+            skips = self.skips and path.exists()
+            if name.exists() and not (self.options.overwrite or skips):
+                raise UserError(f"{printable(name, 200)} already exists: remove it or --overwrite")
+
+    def start(self):
+        """Waits for processes that share the run; from here on files of its own may be there."""
+        self.worker.start(self.refuse)
+        if self.worker.shared and self.files.policy is not Policy.OVERWRITE:
+            self.files.policy = Policy.SKIP
+
+    def _is_drawn(self):
+        """Whether there is nothing left to draw."""
+        skips = self.options.policy is Policy.SKIP
+        return skips and self.found.existing == self.found.images
+
+    @property
+    def total(self):
+        """How many images are to be drawn, by all processes."""
+        return self.found.images - (self.found.existing if self.skips else 0)
+
+    def batches(self):
+        """The batches of all processes, as lists of items."""
+        return batches(items(self.jobs), self.options.batch_size, self.options.script)
+
+    def missing(self, batch):
+        """The places of those of a batch's items that are not drawn yet."""
+        places = range(len(batch))
+        return [i for i in places if not (self.skips and self.files.exists(batch[i].fields))]
+
+    def to_draw(self):
+        """(batch, places of those wanted) of what this process is to draw, as it takes them.
+
+        The others of a batch are there already; they are drawn again only since the rounding of a
+        batch depends on its shape.
+        """
+        worker, records = self.worker, self.options.results if self.skips else None
+        recorded = results.files_in(records) if records else set()
+        for batch in worker.take(self.batches, lambda b: worker.gave_up(b) or not self.missing(b)):
+            wanted = self.missing(batch)
+            for i, item in enumerate(batch) if records else ():
+                file = self.files.target(item.fields).path
+                lacks = i not in wanted and str(file) not in recorded
+                if lacks and file.stat().st_mtime < self.began_at:
+                    # Its file was finished, and then there was no time for the line.
+                    results.append(records, results.line_of(file, item))
+            if wanted:
+                yield batch, wanted
+
+    def _introduce(self):
+        """Says which model draws, and what guides where there is one job."""
+        options = self.options
+        if options.note:
+            print(options.note, file=sys.stderr)
+        if options.from_file:
+            return
+        image, script = self.jobs.all[0].image, options.script
+        if script.guides_any:
+            total = abs(math.fsum(prompt.weight for prompt in image.conditions))
+            lines = describe([Prompt(p.text, p.weight / total) for p in image.conditions])
+            print(*lines, sep="\n", end="\n" * bool(lines), file=sys.stderr)
+            return
+        sides = {"": image.conditions}
+        if script is MODIFY:
+            sides = {"from": image.source, "to": image.conditions}
+        if not options.network.clip or not any(sides.values()):
+            return
+        interval = WHOLE if self.jobs.sweep else image.guidance_interval or WHOLE
+        for title, asked in sides.items():
+            rest = 1 - math.fsum(prompt.weight for prompt in asked)
+            lines = describe(asked, rest, interval) if asked else ["  no prompt"]
+            print(*([title] if title else []), *lines, sep="\n", file=sys.stderr)
+
+    def _tell(self):
+        """Says what this process would do (`--dry-run`): a line for each image on stdout."""
+        if self.worker.rank:
+            return
+        for number, batch in enumerate(self.worker.own(self.batches())):
+            for item in batch:
+                there = " (exists)" if self.files.exists(item.fields) else ""
+                name = self.files.target(item.fields).path or self.files.template.path(item.fields)
+                prompts = "  ".join(printable(f"{p.text}:{p.weight:g}", 90) for p in item.prompts)
+                print(f"{number}\t{printable(name, 500)}\t{item.seed}\t{prompts}{there}")
+        who = "this process"
+        if self.worker.shared:
+            who = f"{self.worker.size} processes, each batch by the first that is free"
+        print(
+            f"{self.found.images:,} images, {self.found.existing:,} of them there already, by "
+            f"{who}; nothing is drawn",
+            file=sys.stderr,
+        )
+
+    def finish(self):
+        """What is left to do when all images are there; PartialFailure if some cannot be."""
+        if self.worker.rank:
+            return
+        path = self.grid and self.grid.save(self.files)
+        if path:
+            print(printable(path, 1000), flush=True)
+        path = self.page and self.page.save()
+        if path and not self.options.json:
+            print(printable(path, 1000), flush=True)
+        counts = {"images": self.worker.left_out, "lines of the job file": len(self.jobs.bad)}
+        left_out = [f"{count} {what}" for what, count in counts.items() if count]
+        if left_out:
+            raise PartialFailure(f"finished, but {' and '.join(left_out)} were left out")
+
+
+def beside(options, path):
+    """The pictures that reverse_sample.py saves beside a latent, by kind."""
+    kinds = {"preview": options.preview, "round_trip": options.round_trip}
+    return {kind: path.with_suffix(f".{kind}.png") for kind, wanted in kinds.items() if wanted}
+
+
+def look_at(options, image):
+    """UserError for whatever a job names that is missing or damaged."""
+    for source in [image.init, *(image.photos or []), *(prompt.text for prompt in image.images)]:
+        if source:
+            open_photo(source)
+    mask_of(image)
+    if image.makes_choices:
+        Wildcards(options.wildcards).check([prompt.text for prompt in image.prompts])

@@ -1,0 +1,125 @@
+"""How a script ends: errors told in a line, exit statuses, signals, and a quick way out."""
+
+import atexit
+import os
+import signal
+import sys
+
+import diffusion
+from cli.errors import Failure, UserError, note, printable
+from diffusion.memory import is_out_of_memory
+from models.checkpoints import CheckpointError
+
+INTERRUPTED = 130  # the exit status that shells give to Ctrl-C
+PARTIAL = 3
+
+
+class PartialFailure(Exception):
+    """Some of the run's images are missing, and all that could be drawn are there."""
+
+
+def script(main):
+    """Runs a script's main and exits; whatever a user can cause is told in one line on stderr.
+
+    The status is 0, 2 after a user's mistake, 1 after a failure, 3 if `--keep-going` left something
+    out and 130 after Ctrl-C, or after the SIGTERM by which schedulers end a job.
+    """
+    name = os.path.basename(sys.argv[0])
+    _mend_streams()
+
+    def stop(message, status):
+        note(f"{name}: error: {message}")
+        sys.exit(status)
+
+    def quit_at_once(*_):
+        # Exceptions raised in the middle of an import are swallowed, or leave it half-done.
+        os.write(2, f"{name}: stopped\n".encode())
+        os._exit(INTERRUPTED)
+
+    before = {s: signal.signal(s, quit_at_once) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        main()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; finished images are kept", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
+    except PartialFailure as error:
+        stop(error, PARTIAL)
+    except Exception as error:
+        known = explained(error)
+        if not known:
+            raise
+        stop(*known)
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)
+
+
+def program(main):
+    """Runs a script's main as `script` does, and leaves at once.
+
+    Python would take torch apart first, which takes half a second, with open_clip more than one.
+    """
+    status = 1  # that of a traceback
+
+    def leave():
+        nonlocal status
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):  # its reader has gone, or the disk is full
+                status = status or 1
+        os._exit(status)
+
+    atexit.register(leave)  # before any other library does, and so called after theirs
+    try:
+        script(main)
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
+
+
+def explained(error):
+    """What to tell of an error and the exit status; None: it is a fault of the program."""
+    if isinstance(error, UserError):
+        return error, 1 if isinstance(error, Failure) else 2
+    if isinstance(error, CheckpointError):
+        return printable(error, 2000), 2
+    if isinstance(error, OSError):
+        return f"{printable(error.filename or 'output')}: {error.strerror or error}", 1
+    if isinstance(error, ModuleNotFoundError):
+        package = printable((error.name or "a package").partition(".")[0], 60)
+        return (
+            f"{package} is not installed for this Python: first . .venv/bin/activate, which make "
+            "sample has made, or install requirements.txt",
+            2,
+        )
+    if isinstance(error, diffusion.NonFiniteError):
+        return f"{error}: float32 may help (--dtype float32), or lower weights", 1
+    if is_out_of_memory(error):
+        return (
+            "out of memory: lower --batch-size, --chunk or --size, or use --dtype bfloat16 "
+            "(clip_sample.py: --low-memory)",
+            1,
+        )
+    return None
+
+
+def _mend_streams():
+    """Makes stdout and stderr fit to print any file name on, even where they were closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def finished_images_are_kept():
+    """Until here there was nothing to lose; from here on a Ctrl-C must not cut a file short."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers' way to end a job

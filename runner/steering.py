@@ -1,0 +1,104 @@
+"""CLIP-guided sampling: what the prompts should look like to CLIP, and the way towards it."""
+
+import functools
+import math
+
+import torch
+
+import diffusion
+from media.images import shrink, to_tensor
+from models import clip_loss
+from models.unet import recompute_gradients
+from runner.conditions import Reader
+from runner.device import pick_clip_dtype
+from runner.photos import open_photo
+
+CROPS_AT_ONCE = 4  # of an image, where memory is to be saved; a CPU is no slower for it
+
+
+class Steering:
+    """The CLIP that steers, and the one that the network reads prompts with; they may be one.
+
+    Args:
+        run: the `runner.run.Run`.
+    """
+
+    def __init__(self, run):
+        self.run = run
+        self.ready = False  # whether the CLIP that steers computes in its own dtype
+
+    @functools.cached_property
+    def reader(self):
+        """The Reader of the CLIP that steers."""
+        options = self.run.options
+        cached = not options.no_embedding_cache
+        name, device = options.clip_model, self.run.device
+        return Reader(name, options.clip_checkpoint, None, cached, device)
+
+    @functools.cached_property
+    def own_reader(self):
+        """The Reader of the network's own CLIP."""
+        run, row = self.run, self.run.options.network
+        cached, dim = not run.options.no_embedding_cache, row.architecture.clip_dim
+        return Reader(row.clip, run.own_clip_checkpoint, dim, cached, run.device)
+
+    def targets(self, batch):
+        """What each image should look like to CLIP, and the condition of a conditional network.
+
+        Returns:
+            two tensors [N, D], of unit length; None where nothing steers, and where the network
+            takes no condition or there are no prompts.
+        """
+        options, row = self.run.options, self.run.options.network
+        asks = bool(batch.items[0].conditions) and row.clip is not None
+        if not batch.image.steers:
+            return None, self._target(self.own_reader, batch) if asks else None
+        towards = self._target(self.reader, batch, steers=True)
+        if asks and row.clip != options.clip_model:
+            return towards, self._target(self.own_reader, batch)
+        return towards, towards if asks else None
+
+    def model(self, batch, condition):
+        """The network under its condition, or under none: (x, t) -> v."""
+        net, row = self.run.network, self.run.options.network
+        if self.run.options.low_memory:
+            recompute_gradients(net)
+        call = diffusion.in_chunks(net, self.run.options.chunk or getattr(net, "chunk", None))
+        if row.clip is None:
+            return diffusion.clamp_t(call, row.min_t, row.max_t)
+        if condition is None:
+            condition = torch.zeros(1, row.architecture.clip_dim, device=self.run.device)
+
+        def conditioned(x, t):
+            return call(x, t, condition.repeat(len(x) // len(condition), 1))
+
+        return diffusion.clamp_t(conditioned, row.min_t, row.max_t)
+
+    def gradient(self, batch, towards):
+        """The gradient of the loss for a batch, as `diffusion.steered` wants it."""
+        clip, image = self.reader.clip, batch.image
+        few = self.run.options.low_memory or clip.device.type == "cpu"
+        how = (image.cutn, image.cut_pow, image.clip_guidance_scale, CROPS_AT_ONCE if few else None)
+        return clip_loss.clip_gradient(clip, towards, batch.sources, *how)
+
+    def _target(self, reader, batch, steers=False):
+        texts = reader.embed_texts([item.prompts for item in batch.items])
+        if steers and not self.ready:
+            dtype = pick_clip_dtype(self.run.options.dtype, reader.device)
+            reader.clip.read_images_in(dtype, alone=not self.run.texts_follow)
+            self.ready = True
+        targets = []
+        for item, embeds, source in zip(batch.items, texts, batch.sources, strict=True):
+            seen = [self._look_at(reader, p, source, item.image) for p in item.image.images]
+            weights = [prompt.weight for prompt in item.conditions]
+            shares = [weight / abs(math.fsum(weights)) for weight in weights]
+            targets.append(clip_loss.blend(torch.cat([embeds, *seen]), shares))
+        return torch.stack(targets)
+
+    def _look_at(self, reader, prompt, source, image):
+        """The embedding of an image prompt, in crops that an image draws for itself [1, D]."""
+        # No larger than what is drawn: then crops of both show things at the same scale.
+        photo = to_tensor(shrink(open_photo(prompt.text), min(image.size))).to(reader.device)
+        how = ([source], image.cutn, image.cut_pow)
+        seen, boxes = clip_loss.boxes_for(reader.clip, photo[None], *how)
+        return clip_loss.embed_crops(reader.clip, seen, boxes).mean(1)[0][None]
