@@ -153,13 +153,15 @@ def main():
 
 def editing(batch, device, mask):
     """The Way from a photo to its edit: by its latents and back, or directly."""
+    from media.tensors import to_tensor
+
     args = batch[0].job.args
     photo = images.resize_and_crop(ways.open_photo(args.init), args.size)
     row = NETWORKS[args.model]
     ends = (args.starting_timestep, row.min_t, row.max_t)
     up = diffusion.ascending(args.schedule, args.steps, *ends)
-    photo = images.to_tensor(photo)[None]
-    free = None if mask is None else images.to_tensor(mask)[:1] / 2 + 0.5
+    photo = to_tensor(photo)[None]
+    free = None if mask is None else to_tensor(mask)[:1] / 2 + 0.5
     doubles = diffusion.METHODS[args.method].reversible
 
     def at_home(x):

@@ -7,7 +7,7 @@ from pathlib import Path
 from cli import arguments
 from cli.errors import printable
 from cli.parser import Parser
-from media import gallery
+from cli.picture_types import GALLERY
 from runner import run
 
 EXAMPLES = ("make_gallery.py runs", "make_gallery.py runs --recursive -o runs/all.html")
@@ -26,7 +26,7 @@ def make_parser():
         "-o",
         metavar="FILE",
         type=Path,
-        help=f"the page, an .html file (default: {gallery.NAME} in the folder); a gallery that is "
+        help=f"the page, an .html file (default: {GALLERY} in the folder); a gallery that is "
         "there is replaced",
     )
     group.add_argument("--overwrite", action="store_true", help="replace any other file, too")
@@ -40,6 +40,9 @@ def parse(argv=None):
 
 def main():
     args = parse()
+
+    from media import gallery
+
     path, nameless = gallery.write(args.folder, args.output, args.recursive, args.overwrite)
     if nameless:
         more = f" and {len(nameless) - 1} more" if len(nameless) > 1 else ""

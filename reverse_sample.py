@@ -135,6 +135,8 @@ def main():
     import torch
     from tqdm import tqdm
 
+    from media.tensors import to_tensor
+
     device = run.pick_device(args.device)
     dtype = run.pick_dtype(args.dtype, device)
     path = checkpoints.find(row, args.checkpoint, args.mirror)
@@ -153,7 +155,7 @@ def main():
         with tqdm(total=total, unit="step", dynamic_ncols=True, disable=None, leave=False) as bar:
             for first in range(0, len(targets), args.batch_size):
                 part = slice(first, first + args.batch_size)
-                photos = torch.stack([images.to_tensor(image) for image in shown[part]])
+                photos = torch.stack([to_tensor(image) for image in shown[part]])
                 x = photos.double() if doubles else photos.to(device)
 
                 def count(progress):
@@ -233,6 +235,8 @@ def finish(args, target, photo, states, back, facts):
     """Saves what was found for one photo; returns the line that says so on stdout."""
     import torch
 
+    from media.tensors import to_image
+
     latent, previous = states
     latent = latent.cpu()
     if args.changed:
@@ -254,13 +258,13 @@ def finish(args, target, photo, states, back, facts):
     result = {"file": str(path), "photo": metadata.file_name(target.image["source"])}
     result["noise"] = report.as_dict()
     if args.preview:
-        picture = images.to_image(latent[0] / 3)  # three standard deviations are black or white
+        picture = to_image(latent[0] / 3)  # three standard deviations are black or white
         images.save_png(picture, path.with_suffix(".preview.png"), None, args.overwrite)
     if back is not None:
         back = back.float().cpu()
         result["round_trip"] = distance(photo, back)
         both = torch.cat([photo, back], dim=2)
-        picture = images.to_image(both)
+        picture = to_image(both)
         images.save_png(picture, path.with_suffix(".round_trip.png"), None, args.overwrite)
     if args.json:
         return json.dumps(result)

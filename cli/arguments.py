@@ -30,11 +30,10 @@ from cli.flag_types import (
     shard,
     whole,
 )
+from cli.picture_types import FPS, KINDS, PREVIEW, picture_file, trajectory_file
 from diffusion.adaptive import TOLERANCE
-from media import grids, previews, trajectories
 from models.clip import CLIPS
 from models.zoo import NETWORKS
-from runner import watching
 
 
 def add_prompts(parser, script):
@@ -312,7 +311,7 @@ def add_output(parser, default=None, many=True):
         group.add_argument(
             "--grid",
             metavar="FILE",
-            type=checked_by(grids.output),
+            type=checked_by(picture_file),
             help="put the images on one picture as well, labelled with what is swept",
         )
         group.add_argument(
@@ -340,21 +339,21 @@ def add_watching(parser):
         "--preview-every",
         metavar="K",
         type=whole(1, MAX_STEPS),
-        help=f"keep a picture of what is being drawn in {previews.NAME} beside the output, renewed "
+        help=f"keep a picture of what is being drawn in {PREVIEW} beside the output, renewed "
         "every K steps",
     )
-    kinds = ", ".join(kind for kind in trajectories.KINDS if kind != ".png")
+    kinds = ", ".join(kind for kind in KINDS if kind != ".png")
     group.add_argument(
         "--trajectory",
         metavar="FILE",
-        type=checked_by(trajectories.file),
+        type=checked_by(trajectory_file),
         help=f"show how the first batch came about: a strip (.png) or an animation ({kinds})",
     )
     group.add_argument(
         "--fps",
         metavar="X",
         type=number(1, 50),
-        help=f"frames a second of an animation ({watching.FPS:g})",
+        help=f"frames a second of an animation ({FPS:g})",
     )
 
 

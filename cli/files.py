@@ -29,6 +29,30 @@ def open_regular(path):
         raise UserError(f"{name}: cannot be read: {printable(why, 80)}") from None
 
 
+@contextlib.contextmanager
+def open_limited(path, max_bytes):
+    """As `open_regular`, for files of up to so many bytes; UserError for a larger one."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            raise _too_large(path, max_bytes)
+        yield file
+
+
+def read_file(path, max_bytes):
+    """The bytes of a regular file; UserError if there is none or it is too large."""
+    with open_limited(path, max_bytes) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(min(size, max_bytes) + 1)  # read() sets as much memory aside
+    if len(data) > max_bytes:
+        raise _too_large(path, max_bytes)  # it has grown meanwhile
+    return data
+
+
+def _too_large(path, max_bytes):
+    name = printable(path, 200)
+    return UserError(f"{name}: larger than {max_bytes / 2**20:g} MiB: make it smaller")
+
+
 def _open_without_waiting(path, flags):
     # Opening a pipe that nobody writes to would wait for ever. Windows has neither.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

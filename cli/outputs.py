@@ -20,7 +20,6 @@ from typing import NamedTuple
 from cli import metadata
 from cli.errors import Failure, UserError, printable
 from cli.names import DEFAULT_TEMPLATE, Template
-from media import images as image_files
 
 
 class Policy(StrEnum):
@@ -187,6 +186,8 @@ def publish(image, target, recipe=None):
     Raises:
         UserError: the file cannot be written, or appeared since `plan`.
     """
+
+    from media import images as image_files
 
     def save(path, number, overwrite):
         info = metadata.write({**recipe, "index": number}) if recipe is not None else None

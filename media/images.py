@@ -2,13 +2,15 @@
 
 import contextlib
 import math
-import os
 import re
 import warnings
 
+from PIL import Image, ImageOps, UnidentifiedImageError
+
 from cli.errors import UserError, printable
-from cli.files import open_regular, write_whole
-from media import image_limits
+from cli.files import open_limited, read_file, write_whole
+from media import limits, web
+from media.colour import to_rgb
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
 MAX_BYTES = 64 * 2**20
@@ -31,11 +33,9 @@ def open_image(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0)
     """
     source = str(source)
     if re.match("https?://", source, re.IGNORECASE):
-        from media.web import download
-
         if len(source) > MAX_ADDRESS:
             raise UserError(f"{printable(source, 200)}: the address is too long: download it")
-        data = download(source, max_bytes, timeout)
+        data = web.download(source, max_bytes, timeout)
     elif re.match(r"[a-z][a-z0-9+.-]+://", source, re.IGNORECASE):
         raise UserError(f"{printable(source, 200)}: give a path, or an http or https address")
     else:
@@ -52,7 +52,7 @@ def size_of(path, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS):
         UserError: in one line, for what is no image or breaks the limits.
     """
     name = printable(path, 200)
-    with _opened(path, max_bytes) as file:
+    with open_limited(path, max_bytes) as file:
         start = file.read(256)
         file.seek(0)
         with _explained(name, start, max_pixels):
@@ -61,30 +61,6 @@ def size_of(path, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS):
         if image.format != "TIFF":  # of which Pillow knows how it stands from the start
             turned = _orientation(image) in (5, 6, 7, 8)
         return image.size[::-1] if turned else image.size
-
-
-def read_file(path, max_bytes):
-    """The bytes of a regular file; UserError for what is none, is missing or is too large."""
-    with _opened(path, max_bytes) as file:
-        size = os.fstat(file.fileno()).st_size
-        data = file.read(min(size, max_bytes) + 1)  # read() sets as much memory aside
-    if len(data) > max_bytes:
-        raise _too_large(path, max_bytes)
-    return data
-
-
-@contextlib.contextmanager
-def _opened(path, max_bytes):
-    """A regular file of limited size, open for reading; else a UserError."""
-    with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > max_bytes:
-            raise _too_large(path, max_bytes)
-        yield file
-
-
-def _too_large(path, max_bytes):
-    name = printable(path, 200)
-    return UserError(f"{name}: larger than {max_bytes / 2**20:g} MiB: make it smaller")
 
 
 def resize_and_crop(image, size):
@@ -116,20 +92,15 @@ def resize_and_crop(image, size):
     part = image.crop((x, y, right, bottom))
     box = (left - x, top - y, left - x + seen[0], top - y + seen[1])
     box = (*box[:2], min(box[2], part.width), min(box[3], part.height))
-    from PIL import Image
-
     return part.resize(size, Image.Resampling.LANCZOS, box=box)
 
 
 def shrink(image, side):
     """A PIL image scaled down evenly until its shorter side has `side` pixels; never enlarged."""
-    from PIL import Image
-
     factor = side / min(image.size)
     if factor >= 1:
         return image
-    size = tuple(max(1, round(length * factor)) for length in image.size)
-    return image.resize(size, Image.Resampling.LANCZOS)
+    return scaled(image, tuple(max(1, round(length * factor)) for length in image.size))
 
 
 def within(size, side):
@@ -138,42 +109,9 @@ def within(size, side):
     return tuple(max(1, round(length * factor)) for length in size)
 
 
-def small(tensor, size):
-    """As `to_image`, scaled to a (width, height)."""
-    from PIL import Image
-
-    image = to_image(tensor)
+def scaled(image, size):
+    """A PIL image scaled to a (width, height), whatever that does to its shape."""
     return image if image.size == tuple(size) else image.resize(size, Image.Resampling.LANCZOS)
-
-
-def to_tensor(image):
-    """A PIL image as a float32 tensor [3, height, width] from -1 to 1."""
-    import numpy as np
-    import torch
-
-    levels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-    return levels.contiguous().float() / 127.5 - 1
-
-
-def to_image(tensor):
-    """A tensor [3, height, width] from -1 to 1 as a PIL image, each value to its nearest level.
-
-    Values beyond -1 and 1 are clamped. `to_image(to_tensor(image))` is `image`.
-
-    Raises:
-        UserError: for a tensor with values that are not finite.
-    """
-    import torch
-    from PIL import Image
-
-    tensor = tensor.detach().float().cpu()
-    if not torch.isfinite(tensor).all():
-        raise UserError(
-            "the sample holds values that are not finite and is no image: try float32, "
-            "smaller weights or more steps"
-        )
-    levels = ((tensor.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
 
 
 def save_png(image, path, metadata=None, overwrite=False):
@@ -193,17 +131,15 @@ def save_png(image, path, metadata=None, overwrite=False):
 
 
 def _decode(data, name, max_pixels):
-    from PIL import ImageOps
-
     with _explained(name, data[:256], max_pixels):
-        image = _header(image_limits.Stream(data), max_pixels)
-        image_limits.check(image, data)
+        image = _header(limits.Stream(data), max_pixels)
+        limits.check(image, data)
         image.load()
     with warnings.catch_warnings(action="ignore"):
         with contextlib.suppress(Exception):  # a damaged tag: take the pixels as they lie
             image = ImageOps.exif_transpose(image)
         try:
-            image = _to_rgb(image)
+            image = to_rgb(image)
         except (ValueError, OSError) as error:
             raise UserError(f"{name}: cannot be shown as RGB ({printable(error, 80)})") from None
     image.info = {}  # where the photo was taken is nobody's business in what is made of it
@@ -212,8 +148,6 @@ def _decode(data, name, max_pixels):
 
 def _header(file, max_pixels):
     """A PIL image whose pixels are not decoded yet."""
-    from PIL import Image
-
     image = Image.open(file, formats=FORMATS)
     if image.width * image.height > max_pixels:
         raise Image.DecompressionBombError
@@ -223,8 +157,6 @@ def _header(file, max_pixels):
 @contextlib.contextmanager
 def _explained(name, start, max_pixels):
     """What Pillow raises while it reads a file, whose first bytes are given, as a UserError."""
-    from PIL import Image, UnidentifiedImageError
-
     if not start:
         raise UserError(f"{name}: the file is empty")
     try:
@@ -235,7 +167,7 @@ def _explained(name, start, max_pixels):
         raise UserError(
             f"{name}: more than {max_pixels / 1e6:g} million pixels: make it smaller"
         ) from None
-    except image_limits.TooMuchWork as error:
+    except limits.TooMuchWork as error:
         raise UserError(f"{name}: {error}: save it anew, as a PNG") from None
     except UnidentifiedImageError:
         page = start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
@@ -248,42 +180,6 @@ def _explained(name, start, max_pixels):
 
 def _orientation(image):
     """Which way an image is turned, by the EXIF data in front of its pixels."""
-    from PIL import Image
-
     with warnings.catch_warnings(action="ignore"), contextlib.suppress(Exception):
         # Not image.getexif(): that of a PNG decodes the pixels, to look behind them.
         return Image.Image.getexif(image).get(0x0112)
-
-
-def _to_rgb(image):
-    from PIL import Image
-
-    if image.mode[0] in "IF":  # I;16, I;16B, I, F: 16 or 32 bits of grey
-        return _grey_levels(image).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
-
-
-def _grey_levels(image):
-    """Grey of 16 or 32 bits to 8: by the range its values are in, stretched if in no usual one."""
-    import numpy as np
-    from PIL import Image
-
-    values = np.asarray(image)
-    low, high = float(values.min()), float(values.max())
-    if not math.isfinite(low) or not math.isfinite(high):
-        raise ValueError("it has values that are not finite")
-    if image.mode.startswith("I;16"):
-        low, high = 0.0, 65535.0
-    else:
-        usual = (1.0, 255.0) if image.mode == "F" else (255.0, 65535.0)
-        ranges = [top for top in usual if low >= 0 and high <= top]
-        low, high = (0.0, ranges[0]) if ranges else (low, high)
-    scaled = (values.astype(np.float64) - low) * 255 / max(high - low, 1e-30)
-    levels = scaled.round().astype(np.uint8)
-    if isinstance(transparent := image.info.get("transparency"), int):
-        levels[values == transparent] = 255
-    return Image.fromarray(levels)

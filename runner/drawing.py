@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import diffusion
 from cli import outputs
 from cli.errors import printable
-from media import images
 from models import NETWORKS, checkpoints, clip
 from runner import results, run, workers
 from runner.plans import Plan
@@ -146,6 +145,8 @@ def save(plan, recipe, batch, drawn, say):
         drawn: what a Sampler returned.
         say: function that prints a line on stdout.
     """
+    from media.tensors import to_image
+
     args = plan.args
     for i in batch.wanted:
         if drawn[i] is None:
@@ -154,7 +155,7 @@ def save(plan, recipe, batch, drawn, say):
         told = None
         if not args.no_metadata:
             told = {**recipe(item), "batch": args.batch or place}
-        made = outputs.publish(images.to_image(image), plan.files.target(item.fields), told)
+        made = outputs.publish(to_image(image), plan.files.target(item.fields), told)
         if made is None:
             continue  # another process was quicker
         if plan.grid:

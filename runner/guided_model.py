@@ -50,8 +50,10 @@ class Reader:
 
     def embed_photo(self, photo):
         """The embedding of a PIL image [D]."""
+        from media.tensors import to_tensor
+
         image = images.resize_and_crop(photo, (self.clip.image_size,) * 2)
-        return self.clip.encode_image(images.to_tensor(image)[None])[0]
+        return self.clip.encode_image(to_tensor(image)[None])[0]
 
     def embed(self, asked):
         """The embeddings of several sets of prompts: a list of tensors [K, D].

@@ -5,6 +5,7 @@ import math
 import torch
 
 from media import images
+from media.tensors import to_tensor
 from models import clip_loss
 from runner import run
 from runner.ways import photos_of
@@ -50,7 +51,7 @@ class PromptReader:
     def look_at(self, photo, source, args):
         """The embedding of an image prompt, in crops that an image draws for itself [D]."""
         # No larger than what is drawn: then crops of both show things at the same scale.
-        photo = images.to_tensor(images.shrink(photo, min(args.size))).to(self.reader.device)
+        photo = to_tensor(images.shrink(photo, min(args.size))).to(self.reader.device)
         clip = self.reader.clip
         seen, boxes = clip_loss.boxes_for(clip, photo[None], [source], args.cutn, args.cut_pow)
         return clip_loss.embed_crops(clip, seen, boxes).mean(1)[0]

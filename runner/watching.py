@@ -7,9 +7,9 @@ import os
 
 from cli import outputs
 from cli.errors import UserError, printable
-from media import previews, trajectories
-
-FPS = 10.0
+from cli.picture_types import FPS, is_strip
+from media import animation
+from media.preview import Preview
 
 
 class Watch:
@@ -30,19 +30,19 @@ class Watch:
         self.trajectory, self.number, self.noised, self.shows_x = None, 0, True, shows_x
         self.fps = args.fps or FPS
         template = args.trajectory
-        if args.fps and (not template or trajectories.is_strip(template.text)):
+        if args.fps and (not template or is_strip(template.text)):
             raise UserError("--fps is of an animation: give one with --trajectory FILE.gif")
         if template:
             self.files = outputs.Outputs(template, args.policy)
             self.target = self.files.target({"index": 0})
-            trajectories.check(self.target.path)
-            if at_once > trajectories.MOST_IMAGES:
+            animation.check(self.target.path)
+            if at_once > animation.MOST_IMAGES:
                 raise UserError(
-                    f"--trajectory shows {trajectories.MOST_IMAGES} images at the most, and "
+                    f"--trajectory shows {animation.MOST_IMAGES} images at the most, and "
                     f"{at_once:,} are drawn at once: lower --batch-size"
                 )
         if args.preview_every:
-            self.preview = previews.Preview(output.parent, args.preview_every)
+            self.preview = Preview(output.parent, args.preview_every)
         mine = {"--trajectory": template and self.target.path}
         mine["--preview-every"] = self.preview and self.preview.path
         for flag, path in mine.items():
@@ -72,8 +72,8 @@ class Watch:
             return
         replaces = self.files.policy is outputs.Policy.OVERWRITE
         if replaces or not self.files.exists({"index": 0}):
-            strip = trajectories.is_strip(self.target.path)
-            self.trajectory = trajectories.Trajectory(count, size, steps, strip)
+            strip = is_strip(self.target.path)
+            self.trajectory = animation.Trajectory(count, size, steps, strip)
 
     def see(self, progress, part=slice(None)):
         """A step is taken: of its `diffusion.Progress`, the images of `part` are looked at."""
@@ -95,11 +95,16 @@ class Watch:
     def _show(self, t, x, pred, for_trajectory, for_preview):
         if not (for_trajectory or for_preview):
             return
-        x = trajectories.visible(x, t) if self.noised else x
+        from media.tensors import to_image, visible
+
+        def pictures(batch):
+            return [to_image(image) for image in batch]
+
+        x = visible(x, t) if self.noised else x
         if for_trajectory:
-            self.trajectory.add(t, x, pred)
+            self.trajectory.add(t, pictures(x), pictures(pred))
         if for_preview:
-            self.preview.show(x if self.shows_x else pred)
+            self.preview.show(pictures(x if self.shows_x else pred))
 
     def save(self):
         """Writes the trajectory once it is complete; its Path, or None where there is none."""
@@ -108,6 +113,6 @@ class Watch:
             return None
 
         def write(path, number, overwrite):
-            trajectories.save(finished, path, self.fps, overwrite)
+            animation.save(finished, path, self.fps, overwrite)
 
         return outputs.place(write, self.target)

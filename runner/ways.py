@@ -84,9 +84,11 @@ def start(job):
     if args.latent:
         return start_from_latents(args)
     if args.init:
+        from media.tensors import to_tensor
+
         init = images.resize_and_crop(open_photo(args.init), args.size)
         timesteps = diffusion.schedule(args.schedule, args.steps, args.starting_timestep)
-        image, t = images.to_tensor(init), float(timesteps[0])
+        image, t = to_tensor(init), float(timesteps[0])
         return Start(timesteps, lambda eps, _: (diffusion.add_noise(image, eps, t), None))
     timesteps = diffusion.schedule(args.schedule, args.steps)
     return Start(timesteps, lambda eps, _: (eps, None))

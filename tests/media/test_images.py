@@ -12,7 +12,8 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 
 from cli.errors import UserError
-from media.images import open_image, resize_and_crop, save_png, size_of, to_image, to_tensor
+from media.images import open_image, resize_and_crop, save_png, size_of
+from media.tensors import to_image, to_tensor
 
 
 def saved(tmp_path, image, name="image.png", **options):
