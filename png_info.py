@@ -5,49 +5,21 @@ import json
 import os
 import sys
 
-from cli import arguments, commands, recipes
+from cli import commands, info
 from cli.errors import UserError, printable
-from cli.parser import Parser
-from models import NETWORKS, checkpoints
-from runner import run
-
-EXAMPLES = (
-    "png_info.py out_00000.png",
-    "png_info.py --json *.png",
-    "png_info.py --command out_00000.png",
-)
-
-
-def make_parser():
-    parser = Parser(__doc__, EXAMPLES)
-    group = parser.add_argument_group("what to read")
-    group.add_argument(
-        "files",
-        nargs="+",
-        metavar="FILE",
-        help='PNGs by the scripts of this suite, or with a "parameters" text by other tools',
-    )
-    group = parser.add_argument_group("what to print").add_mutually_exclusive_group()
-    group.add_argument("--json", action="store_true", help="a JSON object for each file, in a line")
-    group.add_argument(
-        "--command",
-        action="store_true",
-        help="the command that draws the image again, for a shell: bash, zsh or ksh",
-    )
-    arguments.add_help(parser)
-    return parser
-
-
-def parse(argv=None):
-    return make_parser().parse_args(argv)
+from cli.parser import all_values
+from cli.scripts import INFO
+from models import checkpoints
+from models.zoo import NETWORKS
+from runner.program import program
 
 
 def main():
-    args = parse()
+    args = all_values(INFO)
     name, failed = os.path.basename(sys.argv[0]), False
     for i, path in enumerate(args.files):
         try:
-            found = recipes.find(path)
+            found = info.find(path)
             if args.json:
                 text = json.dumps(as_json(path, found))
             elif args.command:
@@ -90,7 +62,7 @@ def as_command(path, found):
 
 def as_text(path, found, titled):
     """The recipe in two columns, the second of which may have several lines."""
-    rows = recipes.rows(found)
+    rows = info.rows(found)
     width = max((len(name) for name, _ in rows), default=0)
     lines = [printable(path, 1000)] if titled else []
     for name, text in rows:
@@ -101,4 +73,4 @@ def as_text(path, found, titled):
 
 
 if __name__ == "__main__":
-    run.program(main)
+    program(main)

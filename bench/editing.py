@@ -24,7 +24,7 @@ import diffusion
 import models
 from bench.pictures import SHAPE, paint
 from diffusion.solvers import evaluate
-from media.images import to_image
+from media.tensors import to_image
 from models import clip
 
 SEEDS = (0, 1)

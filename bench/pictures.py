@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from media.images import to_tensor
+from media.tensors import to_tensor
 
 SIDE = 64
 SHAPE = (3, SIDE, SIDE)

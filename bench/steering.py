@@ -41,7 +41,7 @@ def main():
 
     import torch
 
-    from media.images import to_tensor
+    from media.tensors import to_tensor
     from models import clip
     from train.pictures import sheet
 

@@ -5,7 +5,9 @@ import difflib
 import re
 import sys
 from functools import cache
+from types import SimpleNamespace
 
+from cli.defaults import default
 from cli.errors import UserError, printable
 from cli.options import options_of
 from cli.prompts import photos_and_prompts
@@ -52,6 +54,14 @@ def parse(script, argv=None, needs_words=True):
                     "of them"
                 )
     return said
+
+
+def all_values(script, argv=None):
+    """Every option of a script that has no jobs, as attributes; arguments and errors as `parse`."""
+    said, values = parse(script, argv), {"script": script}
+    for name, option in options_of(script).items():
+        values[name] = said.get(name, default(option, values))
+    return SimpleNamespace(**values)
 
 
 def read(option, text):

@@ -1,4 +1,7 @@
-"""Types of options that say how pictures are put together, and where they go."""
+"""Types of the options for pictures, and the names and sizes that their help tells.
+
+Neither Pillow nor torch is imported before a colour is given: the parsers need this module.
+"""
 
 import re
 from pathlib import Path
@@ -8,12 +11,17 @@ from cli.names import Template
 
 FITS = ("contain", "cover", "stretch")
 WHITE = (255, 255, 255)
-GAP = 8  # pixels between the images of a grid, where there are texts
-ANIMATIONS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP", ".apng": "PNG", ".mp4": "MP4"}
+GAP = 8  # pixels between the images of a grid that has texts
+
+PREVIEW = "preview.png"
+GALLERY = "index.html"
+
+KINDS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP", ".apng": "PNG", ".mp4": "MP4"}
+FPS = 10.0  # frames a second of an animation
 
 
 def colour(text):
-    """(red, green, blue) of a colour that Pillow knows; UserError for any other."""
+    """(red, green, blue), each up to 255, of a colour's name or of a code like #202020."""
     from PIL import ImageColor
 
     try:
@@ -25,19 +33,28 @@ def colour(text):
 
 
 def picture_file(text):
-    """The Template of a grid's file: a name that is taken as it is, braces and all."""
+    """The Template of a grid's PNG; braces in its name are literal."""
     if not re.search(r"[^/\\]\.png$", text, re.IGNORECASE):
         raise UserError(f'a grid is a PNG: let "{printable(text, 100)}" end in a name with .png')
-    return Template(text.replace("{", "{{").replace("}", "}}"))
+    return _literal(text, ".png")
 
 
 def trajectory_file(text):
-    """The Template of a trajectory's file, whose name is taken as it is, braces and all."""
+    """The Template of a trajectory's file; braces in its name are literal."""
     suffix = Path(text).suffix.lower()
-    if suffix not in ANIMATIONS:
-        *others, last = ANIMATIONS
+    if suffix not in KINDS:
+        *others, last = KINDS
         raise UserError(
             f'a trajectory is a strip or an animation: let "{printable(text, 100)}" end in a name '
             f"with {', '.join(others)} or {last}"
         )
+    return _literal(text, suffix)
+
+
+def is_strip(path):
+    """Whether a trajectory's file is one picture, with the frames side by side."""
+    return Path(path).suffix.lower() == ".png"
+
+
+def _literal(text, suffix):
     return Template(text.replace("{", "{{").replace("}", "}}"), suffix)

@@ -1,15 +1,16 @@
-"""The texts in a PNG, read without its pixels: a few kilobytes of a file, however large it is."""
+"""The texts in a PNG, by Pillow's reader of its chunks; the pixels are skipped, not decoded."""
 
+import contextlib
 import os
 import struct
-import zlib
 from typing import NamedTuple
 
 from cli.errors import UserError, printable
 from cli.files import open_regular
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MAX_BYTES = 4 * 2**20  # of a text; ours have some thousands, or a few per character of a prompt
+KINDS = (b"tEXt", b"zTXt", b"iTXt")
+MAX_BYTES = 4 * 2**20  # of a text; recipes have some thousands. Pillow unpacks 2**20 at the most
 MAX_CHUNKS = 100_000  # programs write pixels in some kilobytes a chunk, or all in one
 
 
@@ -25,8 +26,12 @@ class Texts(NamedTuple):
     texts: dict[str, str]
 
 
+class _TooLarge(Exception):
+    pass
+
+
 def read(path, keys):
-    """The texts of a PNG under some keys, wherever in the file they are.
+    """The texts of a PNG under some keys, anywhere in the file; the first of a key counts.
 
     Raises:
         UserError: in one line, for a file that is no PNG or is damaged before all keys are found,
@@ -35,95 +40,70 @@ def read(path, keys):
     name = printable(path, 200)
     try:
         with open_regular(path) as file:
-            return _read(file, {key.encode("latin-1"): key for key in keys})
-    except _NoPng:
-        raise UserError(f"{name}: not a PNG, and only PNGs hold a recipe") from None
+            if file.read(len(SIGNATURE)) != SIGNATURE:
+                raise UserError(f"{name}: not a PNG, and only PNGs hold a recipe")
+            return _read(file, keys)
     except _TooLarge:
         raise UserError(
             f"{name}: its recipe is too large: the file is damaged or not ours"
         ) from None
-    except (ValueError, zlib.error) as error:
+    except (ValueError, SyntaxError) as error:
         raise UserError(f"{name}: damaged ({printable(error, 120)})") from None
 
 
-class _NoPng(ValueError):
-    pass
+def chunks(stream, file):
+    """(kind, place, length) of each chunk from here to the end; the content may be read or not.
 
-
-class _TooLarge(ValueError):
-    pass
-
-
-def _read(file, wanted):
-    left = os.fstat(file.fileno()).st_size - len(SIGNATURE)
-    if file.read(len(SIGNATURE)) != SIGNATURE:
-        raise _NoPng
-    size, found = None, {}
+    Args:
+        stream: a PIL.PngImagePlugin.PngStream of the file.
+    Raises:
+        ValueError, SyntaxError: for a file that is cut short or in too many parts.
+    """
+    size = os.fstat(file.fileno()).st_size
     for _ in range(MAX_CHUNKS):
-        head = file.read(8)
-        length, kind = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
-        left -= 12 + length
-        if left < 0 or not kind.isalpha():
+        try:
+            kind, place, length = stream.read()
+        except struct.error:
+            raise ValueError("the file is cut short") from None
+        if place + length + 4 > size:
             raise ValueError("the file is cut short")
-        if kind == b"IHDR":
-            if length != 13:
-                raise ValueError("its header has an odd length")
-            size = struct.unpack(">II5x", _body(file, kind, length))
-        elif kind in _UNPACK:
-            _add(found, wanted, file, kind, length)
-        else:
-            file.seek(length + 4, os.SEEK_CUR)
-        if size and (kind == b"IEND" or len(found) == len(wanted)):
-            return Texts(size, found)
+        yield kind, place, length
+        if kind == b"IEND":
+            return
+        file.seek(place + length + 4)
     raise ValueError("it has too many parts")
 
 
-def _add(found, wanted, file, kind, length):
-    """Read a chunk of text if it is one of those wanted and not found yet, or pass over it."""
-    start = file.tell()
-    key, end, _ = file.read(min(length, 80)).partition(b"\0")
-    if not end or key not in wanted or wanted[key] in found:
-        file.seek(start + length + 4)
-        return
+def _read(file, keys):
+    from PIL.PngImagePlugin import PngStream
+
+    stream, found = PngStream(file), {}
+    for kind, place, length in chunks(stream, file):
+        if kind == b"IHDR":
+            stream.crc(kind, stream.call(kind, place, length))
+        elif kind in KINDS:
+            key = file.read(min(length, 80)).partition(b"\0")[0].decode("latin-1")
+            if key in keys and key not in found:
+                file.seek(place)
+                found[key] = _text(stream, key, kind, place, length)
+        if len(found) == len(keys) and any(stream.im_size):
+            break
+    return Texts(stream.im_size, found)
+
+
+def _text(stream, key, kind, place, length):
     if length > MAX_BYTES:
         raise _TooLarge
-    file.seek(start)
-    found[wanted[key]] = _UNPACK[kind](_body(file, kind, length)[len(key) + 1 :])
-
-
-def _body(file, kind, length):
-    body = file.read(length)
-    if file.read(4) != struct.pack(">I", zlib.crc32(kind + body)):
-        raise ValueError(f"the checksum of its {kind.decode()} is wrong")
-    return body
-
-
-def _plain(data):
-    return data.decode("latin-1")
-
-
-def _packed(data):
-    if data[:1] != b"\0":
-        raise ValueError("its text is packed in an unknown way")
-    return _inflate(data[1:]).decode("latin-1")
-
-
-def _international(data):
-    packed, method = data[:2] if len(data) >= 2 else (2, 0)
-    if packed > 1 or (packed and method):
-        raise ValueError("its text is packed in an unknown way")
-    _language, _, rest = data[2:].partition(b"\0")
-    _translated_key, end, text = rest.partition(b"\0")
-    if not end:
-        raise ValueError("its text is cut short")
-    return (_inflate(text) if packed else text).decode("utf-8")
-
-
-def _inflate(data):
-    text = zlib.decompressobj().decompress(data, MAX_BYTES + 1)
-    if len(text) > MAX_BYTES:
-        raise _TooLarge
+    stream.im_text.clear()
+    try:
+        stream.crc(kind, stream.call(kind, place, length))
+    except ValueError:  # it is not unpacked further than to Pillow's limit
+        raise _TooLarge from None
+    if key not in stream.im_text:
+        raise ValueError("its text is not UTF-8 or cut short")
+    text = str(stream.im_text[key])
+    if kind != b"iTXt":
+        # Latin-1 by the standard, but many programs write UTF-8, which Latin-1 hardly looks like.
+        with contextlib.suppress(UnicodeDecodeError):
+            text = text.encode("latin-1").decode("utf-8")
     return text
-
-
-_UNPACK = {b"tEXt": _plain, b"zTXt": _packed, b"iTXt": _international}

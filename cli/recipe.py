@@ -4,6 +4,7 @@ A recipe is a dict. Its fields are the recorded options of `cli/options.py` and 
 that is None is left out.
 """
 
+import difflib
 import json
 import re
 from functools import cache
@@ -65,6 +66,17 @@ def fields():
         if Is.RECORDED in option.is_
     }
     return {"script": FACTS["script"], **recorded, **FACTS}
+
+
+def label_fields(names):
+    """Names of what an image can be labelled with in a grid, checked; UserError."""
+    known = ("file", "prompt", *fields())
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "use file, prompt, seed, steps, ..."
+            raise UserError(f'no image has a "{printable(name, 40)}" to label it with: {hint}')
+    return names
 
 
 def of(run, image):

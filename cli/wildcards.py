@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 
 from cli.errors import UserError, printable
+from cli.files import read_file
 from cli.prompts import MAX_LENGTH
-from media.images import read_file
 
 FOLDER = "wildcards"  # where lists lie, if nothing else is said
 MAX_BYTES = 16 * 2**20  # of a list

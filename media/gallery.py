@@ -19,9 +19,9 @@ from pathlib import Path
 from cli import commands, info
 from cli.errors import UserError, printable
 from cli.files import open_regular, write_whole
-from media.previews import is_preview
+from cli.picture_types import GALLERY
+from media.preview import is_preview
 
-NAME = "index.html"
 GENERATOR = "v-diffusion make_gallery.py"
 MAX_TEXT = 2**16  # characters of what is told of an image; a longer text is no recipe for people
 HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ def write(folder, output=None, recursive=False, overwrite=False):
 
     Args:
         folder: where the PNGs are.
-        output: the file to write; None: `NAME` in the folder.
+        output: the file to write; None: `index.html` in the folder.
         recursive: whether those in folders within count, too.
         overwrite: whether another file may be replaced as well.
     Returns:
@@ -72,7 +72,7 @@ def check(folder, output=None, overwrite=False, later=False):
     if not folder.is_dir() and not later:
         what = "is not a folder" if os.path.lexists(folder) else "no such folder"
         raise UserError(f"{printable(folder, 200)}: {what}: name one with PNGs")
-    path = folder / NAME if output is None else Path(output)
+    path = folder / GALLERY if output is None else Path(output)
     shown = printable(path, 200)
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"the output name {shown} must end in .html")

@@ -9,10 +9,12 @@ Beside the canvas one image at a time is in memory.
 import math
 from dataclasses import dataclass
 
-from cli.errors import UserError
+from PIL import Image
+
+from cli.errors import UserError, printable
 from cli.picture_types import GAP, WHITE
-from media import lettering
-from media.images import MAX_PIXELS, resize_and_crop
+from media import fonts
+from media.images import MAX_PIXELS, resize_and_crop, scaled
 
 MAX_SIDE = 65_535  # pixels: a JPEG made of the grid can have no more
 PAD = 4  # pixels between an image and a text
@@ -31,7 +33,7 @@ class Text:
 
     @property
     def height(self):
-        return len(self.lines) * lettering.line_height(self.font)
+        return len(self.lines) * fonts.line_height(self.font)
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ def layout(
     width, height = size[0] * scale, size[1] * scale
 
     font_size = min(max(12, width // 18), 32)
-    font = lettering.font_for([*labels, *row_titles, *column_titles], font_size)
-    line = lettering.line_height(font)
+    font = fonts.font_for([*labels, *row_titles, *column_titles], font_size)
+    line = fonts.line_height(font)
     apart = max(1, width + spacing - PAD)  # as wide as texts can be without touching each other
     notes = [_wrapped(label, font, apart) for label in labels]
     heads = [_wrapped(text, font, apart) for text in column_titles]
@@ -120,7 +122,7 @@ def layout(
     right = left + columns * (width + spacing) - spacing
     top, texts = spacing, []
     if title:
-        heading = lettering.font_for([title], font_size * 3 // 2)
+        heading = fonts.font_for([title], font_size * 3 // 2)
         lines = _wrapped(title, heading, right - spacing)
         texts.append(Text(spacing, top, right - spacing, lines, heading))
         top += texts[0].height + max(PAD, spacing)
@@ -163,22 +165,18 @@ def draw(plan, images):
 
 def blank(plan):
     """A grid without its images, as a PIL image: background, labels and titles."""
-    from PIL import Image
-
     canvas = Image.new("RGB", plan.size, plan.background)
     red, green, blue = plan.background
     ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 127 else "white"
     for text in plan.texts:
         size = (text.width, text.height)
-        written = lettering.draw(text.lines, text.font, size, ink, plan.background)
+        written = fonts.draw(text.lines, text.font, size, ink, plan.background)
         canvas.paste(written, (text.left, text.top))
     return canvas
 
 
 def paste(canvas, plan, index, image):
     """Put the image of an index, a PIL image of mode RGB, into its place in the canvas."""
-    from PIL import Image
-
     if image.size != plan.cell:
         if plan.fit is None:
             shown, wanted = (f"{width} x {height}" for width, height in (image.size, plan.cell))
@@ -189,6 +187,25 @@ def paste(canvas, plan, index, image):
     left, top = plan.cells[index]
     free = [plan.cell[i] * plan.scale - image.size[i] for i in range(2)]
     canvas.paste(image, (left + free[0] // 2, top + free[1] // 2))
+
+
+def common_size(paths, sizes, any_size=False):
+    """(width, height) of the cells for images of some sizes: the largest width and height.
+
+    Raises:
+        UserError: for sizes that differ, unless `any_size` says that images may be fitted.
+    """
+    for path, size in zip(paths, sizes, strict=True):
+        if size != sizes[0] and not any_size:
+            first, second = (
+                f"{printable(path, 100)} has {width} x {height} pixels"
+                for path, (width, height) in ((paths[0], sizes[0]), (path, size))
+            )
+            raise UserError(
+                f"{first}, {second}: to make them fit, use --fit contain, --fit cover or "
+                "--fit stretch"
+            )
+    return tuple(map(max, zip(*sizes, strict=True)))
 
 
 def _columns(count, row_titles, column_titles):
@@ -215,17 +232,15 @@ def _check_size(size):
 
 def _wrapped(text, font, width, most=MOST_LINES):
     """The lines of a text, each of its own lines in so many at the most."""
-    own = [lettering.spelt(lettering.clean(line), font) for line in text.split("\n")]
-    return [part for line in own for part in lettering.wrap(line, font, width, most)]
+    own = [fonts.spelt(fonts.clean(line), font) for line in text.split("\n")]
+    return [part for line in own for part in fonts.wrap(line, font, width, most)]
 
 
 def _fitted(image, size, fit):
     """An image at the size of a cell or, where it is to be contained, as much of it as it fills."""
-    from PIL import Image
-
     if fit == "cover":
         return resize_and_crop(image, size)
     if fit == "contain":
         scale = min(size[0] / image.width, size[1] / image.height)
         size = [max(1, round(side * scale)) for side in image.size]
-    return image.resize(size, Image.Resampling.LANCZOS)
+    return scaled(image, size)

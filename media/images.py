@@ -1,24 +1,38 @@
-"""Images from files and addresses, to tensors and back, and into PNGs that are whole or absent."""
+"""Images from files and addresses: read, turned upright, scaled and cropped; and saved whole.
 
+Of what is asked for again and again, only the scaled picture is kept in memory.
+"""
+
+import collections
 import contextlib
+import functools
 import math
+import os
 import re
+import sys
 import warnings
 
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from cli import png_texts
 from cli import recipe as recipes
 from cli.errors import UserError, printable
 from cli.files import open_limited, read_file, write_whole
 from cli.outputs import place
-from media import image_limits
+from media import limits, web
+from media.colour import ProfileError, in_srgb, on_ground, to_8_bits
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
 MAX_BYTES = 64 * 2**20
 MAX_ADDRESS = 10_000  # characters; a recipe has room for them
 MAX_PIXELS = 80_000_000  # below the 89 million at which Pillow warns of a decompression bomb
+MAX_KEPT = 256 * 2**20  # bytes of the scaled pictures in memory
+ORIENTATION = 0x0112  # the EXIF tag
 
 
 def open_image(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0):
-    """Read an image as people see it: upright, on white where transparent, 8 bits of RGB.
+    """Read an image as people see it: upright, in sRGB, on white where it is transparent.
 
     Args:
         source: a path, or an http or https address. Of an animation the first frame counts.
@@ -26,42 +40,102 @@ def open_image(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0)
         max_pixels: the largest width times height to decode.
         timeout: seconds to wait for each sign of life of a server.
     Returns:
-        a PIL image of mode RGB without the metadata of the file.
+        a PIL image of mode RGB, 8 bits a channel, without the metadata of the file. A colour
+        profile that cannot be used is ignored with a note on stderr.
     Raises:
         UserError: in one line, for whatever cannot be read as such an image.
     """
-    source = str(source)
-    if re.match("https?://", source, re.IGNORECASE):
-        from media.web import download
+    image, name = _upright(source, max_bytes, max_pixels, timeout)
+    profile = image.info.get("icc_profile")
+    with _explained_colours(name):
+        image = to_8_bits(image)
+        try:
+            image = in_srgb(image, profile)
+        except ProfileError as error:
+            _note(f"{name}: its colour profile is ignored: {error}")
+        image = on_ground(image, "white")
+    image.info = {}  # such as the place where a photo was taken
+    return image
 
-        if len(source) > MAX_ADDRESS:
-            raise UserError(f"{printable(source, 200)}: the address is too long: download it")
-        data = download(source, max_bytes, timeout)
-    elif re.match(r"[a-z][a-z0-9+.-]+://", source, re.IGNORECASE):
-        raise UserError(f"{printable(source, 200)}: give a path, or an http or https address")
-    else:
-        data = read_file(source, max_bytes)
-    return _decode(data, printable(source, 200), max_pixels)
+
+def open_mask(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0):
+    """Read a mask: white where a picture may change, black where it stays, grey in between.
+
+    What is transparent is black, whatever colour lies below: on a transparent ground the places
+    that are painted white may change. Colours count by their brightness; as a mask holds data,
+    its colour profile is ignored. Arguments and errors are those of `open_image`.
+
+    Returns:
+        a PIL image of mode L.
+    """
+    image, name = _upright(source, max_bytes, max_pixels, timeout)
+    with _explained_colours(name):
+        image = on_ground(to_8_bits(image), "black").convert("L")
+    image.info = {}
+    return image
 
 
 def size_of(path, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS):
     """(width, height) of what `open_image` makes of a file, without decoding its pixels.
 
-    A PNG that says only behind its pixels which way is up is taken as it lies.
-
     Raises:
         UserError: in one line, for what is no image or breaks the limits.
     """
-    name = printable(path, 200)
     with open_limited(path, max_bytes) as file:
-        start = file.read(256)
-        file.seek(0)
-        with _explained(name, start, max_pixels):
+        with _explained(printable(path, 200), file, max_pixels):
             image = _header(file, max_pixels)
         turned = False
-        if image.format != "TIFF":  # of which Pillow knows how it stands from the start
-            turned = _orientation(image) in (5, 6, 7, 8)
+        if image.format != "TIFF":  # Pillow has turned its size already
+            turned = _orientation(image, file) in (5, 6, 7, 8)
         return image.size[::-1] if turned else image.size
+
+
+def fitted(source, size):
+    """`resize_and_crop(open_image(source), size)`, kept in memory for the next call.
+
+    All pictures that are kept take up to `MAX_KEPT` bytes; a file that has changed is read again.
+    """
+    return _kept.get(source, size, resize_and_crop)
+
+
+def shrunk(source, side):
+    """`shrink(open_image(source), side)`, kept as by `fitted`."""
+    return _kept.get(source, side, shrink)
+
+
+class _Kept:
+    """The scaled pictures that were last asked for, up to a number of bytes."""
+
+    def __init__(self):
+        self.pictures, self.bytes = collections.OrderedDict(), 0
+
+    def get(self, source, size, scale):
+        key = (scale, size if isinstance(size, int) else tuple(size), *_version(str(source)))
+        if key in self.pictures:
+            self.pictures.move_to_end(key)
+            return self.pictures[key]
+        picture = scale(open_image(source), size)
+        self.pictures[key] = picture
+        self.bytes += _bytes_of(picture)
+        while self.bytes > MAX_KEPT:
+            self.bytes -= _bytes_of(self.pictures.popitem(last=False)[1])
+        return picture
+
+
+_kept = _Kept()
+
+
+def _bytes_of(picture):
+    return picture.width * picture.height * 4  # Pillow stores RGB in four bytes a pixel
+
+
+def _version(source):
+    """What tells one content of a file from another; addresses are taken to stay the same."""
+    try:
+        found = os.stat(source)
+    except (OSError, ValueError):
+        return (source,)
+    return os.path.abspath(source), found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def resize_and_crop(image, size):
@@ -93,20 +167,15 @@ def resize_and_crop(image, size):
     part = image.crop((x, y, right, bottom))
     box = (left - x, top - y, left - x + seen[0], top - y + seen[1])
     box = (*box[:2], min(box[2], part.width), min(box[3], part.height))
-    from PIL import Image
-
     return part.resize(size, Image.Resampling.LANCZOS, box=box)
 
 
 def shrink(image, side):
     """A PIL image scaled down evenly until its shorter side has `side` pixels; never enlarged."""
-    from PIL import Image
-
     factor = side / min(image.size)
     if factor >= 1:
         return image
-    size = tuple(max(1, round(length * factor)) for length in image.size)
-    return image.resize(size, Image.Resampling.LANCZOS)
+    return scaled(image, tuple(max(1, round(length * factor)) for length in image.size))
 
 
 def within(size, side):
@@ -115,42 +184,9 @@ def within(size, side):
     return tuple(max(1, round(length * factor)) for length in size)
 
 
-def small(tensor, size):
-    """As `to_image`, scaled to a (width, height)."""
-    from PIL import Image
-
-    image = to_image(tensor)
+def scaled(image, size):
+    """A PIL image scaled to a (width, height), whatever that does to its shape."""
     return image if image.size == tuple(size) else image.resize(size, Image.Resampling.LANCZOS)
-
-
-def to_tensor(image):
-    """A PIL image as a float32 tensor [3, height, width] from -1 to 1."""
-    import numpy as np
-    import torch
-
-    levels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-    return levels.contiguous().float() / 127.5 - 1
-
-
-def to_image(tensor):
-    """A tensor [3, height, width] from -1 to 1 as a PIL image, each value to its nearest level.
-
-    Values beyond -1 and 1 are clamped. `to_image(to_tensor(image))` is `image`.
-
-    Raises:
-        UserError: for a tensor with values that are not finite.
-    """
-    import torch
-    from PIL import Image
-
-    tensor = tensor.detach().float().cpu()
-    if not torch.isfinite(tensor).all():
-        raise UserError(
-            "the sample holds values that are not finite and is no image: try float32, "
-            "smaller weights or more steps"
-        )
-    levels = ((tensor.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
 
 
 def save_png(image, path, texts=None, overwrite=False):
@@ -166,8 +202,6 @@ def save_png(image, path, texts=None, overwrite=False):
         FileExistsError: the file exists and `overwrite` is False.
         OSError: it cannot be written.
     """
-    from PIL.PngImagePlugin import PngInfo
-
     info = PngInfo()
     for key, text in (texts or {}).items():
         if text.isascii():
@@ -195,52 +229,71 @@ def publish(image, target, recipe=None):
     return place(save, target)
 
 
-def _decode(data, name, max_pixels):
-    from PIL import ImageOps
-
-    with _explained(name, data[:256], max_pixels):
-        image = _header(image_limits.Stream(data), max_pixels)
-        image_limits.check(image, data)
+def _upright(source, max_bytes, max_pixels, timeout):
+    """(PIL image with its pixels decoded, name of the source to show)."""
+    source = str(source)
+    name = printable(source, 200)
+    if re.match("https?://", source, re.IGNORECASE):
+        if len(source) > MAX_ADDRESS:
+            raise UserError(f"{name}: the address is too long: download it")
+        data = web.download(source, max_bytes, timeout)
+    elif re.match(r"[a-z][a-z0-9+.-]+://", source, re.IGNORECASE):
+        raise UserError(f"{name}: give a path, or an http or https address")
+    else:
+        data = read_file(source, max_bytes)
+    file = limits.Stream(data)
+    with _explained(name, file, max_pixels):
+        image = _header(file, max_pixels)
+        limits.check(image, data)
         image.load()
-    with warnings.catch_warnings(action="ignore"):
-        with contextlib.suppress(Exception):  # a damaged tag: take the pixels as they lie
-            image = ImageOps.exif_transpose(image)
-        try:
-            image = _to_rgb(image)
-        except (ValueError, OSError) as error:
-            raise UserError(f"{name}: cannot be shown as RGB ({printable(error, 80)})") from None
-    image.info = {}  # where the photo was taken is nobody's business in what is made of it
-    return image
+    # A damaged tag does not say how the pixels lie: they are taken as they are.
+    with warnings.catch_warnings(action="ignore"), contextlib.suppress(Exception):
+        image = ImageOps.exif_transpose(image)
+    return image, name
 
 
 def _header(file, max_pixels):
     """A PIL image whose pixels are not decoded yet."""
-    from PIL import Image
-
     image = Image.open(file, formats=FORMATS)
     if image.width * image.height > max_pixels:
         raise Image.DecompressionBombError
     return image
 
 
-@contextlib.contextmanager
-def _explained(name, start, max_pixels):
-    """What Pillow raises while it reads a file, whose first bytes are given, as a UserError."""
-    from PIL import Image, UnidentifiedImageError
+def _orientation(image, file):
+    """The EXIF orientation of an image whose pixels are not decoded yet; None if it has none."""
+    with warnings.catch_warnings(action="ignore"), contextlib.suppress(Exception):
+        if image.format == "PNG" and not image.is_animated and "exif" not in image.info:
+            # PNGs may have it behind their pixels, which image.getexif() decodes to get there.
+            file.seek(image.tile[0].offset - 8)  # the first chunk of pixels
+            for chunk in png_texts.chunks(image.png, file):
+                if chunk[0] in (b"eXIf", *png_texts.KINDS):
+                    image.png.crc(chunk[0], image.png.call(*chunk))
+        return Image.Image.getexif(image).get(ORIENTATION)
 
+
+@contextlib.contextmanager
+def _explained(name, file, max_pixels):
+    """What Pillow raises while it reads an image, as a UserError."""
+    start = file.read(256)
+    file.seek(0)
     if not start:
         raise UserError(f"{name}: the file is empty")
     try:
-        with warnings.catch_warnings(action="ignore"):  # of odd tags: nothing the user can mend
+        with warnings.catch_warnings(action="ignore"):  # of odd tags: the pixels are what counts
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise UserError(
             f"{name}: more than {max_pixels / 1e6:g} million pixels: make it smaller"
         ) from None
-    except image_limits.TooMuchWork as error:
+    except limits.TooMuchWork as error:
         raise UserError(f"{name}: {error}: save it anew, as a PNG") from None
     except UnidentifiedImageError:
+        if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            raise UserError(
+                f"{name}: {_kind_of_tiff(file)}, which cannot be read here: save it as a PNG"
+            ) from None
         page = start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
         hint = " (it looks like a web page or an SVG)" if page else ""
         raise UserError(f"{name}: not a PNG, JPEG, WebP, GIF, BMP or TIFF{hint}") from None
@@ -249,44 +302,37 @@ def _explained(name, start, max_pixels):
         raise UserError(f"{name}: the image is damaged or cut short ({why})") from None
 
 
-def _orientation(image):
-    """Which way an image is turned, by the EXIF data in front of its pixels."""
-    from PIL import Image
+def _kind_of_tiff(file):
+    """What a TIFF holds, in words like "a TIFF of 32-bit floating-point RGB"."""
+    try:
+        file.seek(0)
+        start = file.read(8)
+        start += file.read(8) if start[2:4] in (b"+\0", b"\0+") else b""  # a BigTIFF
+        tags = TiffImagePlugin.ImageFileDirectory_v2(start)
+        file.seek(tags.next)
+        with warnings.catch_warnings(action="ignore"):
+            tags.load(file)
+        bits = "/".join(dict.fromkeys(f"{n}" for n in tags[TiffImagePlugin.BITSPERSAMPLE]))
+        number = {2: "signed ", 3: "floating-point "}
+        number = number.get(tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0], "")
+        colours = {0: "grey", 1: "grey", 2: "RGB", 3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
+        colours = colours[tags[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION]]
+        alpha = " with alpha" if tags.get(TiffImagePlugin.EXTRASAMPLES, (0,))[0] else ""
+        return f"a TIFF of {bits}-bit {number}{colours}{alpha}"
+    except Exception:  # broken files raise all kinds of errors
+        return "a TIFF that is damaged or of a rare kind"
 
-    with warnings.catch_warnings(action="ignore"), contextlib.suppress(Exception):
-        # Not image.getexif(): that of a PNG decodes the pixels, to look behind them.
-        return Image.Image.getexif(image).get(0x0112)
+
+@contextlib.contextmanager
+def _explained_colours(name):
+    """What goes wrong with the colours of an image, as a UserError."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except (ValueError, OSError) as error:
+        raise UserError(f"{name}: cannot be shown as RGB ({printable(error, 80)})") from None
 
 
-def _to_rgb(image):
-    from PIL import Image
-
-    if image.mode[0] in "IF":  # I;16, I;16B, I, F: 16 or 32 bits of grey
-        return _grey_levels(image).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
-
-
-def _grey_levels(image):
-    """Grey of 16 or 32 bits to 8: by the range its values are in, stretched if in no usual one."""
-    import numpy as np
-    from PIL import Image
-
-    values = np.asarray(image)
-    low, high = float(values.min()), float(values.max())
-    if not math.isfinite(low) or not math.isfinite(high):
-        raise ValueError("it has values that are not finite")
-    if image.mode.startswith("I;16"):
-        low, high = 0.0, 65535.0
-    else:
-        usual = (1.0, 255.0) if image.mode == "F" else (255.0, 65535.0)
-        ranges = [top for top in usual if low >= 0 and high <= top]
-        low, high = (0.0, ranges[0]) if ranges else (low, high)
-    scaled = (values.astype(np.float64) - low) * 255 / max(high - low, 1e-30)
-    levels = scaled.round().astype(np.uint8)
-    if isinstance(transparent := image.info.get("transparency"), int):
-        levels[values == transparent] = 255
-    return Image.fromarray(levels)
+@functools.lru_cache(maxsize=1000)  # once for each file
+def _note(text):
+    print(f"note: {text}", file=sys.stderr)

@@ -6,10 +6,10 @@ import torch
 
 import diffusion
 from diffusion.methods import WHOLE
-from media.images import resize_and_crop, to_tensor
+from media.images import fitted
+from media.tensors import to_tensor
 from models import clip
 from runner.embedding_cache import embed_texts
-from runner.photos import open_photo
 
 
 class Reader:
@@ -59,7 +59,7 @@ class Reader:
         ]
 
     def _embed_photo(self, source):
-        image = resize_and_crop(open_photo(source), (self.clip.image_size,) * 2)
+        image = fitted(source, (self.clip.image_size,) * 2)
         return self.clip.encode_image(to_tensor(image)[None])[0]
 
     def _stacked(self, embeds):

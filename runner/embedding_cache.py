@@ -13,8 +13,7 @@ import sys
 from pathlib import Path
 
 from cli.errors import printable
-from cli.files import write_whole
-from media.images import read_file
+from cli.files import read_file, write_whole
 from models import clip
 
 VERSION = 2

@@ -11,9 +11,9 @@ from cli import recipe as recipes
 from cli.errors import printable
 from cli.files import file_name
 from cli.outputs import place
-from media.images import save_png, to_image, to_tensor
+from media.images import fitted, save_png
+from media.tensors import to_image, to_tensor
 from runner import latents as files
-from runner.photos import fitted
 from runner.plan import beside
 from runner.run import SOFTWARE
 

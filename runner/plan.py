@@ -12,8 +12,9 @@ from cli.prompts import Prompt, describe
 from cli.scripts import MODIFY, REVERSE
 from cli.wildcards import Wildcards
 from diffusion.methods import WHOLE
+from media.images import fitted
 from runner import results, workers
-from runner.photos import mask_of, open_photo
+from runner.masks import mask_of
 from runner.program import PartialFailure
 from runner.run_gallery import RunGallery
 from runner.run_grid import RunGrid
@@ -229,7 +230,7 @@ def look_at(options, image):
     """UserError for whatever a job names that is missing or damaged."""
     for source in [image.init, *(image.photos or []), *(prompt.text for prompt in image.images)]:
         if source:
-            open_photo(source)
+            fitted(source, image.size)
     mask_of(image)
     if image.makes_choices:
         Wildcards(options.wildcards).check([prompt.text for prompt in image.prompts])

@@ -21,12 +21,13 @@ import models
 from cli import recipe as recipes
 from cli.errors import note, printable
 from cli.scripts import CFG, CLIP
-from media.images import publish, to_image, to_tensor
+from media.images import publish
+from media.tensors import to_image, to_tensor, visible
 from models import checkpoints, clip
 from runner import memory, results
 from runner.conditions import Reader
 from runner.device import compiled, pick_device, pick_dtype
-from runner.photos import mask_of
+from runner.masks import mask_of
 from runner.program import explained, finished_images_are_kept
 from runner.start import photos, start
 
@@ -354,17 +355,23 @@ class Batch:
         Args:
             noised: whether the x seen are images with the noise of their timesteps.
         """
-        watch, count = self.run.plan.watch, itertools.count(1)
-        self.last_pred = None
-        watch.begin(len(self.items), tuple(self.image.size), steps, noised)
+        count, self.last_pred = itertools.count(), None
+        self.run.plan.watch.begin(len(self.items), tuple(self.image.size), steps, noised)
 
         def see(progress):
-            self.run.show(min(1, next(count) / steps) * len(self.wanted))
-            watch.see(progress, self.its_rows)
-            self.last_pred = progress.pred
+            number = next(count)
+            self.run.show(min(1, (number + 1) / steps) * len(self.wanted))
+            self.last_pred = progress.pred[self.its_rows]
+            self._look(number, progress.t, progress.x[self.its_rows], self.last_pred)
 
         return see
 
     def watch_end(self, x, t=0.0, pred=None):
-        """Shows what the run has come to, as `runner.watch.Watch.end` takes it."""
-        self.run.plan.watch.end(x, t, pred)
+        """Shows what the run has come to: x at t; of images, which x is at 0, it is the pred."""
+        self._look(None, t, x, x if pred is None else pred)
+
+    def _look(self, number, t, x, pred):
+        watch = self.run.plan.watch
+        if watch.wants(number):
+            x = visible(x, t) if watch.noised else x
+            watch.show(number, t, *([to_image(image) for image in part] for part in (x, pred)))

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import torch
 
 import diffusion
-from media.images import to_tensor
+from media.images import fitted
+from media.tensors import to_tensor
 from runner import latents
-from runner.photos import fitted
 
 
 class Start(NamedTuple):

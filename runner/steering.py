@@ -6,12 +6,12 @@ import math
 import torch
 
 import diffusion
-from media.images import shrink, to_tensor
+from media.images import shrunk
+from media.tensors import to_tensor
 from models import clip_loss
 from models.unet import recompute_gradients
 from runner.conditions import Reader
 from runner.device import pick_clip_dtype
-from runner.photos import open_photo
 
 CROPS_AT_ONCE = 4  # of an image, where memory is to be saved; a CPU is no slower for it
 
@@ -98,7 +98,7 @@ class Steering:
     def _look_at(self, reader, prompt, source, image):
         """The embedding of an image prompt, in crops that an image draws for itself [1, D]."""
         # No larger than what is drawn: then crops of both show things at the same scale.
-        photo = to_tensor(shrink(open_photo(prompt.text), min(image.size))).to(reader.device)
+        photo = to_tensor(shrunk(prompt.text, min(image.size))).to(reader.device)
         how = ([source], image.cutn, image.cut_pow)
         seen, boxes = clip_loss.boxes_for(reader.clip, photo[None], *how)
         return clip_loss.embed_crops(reader.clip, seen, boxes).mean(1)[0][None]

@@ -7,9 +7,9 @@ import os
 
 from cli import outputs
 from cli.errors import UserError, printable
-from media import previews, trajectories
-
-FPS = 10.0
+from cli.picture_types import FPS, is_strip
+from media import animation
+from media.preview import Preview
 
 
 class Watch:
@@ -27,22 +27,22 @@ class Watch:
 
     def __init__(self, options, output, at_once, first=True, shows_x=False):
         self.preview = self.files = self.finished = None
-        self.trajectory, self.number, self.noised, self.shows_x = None, 0, True, shows_x
+        self.trajectory, self.noised, self.shows_x = None, True, shows_x
         self.fps = options.fps or FPS
         template = options.trajectory
-        if options.fps and (not template or trajectories.is_strip(template.text)):
+        if options.fps and (not template or is_strip(template.text)):
             raise UserError("--fps is of an animation: give one with --trajectory FILE.gif")
         if template:
             self.files = outputs.Outputs(template, options.policy)
             self.target = self.files.target({"index": 0})
-            trajectories.check(self.target.path)
-            if at_once > trajectories.MOST_IMAGES:
+            animation.check(self.target.path)
+            if at_once > animation.MOST_IMAGES:
                 raise UserError(
-                    f"--trajectory shows {trajectories.MOST_IMAGES} images at the most, and "
+                    f"--trajectory shows {animation.MOST_IMAGES} images at the most, and "
                     f"{at_once:,} are drawn at once: lower --batch-size"
                 )
         if options.preview_every:
-            self.preview = previews.Preview(output.parent, options.preview_every)
+            self.preview = Preview(output.parent, options.preview_every)
         mine = {"--trajectory": template and self.target.path}
         mine["--preview-every"] = self.preview and self.preview.path
         for flag, path in mine.items():
@@ -67,39 +67,35 @@ class Watch:
             steps: that it will be seen to take, about.
             noised: whether the x seen hold the noise of their timesteps, for which they are scaled.
         """
-        self.number, self.trajectory, self.noised = 0, None, noised
+        self.trajectory, self.noised = None, noised
         if not self.files:
             return
         replaces = self.files.policy is outputs.Policy.OVERWRITE
         if replaces or not self.files.exists({"index": 0}):
-            strip = trajectories.is_strip(self.target.path)
-            self.trajectory = trajectories.Trajectory(count, size, steps, strip)
+            strip = is_strip(self.target.path)
+            self.trajectory = animation.Trajectory(count, size, steps, strip)
 
-    def see(self, progress, part=slice(None)):
-        """A step is taken: of its `diffusion.Progress`, the images of `part` are looked at."""
-        number, self.number = self.number, self.number + 1
-        self._show(
-            progress.t,
-            progress.x[part],
-            progress.pred[part],
-            self.trajectory and self.trajectory.wants(number),
-            self.preview and self.preview.wants(number),
-        )
+    def wants(self, number):
+        """Whether a step of the batch, counted from 0, is shown; None: what it has come to."""
+        return any(self._wanting(number))
 
-    def end(self, x, t=0.0, pred=None):
-        """The batch is done, and has come to x at t; of images, which x is at 0, it is the pred."""
-        self._show(t, x, x if pred is None else pred, self.trajectory, self.preview)
-        if self.trajectory:
-            self.finished, self.trajectory, self.files = self.trajectory, None, None
-
-    def _show(self, t, x, pred, for_trajectory, for_preview):
-        if not (for_trajectory or for_preview):
-            return
-        x = trajectories.visible(x, t) if self.noised else x
+    def show(self, number, t, x, pred):
+        """Shows a step that is wanted: x, made visible, and pred at timestep t, PIL images each."""
+        for_trajectory, for_preview = self._wanting(number)
         if for_trajectory:
             self.trajectory.add(t, x, pred)
         if for_preview:
             self.preview.show(x if self.shows_x else pred)
+        if number is None and self.trajectory:
+            self.finished, self.trajectory, self.files = self.trajectory, None, None
+
+    def _wanting(self, number):
+        trajectory, preview = self.trajectory, self.preview
+        if number is None:
+            return bool(trajectory), bool(preview)
+        return bool(trajectory and trajectory.wants(number)), bool(
+            preview and preview.wants(number)
+        )
 
     def save(self):
         """Writes the trajectory once it is complete; its Path, or None where there is none."""
@@ -108,6 +104,6 @@ class Watch:
             return None
 
         def write(path, number, overwrite):
-            trajectories.save(finished, path, self.fps, overwrite)
+            animation.save(finished, path, self.fps, overwrite)
 
         return outputs.place(write, self.target)

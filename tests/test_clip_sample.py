@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 import diffusion
 from cli import metadata
-from media.images import to_tensor
+from media.tensors import to_tensor
 from models import clip, clip_loss, packing
 from models.unet import UNet
 from models.zoo import NETWORKS

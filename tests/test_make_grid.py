@@ -12,8 +12,10 @@ from PIL.PngImagePlugin import PngInfo
 import make_grid as program
 from cli import metadata
 from cli.errors import UserError
-from make_grid import find, label
+from cli.picture_types import FITS
 from media import grids
+from media.folders import find_images
+from media.labels import label
 
 ROOT = Path(__file__).parent.parent
 COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
@@ -121,7 +123,7 @@ def test_natural_order_counts_and_ignores_case(script):
     names = ["B2.png", "b10.png", "a.png", "b02.png", "1.png", "b2_9.jpg", "b2_10.jpg"]
     for name in names:
         paint(f"all/{name}")
-    found = [path.name for path in find(["all"], Path("grid.png"))]
+    found = [path.name for path in find_images(["all"], Path("grid.png"))]
     assert found[:2] == ["1.png", "a.png"]
     assert set(found[2:4]) == {"B2.png", "b02.png"}
     assert found[4:] == ["b2_9.jpg", "b2_10.jpg", "b10.png"]
@@ -158,7 +160,7 @@ def test_sizes_that_differ_need_fit(make_grid, script):
     assert "a.png has 8 x 6 pixels, c.png has 4 x 12 pixels" in err
     assert "--fit" in err
     assert not Path("grid.png").exists()
-    for fit in grids.FITS:
+    for fit in FITS:
         assert make_grid("a.png", "b.png", "c.png", "--fit", fit, "--overwrite")[0] == 0
         with Image.open("grid.png") as image:
             assert image.size == (16, 24)  # the largest width and the largest height
@@ -323,7 +325,7 @@ def test_folder_that_cannot_be_listed_is_told(script, monkeypatch):
     Path("closed").mkdir()
     monkeypatch.setattr(Path, "iterdir", fail)
     with pytest.raises(UserError, match="closed: cannot be read: Permission denied"):
-        find(["closed"], Path("grid.png"))
+        find_images(["closed"], Path("grid.png"))
 
 
 def test_help_and_grids_need_no_torch(tmp_path):

@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from cli import files
-from media import grids, previews, trajectories
+from cli.picture_types import trajectory_file
+from media import animation, grids, preview
+from media.preview import Preview
 from runner import watching
 
 FAST = ("--model", "emoji", "--steps", "4", "--dtype", "float32", "--size", "32", "32")
@@ -35,7 +37,7 @@ def durations(path):
 def cells(picture, images, frames, side=32):
     """A strip taken apart: [row][column] -> pixels."""
     titles = {"row_titles": ["pred", "x"] * images, "column_titles": ["0.000"] * frames}
-    plan = grids.layout(2 * images * frames, (side, side), spacing=trajectories.GAP, **titles)
+    plan = grids.layout(2 * images * frames, (side, side), spacing=animation.GAP, **titles)
     assert picture.shape == (plan.size[1], plan.size[0], 3)
     parts = [picture[y : y + side, x : x + side] for x, y in plan.cells]
     return [parts[i : i + frames] for i in range(0, len(parts), frames)]
@@ -68,11 +70,11 @@ def test_animation_has_a_frame_a_step_and_rests_on_the_last(cfg_sample, kind):
     assert (status, out) == (0, ["out_00000.png", path]), err
     assert durations(path) == [50, 50, 50, 50, 1500]
     with Image.open(path) as image:
-        assert image.size == (32 + 2 * trajectories.GAP, 2 * 32 + 3 * trajectories.GAP)
+        assert image.size == (32 + 2 * animation.GAP, 2 * 32 + 3 * animation.GAP)
         assert image.info["loop"] == 0
         image.seek(4)
         shown = np.asarray(image.convert("RGB")).astype(int)
-    edge = trajectories.GAP
+    edge = animation.GAP
     pred = shown[edge : edge + 32, edge : edge + 32]
     assert abs(pred - pixels(out[0])).mean() < (1 if kind == "apng" else 12)
 
@@ -98,21 +100,21 @@ def test_video_without_pyav_is_refused_before_any_work(cfg_sample, monkeypatch):
 
 
 def test_frames_are_bounded_however_many_steps_and_pixels():
-    trajectory = trajectories.Trajectory(8, (512, 256), 1000, strip=False)
-    assert len(trajectory.picked) + 1 == trajectories.MOST_FRAMES
+    trajectory = animation.Trajectory(8, (512, 256), 1000, strip=False)
+    assert len(trajectory.picked) + 1 == animation.MOST_FRAMES
     assert {0, 999} <= trajectory.picked
     width, height = trajectory.cell
     assert width == 2 * height
-    assert width * height * 2 * 8 * trajectories.MOST_FRAMES <= trajectories.MOST_PIXELS
+    assert width * height * 2 * 8 * animation.MOST_FRAMES <= animation.MOST_PIXELS
     gaps = np.diff(sorted(trajectory.picked))
     assert gaps.max() - gaps.min() <= 1
 
-    trajectory.add(0.5, torch.zeros(8, 3, 256, 512), torch.zeros(8, 3, 256, 512))
+    trajectory.add(0.5, *[[Image.new("RGB", (512, 256))] * 8] * 2)
     [frame] = trajectory.frames
     assert {image.size for image in (*frame.preds, *frame.xs)} == {(width, height)}
 
-    strip = trajectories.Trajectory(8, (512, 512), 1000, strip=True)
-    assert len(strip.picked) + 1 == trajectories.MOST_COLUMNS
+    strip = animation.Trajectory(8, (512, 512), 1000, strip=True)
+    assert len(strip.picked) + 1 == animation.MOST_COLUMNS
 
 
 def test_run_from_a_photo_is_seen_to_dissolve_and_to_come_back(reverse_sample):
@@ -127,7 +129,7 @@ def test_run_from_a_photo_is_seen_to_dissolve_and_to_come_back(reverse_sample):
     assert abs(x[0] - pixels("photo.png")).max() <= 1
     assert abs(x[-1] - pixels("photo.png")).max() <= 1
     assert abs(x[4] - pixels("photo.png")).mean() > 10
-    assert previews.is_preview("preview.png")
+    assert preview.is_preview("preview.png")
 
     status, *_ = reverse_sample("photo.png", *FAST, "--trajectory", "up.gif")
     assert status == 0
@@ -214,7 +216,7 @@ def test_trajectory_that_cannot_be_finished_leaves_nothing(cfg_sample, monkeypat
         part.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trajectories, "_write_animation", fail)
+    monkeypatch.setattr(animation, "_write_animation", fail)
     status, _, err = cfg_sample(*APPLE, "--trajectory", "t.gif")
     assert status == 1
     assert "t.gif cannot be written: No space left on device" in err
@@ -256,19 +258,23 @@ def test_preview_is_a_whole_png_whenever_it_is_looked_at(cfg_sample, monkeypatch
 
 def test_preview_is_renewed_every_so_many_steps(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(previews.Preview, "show", lambda self, batch: shown.append(float(batch)))
+
+    def show(self, batch):
+        shown.append(batch[0].getpixel((0, 0))[0])
+
+    monkeypatch.setattr(Preview, "show", show)
     args = SimpleNamespace(preview_every=3, trajectory=None, fps=None, policy=None)
     watch = watching.Watch(args, tmp_path / "out.png", 1)
     watch.begin(1, (8, 8), 8)
     for i in range(8):
-        image = torch.full((1, 1, 1, 1), float(i))
+        image = torch.full((1, 3, 1, 1), i / 127.5 - 1)
         watch.see(SimpleNamespace(t=0.5, x=image, pred=image))
-    watch.end(torch.full((1, 1, 1, 1), 8.0))
+    watch.end(torch.full((1, 3, 1, 1), 8 / 127.5 - 1))
     assert shown == [0, 3, 6, 8]
 
 
 def test_only_the_first_of_several_processes_watches(tmp_path):
-    template = trajectories.file(str(tmp_path / "t.gif"))
+    template = trajectory_file(str(tmp_path / "t.gif"))
     args = SimpleNamespace(preview_every=1, trajectory=template, fps=None, policy=None)
     watch = watching.Watch(args, tmp_path / "out.png", 1, first=False)
     image = torch.zeros(1, 3, 8, 8)
@@ -280,16 +286,15 @@ def test_only_the_first_of_several_processes_watches(tmp_path):
 
 
 def test_preview_of_a_large_batch_stays_small(tmp_path):
-    preview = previews.Preview(tmp_path, 1)
-    preview.show(torch.zeros(100, 3, 64, 128))
+    Preview(tmp_path, 1).show([Image.new("RGB", (128, 64))] * 100)
     with Image.open(tmp_path / "preview.png") as image:
-        assert max(image.size) <= previews.SIDE
+        assert max(image.size) <= preview.SIDE
         assert image.width == 2 * image.height
 
 
 def test_picture_that_has_come_to_be_there_meanwhile_is_not_replaced(tmp_path):
     Image.new("RGB", (3, 3)).save(tmp_path / "preview.png")
-    previews.Preview(tmp_path, 1).show(torch.zeros(1, 3, 8, 8))
+    Preview(tmp_path, 1).show([Image.new("RGB", (8, 8))])
     assert pixels(tmp_path / "preview.png").shape == (3, 3, 3)
 
 

@@ -5,7 +5,7 @@ import time
 import torch
 
 import diffusion
-from media.images import to_image, to_tensor
+from media.tensors import to_image, to_tensor
 from models import NETWORKS
 
 

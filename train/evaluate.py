@@ -17,7 +17,7 @@ import torch
 import diffusion
 import models
 import models.clip
-from media.images import to_image, to_tensor
+from media.tensors import to_image, to_tensor
 from models import NETWORKS, checkpoints
 from models.hashes import hash_file
 from runner import run

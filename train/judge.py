@@ -134,7 +134,7 @@ def ranking(net, images):
 
 def clean_accuracy(net, sprites, seed=1):
     """The share of plain renders, none of them learnt from, that the judge knows, for each kind."""
-    from media.images import to_tensor
+    from media.tensors import to_tensor
     from train.render import compose
 
     shares = {}

@@ -43,7 +43,6 @@ def test_long_text_is_cut():
 def test_shared_modules_import_without_heavy_libraries():
     code = (
         "import sys, cli.errors, cli.prompts, cli.metadata, cli.outputs\n"
-        "import media.grids, media.images\n"
         "heavy = {'torch', 'torchvision', 'open_clip', 'numpy', 'PIL', 'urllib.request'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -58,14 +58,15 @@ DAMAGED = {
     "": "not a PNG",
     "jpeg": "not a PNG",
     "no head": "cut short",
-    "wrong checksum": "checksum of its tEXt is wrong",
+    "short head": "damaged",
+    "wrong checksum": "checksum",
     "cut in the text": "cut short",
     "longer than the file": "cut short",
-    "unknown packing": "packed in an unknown way",
+    "unknown packing": "Unknown compression method",
     "too large": "too large",
     "too large unpacked": "too large",
-    "not UTF-8": "damaged",
-    "no text": "cut short",
+    "not UTF-8": "not UTF-8",
+    "no text": "not UTF-8 or cut short",
 }
 
 
@@ -77,6 +78,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, damage):
         "": b"",
         "jpeg": b"\xff\xd8\xff\xe0" * 9,
         "no head": png()[:20],
+        "short head": png()[:8] + chunk(b"IHDR", bytes(8)),
         "wrong checksum": png(text[:-1] + b"?"),
         "cut in the text": png(text[:-6]),
         "longer than the file": png(b"\xff\xff\xff\xf0" + text[4:]),
@@ -100,9 +102,11 @@ def test_file_of_very_many_parts_is_given_up(tmp_path):
         png_texts.read(path, ["key"])
 
 
-def test_header_of_another_length_is_damaged(tmp_path):
+@pytest.mark.parametrize("kind", ["tEXt", "zTXt"])
+def test_bytes_that_are_utf_8_are_read_as_such(tmp_path, kind):
     path = tmp_path / "a.png"
-    for body in (b"", struct.pack(">II", 7, 5), bytes(14)):
-        path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", body))
-        with pytest.raises(UserError, match="odd length"):
-            png_texts.read(path, ["key"])
+    for written in ("猫 ❤️, Käfer", TEXT, "a cat"):
+        text = written.encode("latin-1" if written == TEXT else "utf-8")
+        body = b"key\0" + (text if kind == "tEXt" else b"\0" + zlib.compress(text))
+        path.write_bytes(png(chunk(kind.encode(), body), chunk(b"IEND", b"")))
+        assert png_texts.read(path, ["key"]).texts == {"key": written}

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import diffusion
-from media.images import to_tensor
+from media.tensors import to_tensor
 
 DOCS = Path(__file__).parents[2] / "docs"
 SIZES = [(32, 32), (64, 64), (48, 64), (33, 17)]

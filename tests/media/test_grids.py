@@ -5,8 +5,9 @@ import pytest
 from PIL import Image, ImageChops
 
 from cli.errors import UserError
+from cli.picture_types import FITS
 from media import grids
-from media.grids import blank, colour, draw, layout, output
+from media.grids import blank, draw, layout
 from media.images import resize_and_crop
 
 COLOURS = ["red", "lime", "blue", "yellow", "aqua"]
@@ -98,7 +99,7 @@ def test_image_of_another_size_is_refused_unless_it_is_to_fit():
         draw(layout(2, (8, 6)), [noise(0), noise(1, (8, 7))])
 
 
-@pytest.mark.parametrize("fit", grids.FITS)
+@pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("shape", [(8, 6), (1, 1), (40, 3), (3, 40), (1, 3000)])
 def test_every_image_fits_without_touching_its_neighbours(fit, shape):
     plan = layout(9, (8, 6), fit=fit)
@@ -294,22 +295,3 @@ def test_texts_beside_tiny_images_change_no_image(size):
 def test_control_characters_are_drawn_escaped():
     plan = layout(1, (256, 256), labels=["a\x1b[2Jb\u202ec\nd"])
     assert plan.texts[0].lines == ["a\\x1b[2Jb\\u202ec", "d"]
-
-
-# Names and colours
-
-
-def test_name_of_the_file_is_taken_as_it_is():
-    assert str(output("runs/{index} {}.PNG").path({"index": 3})) == "runs/{index} {}.PNG"
-    for name in ("grid.jpg", "grid", ".png", "runs/.png", "", "a.png\n", "\x1b.png"):
-        with pytest.raises(UserError) as refused:
-            output(name)
-        assert str(refused.value).isprintable()
-
-
-def test_colours():
-    assert colour("black") == (0, 0, 0)
-    assert colour("#20406080") == colour("#204060") == (0x20, 0x40, 0x60)
-    for text in ("blak", "", "#12", "\x1b", "1,2,3"):
-        with pytest.raises(UserError, match="no colour"):
-            colour(text)

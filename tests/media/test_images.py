@@ -12,7 +12,10 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 
 from cli.errors import UserError
-from media.images import open_image, resize_and_crop, save_png, size_of, to_image, to_tensor
+from media import images
+from media.images import fitted, open_image, open_mask, resize_and_crop, save_png, shrunk, size_of
+from media.tensors import to_image, to_tensor
+from tests.media import profiles
 
 
 def saved(tmp_path, image, name="image.png", **options):
@@ -171,12 +174,47 @@ def test_cut_and_damaged_files_are_refused_or_read_but_never_crash(tmp_path, kin
             assert open_image(path).mode == "RGB"
 
 
-def png_of_size(width, height):
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
+def tiff(bits, photometric, sample_format, extra=()):
+    """A TIFF of 1 x 1 pixel, uncompressed."""
+    tags = {256: (4, [1]), 257: (4, [1]), 258: (3, bits), 259: (3, [1]), 262: (3, [photometric])}
+    tags |= {273: (4, [0]), 277: (3, [len(bits)]), 278: (4, [1]), 279: (4, [sum(bits) // 8])}
+    tags |= {338: (3, extra)} if extra else {}
+    tags |= {339: (3, [sample_format] * len(bits))}
+    body, entries, place = b"", b"", 8 + 2 + 12 * len(tags) + 4
+    for tag, (kind, values) in tags.items():
+        content = struct.pack(f"<{len(values)}{' HI'[kind - 2]}", *values)
+        if len(content) > 4:
+            body, content = body + content, struct.pack("<I", place + len(body))
+        entries += struct.pack("<HHI4s", tag, kind, len(values), content)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    return head + entries + bytes(4) + body + bytes(64)
 
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (tiff([32] * 3, 2, 3), "a TIFF of 32-bit floating-point RGB, which cannot be read"),
+        (tiff([8] * 5, 5, 1, [2]), "a TIFF of 8-bit CMYK with alpha"),
+        (tiff([16] * 2, 1, 1, [2]), "a TIFF of 16-bit grey with alpha"),
+        (tiff([64], 1, 3), "a TIFF of 64-bit floating-point grey"),
+        (tiff([8], 77, 1), "a TIFF that is damaged or of a rare kind"),
+        (b"II*\0\x08\0\0\0", "a TIFF that is damaged"),
+    ],
+)
+@pytest.mark.parametrize("read", [open_image, size_of])
+def test_tiff_that_cannot_be_read_is_told_as_what_it_is(tmp_path, content, words, read):
+    path = tmp_path / "a.tiff"
+    path.write_bytes(content)
+    assert words in refusal(path, read=read)
+    path.write_bytes(tiff([8] * 3, 2, 1))  # so the maker of these is right
+    assert read(path)
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_of_size(width, height):
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 99))
 
@@ -218,6 +256,145 @@ def test_address_is_downloaded(monkeypatch):
     assert open_image("HTTPS://host/a.png").size == (3, 2)
 
 
+# Colour profiles
+
+SWAPPED = profiles.rgb(profiles.ADOBE_RGB[::-1])  # red and blue
+
+
+def colour_of(tmp_path, mode, colour, profile, name="a.png"):
+    image = Image.new(mode, (8, 8), colour)
+    return open_image(saved(tmp_path, image, name, icc_profile=profile)).getpixel((0, 0))
+
+
+def test_adobe_rgb_is_converted(tmp_path):
+    assert colour_of(tmp_path, "RGB", (102, 159, 70), profiles.rgb()) == (60, 160, 60)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tiff"])
+def test_profile_counts_in_every_format_that_has_them(tmp_path, name):
+    red, _, blue = colour_of(tmp_path, "RGB", (200, 30, 30), SWAPPED, name)
+    assert red < 40
+    assert blue > 190
+
+
+def test_transparency_stays_where_it_is(tmp_path):
+    assert colour_of(tmp_path, "RGBA", (200, 30, 30, 0), SWAPPED) == (255, 255, 255)
+    red, _, blue = colour_of(tmp_path, "RGBA", (200, 30, 30, 128), SWAPPED)
+    assert (red, blue) == (139, 230)
+
+
+def test_grey_is_converted_by_a_profile_of_grey_or_of_rgb(tmp_path):
+    linear = round(255 * (1.055 * (128 / 255) ** (1 / 2.4) - 0.055))  # the curve of sRGB
+    assert colour_of(tmp_path, "L", 128, profiles.grey(1.0)) == (linear,) * 3
+    assert colour_of(tmp_path, "LA", (128, 255), profiles.grey(1.0)) == (linear,) * 3
+    assert colour_of(tmp_path, "I;16", 128 * 257, profiles.grey(1.0)) == (linear,) * 3
+    assert colour_of(tmp_path, "L", 128, profiles.rgb(gamma=1.0)) == (linear,) * 3
+
+
+@pytest.mark.parametrize("name", ["a.tiff", "a.jpg"])
+def test_inks_are_converted(tmp_path, name):
+    assert min(colour_of(tmp_path, "CMYK", (0, 0, 0, 0), profiles.inks(), name)) > 250
+    assert max(colour_of(tmp_path, "CMYK", (0, 0, 0, 255), profiles.inks(), name)) < 5
+    red, green, blue = colour_of(tmp_path, "CMYK", (255, 0, 0, 0), profiles.inks(), name)
+    assert red > 240
+    assert max(green, blue) < 20
+
+
+def test_profile_of_srgb_changes_no_level(tmp_path):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    path = saved(tmp_path, noise(64, 64), icc_profile=srgb)
+    assert np.array_equal(np.array(open_image(path)), np.array(noise(64, 64)))
+
+
+@pytest.mark.parametrize(
+    ("profile", "why"),
+    [
+        (b"no profile", "damaged"),
+        (profiles.rgb()[:200], "damaged"),
+        (profiles.inks(), "for CMYK images"),
+        (profiles.grey(1.0), "for GRAY images"),
+    ],
+)
+def test_profile_that_cannot_be_used_is_ignored_with_a_note(tmp_path, capsys, profile, why):
+    path = saved(tmp_path, noise(5, 3), icc_profile=profile)
+    for _ in range(2):  # and one note is enough
+        assert np.array_equal(np.array(open_image(path)), np.array(noise(5, 3)))
+    err = capsys.readouterr().err
+    assert err.startswith(f"note: {path}: its colour profile is ignored: ")
+    assert why in err
+    assert err.count("\n") == 1
+
+
+# Masks
+
+
+def test_mask_without_transparency_is_its_brightness(tmp_path):
+    image = noise(6, 4)
+    assert list(open_mask(saved(tmp_path, image)).tobytes()) == list(image.convert("L").tobytes())
+    grey = Image.linear_gradient("L")
+    opened = open_mask(saved(tmp_path, grey, icc_profile=profiles.grey(1.0)))
+    assert opened.mode == "L"
+    assert opened.tobytes() == grey.tobytes()
+
+
+@pytest.mark.parametrize("below", [(255, 255, 255), (0, 0, 0), (255, 0, 0)])
+def test_mask_is_where_white_is_painted_on_a_transparent_ground(tmp_path, below):
+    image = Image.new("RGBA", (3, 1), (*below, 0))
+    image.putpixel((1, 0), (255, 255, 255, 255))
+    image.putpixel((2, 0), (255, 255, 255, 128))
+    assert list(open_mask(saved(tmp_path, image)).tobytes()) == [0, 255, 128]
+    opaque = Image.new("RGBA", (1, 1), (0, 0, 0, 255))
+    assert open_mask(saved(tmp_path, opaque)).getpixel((0, 0)) == 0
+
+
+@pytest.mark.parametrize("mode", ["LA", "P", "L", "I;16"])
+def test_mask_may_be_transparent_in_any_way(tmp_path, mode):
+    if mode == "LA":
+        image, options = Image.new("LA", (2, 1), (255, 0)), {}
+        image.putpixel((1, 0), (255, 255))
+    elif mode == "I;16":
+        image, options = Image.fromarray(np.array([[0x8000, 65535]], np.uint16)), {}
+        options["transparency"] = 0x8000
+    else:
+        image, options = Image.frombytes(mode, (2, 1), b"\x80\xff"), {"transparency": 0x80}
+        if mode == "P":
+            image.putpalette([255] * 768)
+    assert list(open_mask(saved(tmp_path, image, **options)).tobytes()) == [0, 255]
+
+
+# Kept in memory
+
+
+def test_scaled_pictures_are_kept_and_read_again_when_the_file_changes(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(images, "open_image", lambda path: opened.append(path) or open_image(path))
+    path = saved(tmp_path, noise(40, 20))
+    for _ in range(2):
+        expected = resize_and_crop(noise(40, 20), (8, 8))
+        assert fitted(path, (8, 8)).tobytes() == expected.tobytes()
+        assert fitted(str(path), [8, 8]).tobytes() == expected.tobytes()
+        assert shrunk(path, 10).size == (20, 10)
+        assert shrunk(path, 99).size == (40, 20)
+    assert len(opened) == 3
+    saved(tmp_path, Image.new("RGB", (40, 20), "red"))
+    assert fitted(path, (8, 8)).getpixel((0, 0)) == (255, 0, 0)
+    assert len(opened) == 4
+
+
+def test_pictures_that_are_kept_are_bounded_in_bytes(tmp_path, monkeypatch):
+    kept = images._Kept()
+    monkeypatch.setattr(images, "MAX_KEPT", 3 * 8 * 8 * 4)
+    for i in range(9):
+        kept.get(saved(tmp_path, noise(30, 30), f"{i}.png"), (8, 8), resize_and_crop)
+        kept.get(tmp_path / "0.png", (8, 8), resize_and_crop)  # asked for again and again
+        assert kept.bytes == sum(8 * 8 * 4 for _ in kept.pictures) <= images.MAX_KEPT
+    assert len(kept.pictures) == 3
+    assert any(str(tmp_path / "0.png") in key for key in kept.pictures)
+    monkeypatch.setattr(images, "MAX_KEPT", 100)
+    assert kept.get(tmp_path / "1.png", (8, 8), resize_and_crop).size == (8, 8)
+    assert (len(kept.pictures), kept.bytes) == (0, 0)
+
+
 # The size alone
 
 
@@ -231,6 +408,25 @@ def test_size_is_known_from_the_head_of_a_file(tmp_path, monkeypatch, orientatio
     turned = (orientation or 1) > 4 and name not in ("a.gif", "a.bmp")
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("decoded"))
     assert size_of(path) == opened.size == ((4, 7) if turned else (7, 4))
+
+
+@pytest.mark.parametrize("kind", ["eXIf", "XMP", "ImageMagick"])
+def test_orientation_behind_the_pixels_of_a_png_counts(tmp_path, monkeypatch, kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = exif.tobytes()
+    text = f"Raw profile type exif\0\nexif\n{len(data):8}\n{data.hex()}\n"
+    behind = {
+        "eXIf": chunk(b"eXIf", data.removeprefix(b"Exif\0\0")),
+        "XMP": chunk(b"iTXt", b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="6"/>'),
+        "ImageMagick": chunk(b"tEXt", text.encode()),
+    }
+    path = saved(tmp_path, noise(7, 4))
+    png = path.read_bytes()
+    path.write_bytes(png[:-12] + behind[kind] + png[-12:])
+    assert open_image(path).size == (4, 7)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("decoded"))
+    assert size_of(path) == (4, 7)
 
 
 def test_size_needs_no_pixels_but_obeys_the_limits(tmp_path):

@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from media.images import to_tensor
+from media.tensors import to_tensor
 from train import judge, render
 from train.vocabulary import GROUNDS
 

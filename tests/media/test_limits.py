@@ -7,7 +7,7 @@ from PIL import Image
 
 from cli import metadata
 from cli.errors import UserError
-from media import image_limits
+from media import limits
 from media.images import open_image
 
 
@@ -33,7 +33,7 @@ def test_png_in_too_many_pieces_is_refused(tmp_path):
     for place in (33, -12):  # in front of the pixels and behind them
         path.write_bytes(data[:place] + empty * 1000 + data[place:])
         assert open_image(path).size == (4, 4)
-        path.write_bytes(data[:place] + empty * image_limits.MAX_READS + data[place:])
+        path.write_bytes(data[:place] + empty * limits.MAX_READS + data[place:])
         assert "too many pieces" in refusal(open_image, path)
         assert "damaged" in refusal(metadata.read, path)
 
@@ -41,7 +41,7 @@ def test_png_in_too_many_pieces_is_refused(tmp_path):
 @pytest.mark.parametrize("piece", [b"\xff\xfe\0\2", b"\xff"])
 def test_jpeg_in_too_many_pieces_is_refused(tmp_path, piece):
     data = saved(Image.new("RGB", (4, 4)), "JPEG")
-    (tmp_path / "a.jpg").write_bytes(data[:2] + piece * image_limits.MAX_READS + data[2:])
+    (tmp_path / "a.jpg").write_bytes(data[:2] + piece * limits.MAX_READS + data[2:])
     assert "too many pieces" in refusal(open_image, tmp_path / "a.jpg")
 
 
@@ -58,12 +58,12 @@ def test_jpeg_in_too_many_scans_is_refused(tmp_path):
 def test_scans_of_a_jpeg_are_counted_up_to_its_end():
     image = Image.new("RGB", (40, 40), "teal")
     baseline, progressive = saved(image, "JPEG"), saved(image, "JPEG", progressive=True)
-    assert image_limits.scans_of(baseline) == 1
-    assert image_limits.scans_of(progressive) == 10
-    assert image_limits.scans_of(baseline + b"\xff\xda" * 9) == 1  # a film behind the photo
+    assert limits.scans_of(baseline) == 1
+    assert limits.scans_of(progressive) == 10
+    assert limits.scans_of(baseline + b"\xff\xda" * 9) == 1  # a film behind the photo
     thumbnail = saved(image, "JPEG", comment=progressive)
-    assert image_limits.scans_of(thumbnail) == 1
-    assert image_limits.scans_of(progressive[:-500] + b"\xff") <= 10
+    assert limits.scans_of(thumbnail) == 1
+    assert limits.scans_of(progressive[:-500] + b"\xff") <= 10
 
 
 def bmp_in_run_lengths(width, height, runs):

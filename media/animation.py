@@ -1,10 +1,10 @@
-"""How images come about, step by step: a strip (PNG) or an animation (GIF, WebP, APNG, MP4).
+"""The trajectory of a batch, step by step: a strip (PNG) or an animation (GIF, WebP, APNG, MP4).
 
     trajectory = Trajectory(count, size, steps, strip=False)
-    trajectory.add(t, visible(x, t), pred)          # for each number that it `wants`
+    trajectory.add(t, xs, preds)                    # for each step that it `wants`
     save(trajectory, path, fps)
 
-Frames are small images of 8 bits, and there are only so many: a run of a thousand steps takes no
+Frames are small images of 8 bits, and their number is bounded: a run of a thousand steps takes no
 more memory than one of two hundred.
 """
 
@@ -13,13 +13,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-import diffusion
 from cli.errors import UserError, printable
 from cli.files import write_whole
-from cli.names import Template
+from cli.picture_types import KINDS, is_strip
 from media import grids, images
 
-KINDS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP", ".apng": "PNG", ".mp4": "MP4"}
 MOST_IMAGES = 8
 MOST_COLUMNS = 16  # of a strip, the finished images' included
 MOST_FRAMES = 200  # of an animation, likewise
@@ -43,13 +41,13 @@ class Trajectory:
     Args:
         count: how many images.
         size: (width, height) of each.
-        steps: of the run; where they are more than there can be frames, some are picked evenly.
-        strip: whether the frames stand beside each other, which shows fewer of them.
+        steps: of the run; if they are more than the frames can be, some are picked evenly.
+        strip: whether the frames stand side by side, which shows fewer of them.
     """
 
     def __init__(self, count, size, steps, strip):
         most = MOST_COLUMNS if strip else MOST_FRAMES
-        self.picked = picked(steps, most - 1)  # the last one shows what has been drawn
+        self.picked = picked(steps, most - 1)  # the last frame shows the finished images
         pixels = MOST_PIXELS // (2 * count * (len(self.picked) + 1))
         self.cell = images.within(size, min(CELL, math.isqrt(pixels)))
         self.frames = []
@@ -58,44 +56,21 @@ class Trajectory:
         """Whether a step, counted from 0, becomes a frame."""
         return number in self.picked
 
-    def add(self, t, x, pred):
-        """Add a frame: x, made visible, and pred at timestep t, [N, 3, H, W] each."""
-        preds = [images.small(image, self.cell) for image in pred]
-        xs = [images.small(image, self.cell) for image in x]
-        self.frames.append(Frame(t, preds, xs))
+    def add(self, t, xs, preds):
+        """Add the frame of timestep t: PIL images of each x, made visible, and of each pred."""
+        small = [[images.scaled(image, self.cell) for image in row] for row in (preds, xs)]
+        self.frames.append(Frame(t, *small))
 
 
 def picked(steps, most):
-    """The numbers of up to `most` of the steps, evenly: the first and the last among them."""
+    """The numbers of up to `most` of the steps, evenly spaced, with the first and the last."""
     if steps <= most:
         return set(range(steps))
     return {round(i * (steps - 1) / (most - 1)) for i in range(most)}
 
 
-def visible(x, t):
-    """Noised images within what can be shown: two standard deviations of the noise, at least."""
-    alpha, sigma = diffusion.alpha_sigma(t)
-    return x / (alpha + 2 * sigma)
-
-
-def file(text):
-    """The Template of a trajectory's file, whose name is taken as it is, braces and all."""
-    suffix = Path(text).suffix.lower()
-    if suffix not in KINDS:
-        *others, last = KINDS
-        raise UserError(
-            f'a trajectory is a strip or an animation: let "{printable(text, 100)}" end in a name '
-            f"with {', '.join(others)} or {last}"
-        )
-    return Template(text.replace("{", "{{").replace("}", "}}"), suffix)
-
-
-def is_strip(path):
-    return Path(path).suffix.lower() == ".png"
-
-
 def check(path):
-    """UserError where a kind of file cannot be written here."""
+    """UserError if this kind of file cannot be written here."""
     if Path(path).suffix.lower() == ".mp4":
         try:
             import av  # noqa: F401
@@ -107,7 +82,7 @@ def check(path):
 
 
 def save(trajectory, path, fps, overwrite=False):
-    """Write a trajectory, in the kind of file that its name says, whole or not at all."""
+    """Write a trajectory, whole or not at all, in the format that the file's suffix names."""
     kind = KINDS[Path(path).suffix.lower()]
 
     def write(part):
@@ -133,14 +108,12 @@ def strip(trajectory):
         column_titles=[f"{frame.t:.3f}" for frame in frames],
         spacing=GAP,
     )
-    return grids.draw(
-        plan,
-        ((f.preds if name == "pred" else f.xs)[i] for name, i in rows for f in frames),
-    )
+    shown = ((f.preds if name == "pred" else f.xs)[i] for name, i in rows for f in frames)
+    return grids.draw(plan, shown)
 
 
 def animation(trajectory):
-    """PIL images, one for each frame: preds beside each other, and the xs below them."""
+    """PIL images, one for each frame: the preds in a row, and the xs below them."""
     count = len(trajectory.frames[0].xs)
     plan = grids.layout(2 * count, trajectory.cell, count, spacing=GAP)
     for frame in trajectory.frames:
@@ -163,12 +136,12 @@ def _write_animation(part, pictures, fps, kind):
 
 
 def _write_video(part, pictures, fps):
-    import av
+    import av  # optional
 
     stream = None
     with av.open(str(part), "w", format="mp4") as video:
         for picture in pictures:
-            # Colours are stored for two pixels at once: sides must be even.
+            # yuv420p stores colours for two pixels at once: sides must be even.
             width, height = (side + side % 2 for side in picture.size)
             if stream is None:
                 stream = video.add_stream("h264", rate=Fraction(fps).limit_denominator(1000))

@@ -1,7 +1,7 @@
-"""A picture of what a batch is becoming, renewed every few steps (`--preview-every`).
+"""A picture of the batch that is being drawn, renewed every few steps (`--preview-every`).
 
-It is called `preview.png` and lies beside the images. A file of that name that does not say it is a
-preview is somebody's picture and is never replaced.
+Its name is `preview.png`, and it lies beside the images. A file of that name without our mark is
+not ours and is never replaced.
 """
 
 import contextlib
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from cli import png_texts
 from cli.errors import UserError, printable
+from cli.picture_types import PREVIEW
 from media import grids, images
 
-NAME = "preview.png"
 SIDE = 1024  # pixels of the whole, about
 CELL = 256  # of an image at the most
 KEY, MARK = "Comment", "v-diffusion preview"
@@ -23,15 +23,15 @@ class Preview:
     """The preview of a run.
 
     Args:
-        folder: where it goes; made where it is missing.
+        folder: where it goes; made if it is missing.
         every: how many steps apart it is renewed.
     """
 
     def __init__(self, folder, every):
-        self.path, self.every = Path(folder) / NAME, every
+        self.path, self.every = Path(folder) / PREVIEW, every
 
     def refuse(self):
-        """UserError for another file in its place."""
+        """UserError if another file has its name."""
         if os.path.lexists(self.path) and not is_preview(self.path):
             raise UserError(
                 f"{printable(self.path, 200)} exists and is no preview: --preview-every writes "
@@ -43,22 +43,22 @@ class Preview:
         return number % self.every == 0
 
     def show(self, batch):
-        """Show a batch of images, a tensor [N, 3, H, W] from -1 to 1."""
+        """Write the preview of a batch, a list of PIL images of one size."""
         columns = math.ceil(math.sqrt(len(batch)))
-        cell = images.within(batch.shape[:1:-1], max(1, min(CELL, SIDE // columns)))
-        plan = grids.layout(len(batch), cell, columns)
-        picture = grids.draw(plan, (images.small(image, cell) for image in batch))
+        cell = images.within(batch[0].size, max(1, min(CELL, SIDE // columns)))
+        plan = grids.layout(len(batch), cell, columns, fit="stretch")
+        picture = grids.draw(plan, batch)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(self.path) and not is_preview(self.path):
-            return  # come to be since the run began
-        # A viewer on Windows may keep it open: the next one will do.
+            return  # another program has written it since the run began
+        # On Windows a viewer may keep the file open: the next preview replaces it.
         with contextlib.suppress(PermissionError):
             images.save_png(picture, self.path, {KEY: MARK}, overwrite=True)
 
 
 def is_preview(path):
     """Whether a file is a preview of ours."""
-    if Path(path).name != NAME:
+    if Path(path).name != PREVIEW:
         return False
     try:
         return png_texts.read(path, [KEY]).texts.get(KEY) == MARK

@@ -1,8 +1,8 @@
 import pytest
 from PIL import ImageFont
 
-from media import lettering
-from media.lettering import clean, font_for, spelt, wrap
+from media import fonts
+from media.fonts import clean, font_for, spelt, wrap
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def test_text_is_one_line_without_what_cannot_be_seen():
     assert clean("red\x1b[31m \u202ecat") == "red\\x1b[31m \\u202ecat"
     assert clean("cafe\u0301") == "caf\u00e9"  # one character where there is one
     assert clean("\u2764\ufe0f") == "\u2764"
-    assert len(clean("x" * 10**6)) == lettering.MAX_CHARACTERS
+    assert len(clean("x" * 10**6)) == fonts.MAX_CHARACTERS
 
 
 def test_lines_break_between_words_and_fit_the_width(font):
@@ -66,29 +66,29 @@ def test_plain_texts_get_the_same_font_everywhere():
 
 
 def test_font_is_the_one_that_lacks_fewest_characters(monkeypatch):
-    fonts = {"greek": ImageFont.load_default(12), "half": ImageFont.load_default(12)}
-    known = {fonts["greek"]: "αβγ", fonts["half"]: "αβ"}
+    here = {"greek": ImageFont.load_default(12), "half": ImageFont.load_default(12)}
+    known = {here["greek"]: "αβγ", here["half"]: "αβ"}
     own = ImageFont.truetype
 
     def truetype(font, *arguments, **options):
         if not isinstance(font, str):
             return own(font, *arguments, **options)
-        if font not in fonts:
+        if font not in here:
             raise OSError("cannot open resource")
-        return fonts[font]
+        return here[font]
 
     monkeypatch.setattr(ImageFont, "truetype", truetype)
-    monkeypatch.setattr(lettering, "has", lambda font, c: c.isascii() or c in known.get(font, ""))
-    monkeypatch.setattr(lettering, "FONTS", ("missing", "half", "greek"))
-    assert font_for(["γ", "αβ"], 12) is fonts["greek"]
-    assert font_for(["αβ"], 12) is fonts["half"]
-    monkeypatch.setattr(lettering, "FONTS", ("missing",))
+    monkeypatch.setattr(fonts, "has", lambda font, c: c.isascii() or c in known.get(font, ""))
+    monkeypatch.setattr(fonts, "FONTS", ("missing", "half", "greek"))
+    assert font_for(["γ", "αβ"], 12) is here["greek"]
+    assert font_for(["αβ"], 12) is here["half"]
+    monkeypatch.setattr(fonts, "FONTS", ("missing",))
     assert font_for(["γ"], 12).getname() == ("Aileron", "Regular")
 
 
 def test_letters_do_not_leave_their_box(font):
-    picture = lettering.draw(["a very long line indeed"], font, (40, 15), "black", (0, 255, 0))
+    picture = fonts.draw(["a very long line indeed"], font, (40, 15), "black", (0, 255, 0))
     assert picture.size == (40, 15)
     assert len(picture.getcolors()) > 2
-    empty = lettering.draw([], font, (40, 15), "black", (0, 255, 0))
+    empty = fonts.draw([], font, (40, 15), "black", (0, 255, 0))
     assert empty.getcolors() == [(600, (0, 255, 0))]

@@ -5,6 +5,8 @@ import functools
 import re
 import unicodedata
 
+from PIL import Image, ImageDraw, ImageFont
+
 from cli.errors import printable
 
 # Where texts need more than Pillow's own font has, which is little more than ASCII; by the names
@@ -32,8 +34,6 @@ def clean(text):
 
 def font_for(texts, size):
     """A PIL font of a size in pixels, of those here the one that lacks fewest of the characters."""
-    from PIL import ImageFont
-
     characters = set().union(*map(clean, texts))
     best, lacking = None, len(characters) + 1
     for name in (None, *FONTS):
@@ -112,8 +112,6 @@ def line_height(font):
 
 def draw(lines, font, size, colour, background):
     """Lines as a PIL image of a size, each in the middle; what sticks out is cut off."""
-    from PIL import Image, ImageDraw
-
     picture = Image.new("RGB", size, background)
     pen = ImageDraw.Draw(picture)
     for i, line in enumerate(lines):
