@@ -161,7 +161,7 @@ def _sampling(recipe, script, row):
         "starting_timestep": script.start,
         "chunk": None,
         "size": [row.shape[2], row.shape[1]],
-        "guidance_interval": list(diffusion.usual_interval(name, weights)),
+        "guidance_interval": list(diffusion.default_interval(name, weights)),
     }
     if "schedule" in recipe:
         _known("schedule", recipe["schedule"], diffusion.SCHEDULES)

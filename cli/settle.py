@@ -221,7 +221,7 @@ def _settle_interval_of(recipe, args, fill, script):
 
 
 def _usual_interval(method, weights, script):
-    return list(WHOLE if script.guides_any else diffusion.usual_interval(method, weights))
+    return list(WHOLE if script.guides_any else diffusion.default_interval(method, weights))
 
 
 def _settle_guidance(fill):

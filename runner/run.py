@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import diffusion
 from cli.errors import Failure, UserError, printable
-from diffusion.memory import is_out_of_memory
+from diffusion.errors import is_out_of_memory
 from models.checkpoints import CheckpointError
 from runner import workers
 
