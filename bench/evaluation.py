@@ -85,7 +85,7 @@ def measure_here(way, args):
     """Evaluates in this process and prints seconds, peak memory in bytes and FLOPs as JSON."""
     import torch
 
-    from diffusion.memory import in_chunks
+    from diffusion.chunking import in_chunks
 
     found = {}
     with torch.inference_mode():

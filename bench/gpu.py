@@ -60,7 +60,7 @@ def draw(way, net, x, embed):
 
     name = "plms" if way == "plain" else CFG.method
     method, weights = diffusion.METHODS[name], [WEIGHT]
-    interval = diffusion.usual_interval(name, weights)
+    interval = diffusion.default_interval(name, weights)
     model = diffusion.guided(net, embed, weights, interval=interval)
     timesteps = diffusion.schedule(method.schedule or "spliced", method.steps)
     return diffusion.sample(model, x, timesteps, name)

@@ -23,8 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import diffusion
 import models
 from bench.pictures import SHAPE, pictures, psnr
-from diffusion.objective import rotate
-from diffusion.schedules import alpha_sigma
+from diffusion.objective import alpha_sigma, rotate
 from diffusion.solvers import evaluate
 from models import clip
 

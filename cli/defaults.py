@@ -2,7 +2,7 @@
 
 from cli.scripts import CFG, CLIP, MODIFY, REVERSE
 from diffusion.adaptive import TOLERANCE
-from diffusion.methods import METHODS, WHOLE, usual_interval
+from diffusion.methods import METHODS, WHOLE, default_interval, default_schedule, default_steps
 from models.zoo import NETWORKS
 
 STEPS = {CLIP: 1000, REVERSE: 50, MODIFY: 50}  # elsewhere those that the method suggests
@@ -21,17 +21,15 @@ def default(option, values):
 
 
 def steps(values):
-    method, own = METHODS[values["method"]], STEPS.get(values["script"])
-    return own if own and method.evaluations else method.steps
+    return default_steps(values["method"], STEPS.get(values["script"]))
 
 
 def schedule(values):
-    trained_on = "ddpm" if NETWORKS[values["model"]].min_t > 0 else "spliced"
-    return METHODS[values["method"]].schedule or trained_on
+    return default_schedule(values["method"], NETWORKS[values["model"]].min_t)
 
 
 def eta(values):
-    return METHODS[values["method"]].eta or 0.0
+    return METHODS[values["method"]].eta
 
 
 def tolerance(values):
@@ -47,7 +45,7 @@ def interval(values):
     if values["script"] is not CFG:
         return list(WHOLE)
     asked = [*(values["prompts"] or ()), *(values["images"] or ())]
-    return list(usual_interval(values["method"], [prompt.weight for prompt in asked]))
+    return list(default_interval(values["method"], [prompt.weight for prompt in asked]))
 
 
 def clip_model(values):

@@ -21,7 +21,7 @@ from cli.outputs import Policy
 from cli.prompts import merge
 from cli.scripts import CFG, CLIP, MODIFY, SAMPLING, Script
 from cli.types import MAX_SEED
-from diffusion.methods import METHODS, NEGLIGIBLE, WHOLE, usual_interval
+from diffusion.methods import METHODS, NEGLIGIBLE, WHOLE, default_interval, resolve_eta
 from models.checkpoints import is_present
 from models.zoo import NETWORKS, Network
 
@@ -275,7 +275,7 @@ def _recalled_interval(script, recipe, given, recalled):
     if method not in METHODS:
         return {}
     asked = [weight for _, weight in [*recipe.get("prompts", []), *recipe.get("images", [])]]
-    usual = everywhere if script.guides_any else list(usual_interval(method, asked))
+    usual = everywhere if script.guides_any else list(default_interval(method, asked))
     anew = bool({"prompts", "images", "method"} & set(given))
     if anew and recipe.get("guidance_interval", everywhere) == usual:
         return {"guidance_interval": None}
@@ -313,11 +313,10 @@ def _with_defaults(script, values, head):
 
 def _check_method(values):
     name, method = values["method"], METHODS[values["method"]]
-    low, high = method.eta_range
-    eta = values.get("eta")
-    if eta is not None and not low <= eta <= high:
-        what = "is ddim with eta 1" if name == "ddpm" else "adds no noise"
-        raise UserError(f"--eta {eta:g}: {name} {what}: leave it out or use ddim")
+    try:
+        resolve_eta(name, values.get("eta"))
+    except ValueError as error:
+        raise UserError(f"--eta {values['eta']:g}: {error}") from None
     if method.evaluations is not None and values["tolerance"] is not None:
         raise UserError(f"--tolerance: {name} takes the steps it is given: use adaptive")
 

@@ -1,19 +1,20 @@
-"""Adams and Bashforth's methods, for steps of any length in the angle theta.
+"""Multistep methods for steps of any length: polynomials through this evaluation and earlier ones.
 
-The flow is `dx/dtheta = -sin(theta) pred + cos(theta) eps`. Between evaluations pred and eps are
-nearly straight in lambda = log(alpha / sigma), also under guidance, where they are straight neither
-in t nor in theta. So both go on along a polynomial in lambda, or in something much like it, and x
-follows the flow exactly under that, as DDIM does with both held constant.
+`ab2` and `ab23` are Adams and Bashforth's methods in the angle theta. The flow is
+`dx/dtheta = -sin(theta) pred + cos(theta) eps`. Between evaluations pred and eps are nearly
+straight in lambda = log(alpha / sigma), also under guidance, where they are straight neither in t
+nor in theta. So both are extrapolated by a polynomial in lambda or a similar variable, and x
+follows the flow exactly under that, as DDIM does with both held constant. `deis` extrapolates eps
+alone.
 """
 
 import math
 
-from diffusion.dpm_solver import half_log_snr
 from diffusion.interpolation import lagrange, quadrature
-from diffusion.schedules import alpha_sigma
+from diffusion.objective import alpha_sigma, half_log_snr
 from diffusion.solvers import evaluate, transfer
 
-# Where alpha is below this, lambda runs off to minus infinity though little happens to an image.
+# Where alpha is below this, lambda falls to minus infinity though little happens to an image.
 LEAST_ALPHA = 0.01
 
 
@@ -26,13 +27,13 @@ def ab2_step(model, x, t, s, past):
 def ab23_step(model, x, t, s, past):
     """The mean of a step along lines and one along parabolas: one evaluation.
 
-    Parabolas alone follow every unevenness of a network, lines alone miss all that is bent: so a
-    step errs by half of what a line does. Second order. The variable is
+    Parabolas alone follow every unevenness of a network, and lines alone miss all curvature; the
+    error of their mean is half of that of lines. Second order. The variable is
     log((alpha + 0.01) / sigma), in which the first steps of a run are as even as the others.
     """
     now = evaluate(model, x, t)
     x = follow(now, s, past[-1:], levelled)
-    # Far out, where a clean image is, a parabola would run away.
+    # To a clean image, where the variable is infinite, a parabola would diverge.
     if len(past) == 2 and math.isfinite(levelled(s)):
         x = (x + follow(now, s, past, levelled)) / 2
     return x, now
@@ -49,21 +50,58 @@ def follow(now, s, past, variable):
 
     Those in a clean image, where the variable is infinite, are left out.
     """
-    import numpy as np
-
     x = transfer(now, s)
     past = [e for e in past if math.isfinite(variable(e.t))]
     if not past or not math.isfinite(variable(now.t)):
         return x
-    nodes, shares = quadrature()
+    knots = [variable(e.t) for e in (now, *past)]
     start, end = now.t * math.pi / 2, s * math.pi / 2
     # Cubes crowd the nodes at the end, where the variable is infinite if that is a clean image.
-    theta = end + (start - end) * nodes**3
-    shares = 3 * nodes**2 * (end - start) * shares
-    places = np.array([variable(angle * 2 / math.pi) for angle in theta])
-    knots = [variable(e.t) for e in (now, *past)]
+    nodes = [
+        (end + (start - end) * node**3, 3 * node**2 * (end - start) * weight)
+        for node, weight in zip(*quadrature(), strict=True)
+    ]
     for j, other in enumerate(past, 1):
-        share = shares * lagrange(places, knots, j)
-        x = x - float(share @ np.sin(theta)) * (other.pred - now.pred)
-        x = x + float(share @ np.cos(theta)) * (other.eps - now.eps)
+        by_pred = by_eps = 0.0
+        for theta, weight in nodes:
+            share = weight * lagrange(variable(theta * 2 / math.pi), knots, j)
+            by_pred -= share * math.sin(theta)
+            by_eps += share * math.cos(theta)
+        x = x + by_pred * (other.pred - now.pred)
+        x = x + by_eps * (other.eps - now.eps)
     return x
+
+
+def deis_step(model, x, t, s, past, variable=lambda t: t):
+    """DEIS (tAB) of three earlier evaluations and this one: one evaluation.
+
+    Zhang and Chen, 2022, arXiv 2204.13902. With `rho = sigma / alpha` the flow is
+    `d (x / alpha) / d rho = eps`. A polynomial goes through this eps and earlier ones; the step
+    goes along its mean, in rho. Second order, since it starts with lower orders; with a full
+    history fourth.
+
+    Args:
+        variable: the function of t in which eps is taken for a polynomial.
+    """
+    now = evaluate(model, x, t)
+    known = [*past, now]
+    weights = blend_weights([e.t for e in known], t, s, variable)
+    eps = sum(w * e.eps for w, e in zip(weights, known, strict=True)) if past else None
+    return transfer(now, s, eps=eps), now
+
+
+def blend_weights(known, t, s, variable):
+    """The weights of eps at known timesteps in the mean, over rho, of eps between t and s."""
+    start, end = noise_ratio(t), noise_ratio(s)
+    knots, sums = [variable(t) for t in known], [0.0] * len(known)
+    for node, weight in zip(*quadrature(), strict=True):
+        place = variable(2 / math.pi * math.atan(start + (end - start) * node))
+        for j in range(len(known)):
+            sums[j] += weight * lagrange(place, knots, j)
+    return sums
+
+
+def noise_ratio(t):
+    """sigma / alpha at t."""
+    alpha, sigma = alpha_sigma(t)
+    return sigma / alpha

@@ -1,7 +1,7 @@
 """Steps as long as a tolerance allows, for every image of a batch on its own.
 
 Bogacki and Shampine's pair (1989, Applied Mathematics Letters 2(4)) on `dx / dtheta = v`, theta =
-pi t / 2: a third-order step, and a second-order one from the same evaluations to judge it by.
+pi t / 2: a third-order step, and a second-order one from the same evaluations for its error.
 """
 
 import math
@@ -10,8 +10,8 @@ from diffusion.objective import like
 from diffusion.solvers import evaluate
 
 TOLERANCE = 0.01
-FIRST = 0.05  # of t, to begin with
-LEAST = 0.0005  # a step so short is taken in any case: errors of rounding do not shrink with it
+FIRST = 0.05  # the first step tried, in t
+LEAST = 0.0005  # a step this short is always accepted: errors of rounding do not shrink with it
 # The next step is a little shorter than what the last error suggests, and not too different.
 CAUTION, SHORTEST, LONGEST = 0.9, 0.2, 4.0
 
@@ -24,23 +24,23 @@ def adaptive_step(model, x, t, s, past, tolerance=TOLERANCE):
     Args:
         tolerance: the RMS error of an image that a step may make, of a range from -1 to 1.
     """
-    import torch
-
     now = evaluate(model, x, t)
-    v, here = now.v, torch.full([len(x)], t, dtype=torch.float64)
-    step = past[-1].step if past else torch.full_like(here, math.copysign(FIRST, s - t))
+    # Timesteps and step lengths are float64 on the CPU, one an image.
+    zeros = x.new_zeros(len(x)).double().cpu()
+    v, here = now.v, zeros + t
+    step = past[-1].step if past else zeros + math.copysign(FIRST, s - t)
     while (here != s).any():
         last = step.abs() >= (s - here).abs()
-        taken = torch.where(last, s - here, step)
+        taken = (s - here).where(last, step)
         ahead, v_ahead, error = bogacki_shampine(model, x, v, here, taken)
-        good = (error <= tolerance) | (taken.abs() <= LEAST)
-        here = torch.where(good, torch.where(last, s, here + taken), here)
-        there = like(good, x).bool()
-        x, v = ahead.where(there, x), v_ahead.where(there, v)
+        accepted = (error <= tolerance) | (taken.abs() <= LEAST)
+        here = (zeros + s).where(last, here + taken).where(accepted, here)
+        moves = like(accepted, x).bool()
+        x, v = ahead.where(moves, x), v_ahead.where(moves, v)
         fit = CAUTION * (tolerance / error.clamp(min=1e-12)) ** (1 / 3)
         fit = taken.abs() * fit.clamp(SHORTEST, LONGEST)
         # One cut short by the end says little about how long the next one may be.
-        fit = torch.where(last & good, torch.maximum(fit, step.abs()), fit)
+        fit = fit.maximum(step.abs()).where(last & accepted, fit)
         step = fit.clamp(min=LEAST).copysign(step)
     return x, now._replace(step=step)
 

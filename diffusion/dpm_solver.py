@@ -1,21 +1,16 @@
-"""DPM-Solver++: steps in the half log SNR, along a pred blended from this one and earlier ones.
+"""Multistep methods in the half log SNR: steps along a pred blended from several evaluations.
 
-Lu et al., 2022, arXiv 2211.01095. `lambda = log(alpha / sigma)` is infinite in a clean image: a
-step that starts or ends there has nothing to extrapolate along and keeps its own pred, which is a
-DDIM step.
+DPM-Solver++ (Lu et al., 2022, arXiv 2211.01095) and UniPC (Zhao et al., 2023, arXiv 2302.04867).
+`lambda = log(alpha / sigma)` is infinite in a clean image: a step that starts or ends there cannot
+extrapolate and keeps its own pred, which is a DDIM step.
 """
 
 import itertools
 import math
 
-from diffusion.schedules import alpha_sigma
+from diffusion.interpolation import lagrange, quadrature
+from diffusion.objective import alpha_sigma, half_log_snr
 from diffusion.solvers import evaluate, transfer
-
-
-def half_log_snr(t):
-    """log(alpha / sigma) at t, a float; infinite at t = 0."""
-    alpha, sigma = alpha_sigma(t)
-    return math.log(alpha / sigma) if sigma else math.inf
 
 
 def rises(s, now, past):
@@ -63,3 +58,47 @@ def dpmpp_3m_step(model, x, t, s, past):
     whole = -math.expm1(-h)
     pred = now.pred + (1 / whole - 1 / h) * first + (1 / h**2 * (h - whole) - 0.5) / -whole * second
     return transfer(now, s, pred=pred), now
+
+
+def unipc_step(model, x, t, s, past):
+    """UniPC of up to order 3 with `B(h) = exp(h) - 1`: a predictor and a corrector, one evaluation.
+
+    The pred that a step evaluates at its start also corrects the step before, which did not have
+    it: the corrector costs no evaluation of its own.
+    """
+    now = evaluate(model, x, t)
+    if past:
+        now = correct(now, past)
+    return transfer(now, s, pred=blend(now, s, past[-2:])), now
+
+
+def correct(now, past):
+    """`now` with the x that the last step would have reached had it known the pred it led to."""
+    *earlier, base = past
+    alpha, sigma = alpha_sigma(now.t)
+    x = transfer(base, now.t, pred=blend(base, now.t, [*earlier, now]))
+    return now._replace(x=x, v=(alpha * x - now.pred) / sigma, eps=(x - alpha * now.pred) / sigma)
+
+
+def blend(base, s, others):
+    """The pred for a step from `base` to s, given evaluations at other timesteps, s included.
+
+    The mean of the polynomial in the half log SNR through all of them, weighted as the flow weighs
+    pred over the step.
+    """
+    start, end = half_log_snr(base.t), half_log_snr(s)
+    known = [e for e in others if math.isfinite(half_log_snr(e.t))]
+    if not known or not math.isfinite(start) or not math.isfinite(end):
+        return base.pred
+    h = end - start
+    knots = [0.0, *((half_log_snr(e.t) - start) / h for e in known)]
+    if len(known) == 1:
+        weights = [0.5 / knots[1]]  # as published: the limit for small h
+    else:
+        flow = [(u, w * h * math.exp(h * (u - 1))) for u, w in zip(*quadrature(), strict=True)]
+        whole = -math.expm1(-h)
+        weights = [
+            sum(w * lagrange(u, knots, j) for u, w in flow) / whole for j in range(1, len(knots))
+        ]
+    differences = (w * (e.pred - base.pred) for w, e in zip(weights, known, strict=True))
+    return base.pred + sum(differences)

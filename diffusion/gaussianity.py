@@ -1,12 +1,12 @@
-"""Is a latent Gaussian noise? One that reverse sampling finds should be, and need not be."""
+"""Tests of whether a latent is Gaussian noise, as one found by reverse sampling should be."""
 
 import math
 from typing import NamedTuple
 
 import torch
 
-# Spreads away from what is expected before a statistic speaks. Five of them, each beyond 4 in one
-# of 16,000 draws of a normal distribution, leave room for their tails not being quite normal.
+# How many standard deviations from its mean a statistic may be. A normal distribution is beyond 4
+# in one of 16,000 draws: with five statistics this leaves room for tails that are not quite normal.
 TOO_FAR = 4.0
 
 
@@ -25,7 +25,7 @@ class Statistic(NamedTuple):
 
     @property
     def z(self):
-        """How many spreads the value is away from what is expected."""
+        """The distance of the value from the expected one, in spreads."""
         return (self.value - self.expected) / self.spread
 
 
@@ -40,7 +40,7 @@ class Report(NamedTuple):
 
     @property
     def verdict(self):
-        """One line: "noise", or what is most unlike it."""
+        """One line: "noise", or the statistic that is furthest from it."""
         if self.is_noise:
             return "noise"
         worst = max(self.statistics, key=lambda s: abs(s.z))
@@ -74,7 +74,7 @@ def noise_report(latent):
     if not torch.isfinite(x).all():
         raise ValueError("the latent holds values that are not finite")
     n, mean, std = x.numel(), float(x.mean()), float(x.std())
-    # A latent of one value has no shape to speak of: as far from noise as can be.
+    # A latent of one value cannot be scaled: ones are as far from noise as can be.
     unit = (x - mean) / std if std > 1e-12 else torch.ones_like(x)
     kurtosis = float(unit.pow(4).mean() / unit.square().mean() ** 2 - 3)
     spread = math.sqrt(24 * n * (n - 2) * (n - 3) / ((n + 1) ** 2 * (n + 3) * (n + 5)))
@@ -111,7 +111,7 @@ def spectral_flatness(x):
 
 
 def _half_plane(height, width):
-    """One of each pair of bins that are conjugates of each other; none that is its own [H, W]."""
+    """A mask [H, W]: one of each pair of conjugate bins, none of those that are real."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     here, there = y * width + x, (-y % height) * width + (-x % width)
     return here < there

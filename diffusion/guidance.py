@@ -2,7 +2,7 @@
 
 `guided` is one network under several weighted conditions (classifier-free guidance, Ho and
 Salimans, 2022, arXiv 2207.12598; several weights as in arXiv 2206.01714). `steered` is a model that
-goes down the gradient of a loss (Dhariwal and Nichol, 2021, arXiv 2105.05233).
+follows the gradient of a loss down (Dhariwal and Nichol, 2021, arXiv 2105.05233).
 """
 
 import math
@@ -10,16 +10,15 @@ import math
 import torch
 from torch.nn.functional import pad
 
-from diffusion.memory import in_chunks
+from diffusion.chunking import in_chunks
 from diffusion.methods import NEGLIGIBLE, WHOLE
-from diffusion.objective import like
-from diffusion.schedules import alpha_sigma
+from diffusion.objective import alpha_sigma, like
 
 NO_IMAGE = 1e-6  # an alpha below this is 0 but for rounding
 
 
 def conditions(embeds, weights):
-    """The conditions to evaluate: the zero embedding joined, equal ones merged, idle ones left out.
+    """The conditions to evaluate: the zero embedding added, equal ones merged, weight 0 dropped.
 
     Args:
         embeds: CLIP embeddings [K, D]; K may be 0.
@@ -54,8 +53,8 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE):
 
     Args:
         net: callable (x [N, C, H, W], t [N], embed [N, D]) -> v [N, C, H, W].
-        embeds: CLIP embeddings [K, D], on the device of the network; the zero embedding joins
-            them with weight 1 - sum(weights). Or a list of N such tensors, one for each image of
+        embeds: CLIP embeddings [K, D], on the device of the network; the zero embedding is
+            added with weight 1 - sum(weights). Or a list of N such tensors, one for each image of
             a batch.
         weights: K floats, one prompt of weight 3 gives (-2, 3): v = v0 + 3 (v1 - v0). Or a list
             of N such lists.
@@ -125,11 +124,11 @@ def _weighted(call, asked):
 
 
 def steered(model, gradient, interval=(0.0, 1.0), every=1, recompute=False):
-    """A model that goes where a loss of pred is lower: v + dloss/dx sigma / alpha.
+    """A model that lowers a loss of pred: v + dloss/dx sigma / alpha.
 
     The gradient is taken through the model: pred = alpha x - sigma v gives
-    dloss/dx = alpha g - sigma (dv/dx)^T g with g = dloss/dpred. Where there is no noise and where
-    there is nothing else (t = 0 and t = 1) there is nothing to steer, and v is the model's own.
+    dloss/dx = alpha g - sigma (dv/dx)^T g with g = dloss/dpred. Where there is no noise or
+    nothing else (t = 0 and t = 1), v is the model's own.
 
     Args:
         model: callable (x [N, C, H, W], t [N]) -> v [N, C, H, W] that gradients flow through, so
@@ -138,8 +137,8 @@ def steered(model, gradient, interval=(0.0, 1.0), every=1, recompute=False):
         interval: the lowest and highest t at which to steer.
         every: take the gradient at every so many evaluations within the interval and keep it in
             between.
-        recompute: ask the model again for the gradient, so that what it keeps for that and what
-            the loss needs are not in memory at the same time.
+        recompute: evaluate the model again for the gradient, so that its activations and those of
+            the loss are not in memory at the same time.
     Returns:
         A model (x, t) -> v. With `every` above 1 it remembers the last gradient: one for each run.
     Raises:
@@ -178,7 +177,7 @@ def v_and_slope(model, gradient, x, t, recompute=False):
     g = gradient(alpha * x - sigma * v.detach())
     with torch.enable_grad():
         again = model(leaf, t) if recompute else v
-    # Brought to 1 for the way back through a network in half precision, which would lose it.
+    # Scaled to 1 for the backward pass: a network in half precision would round it to 0.
     size = g.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
     (back,) = torch.autograd.grad(again, leaf, g / size)
     return v.detach(), alpha * g - sigma * size * back

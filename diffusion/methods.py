@@ -1,12 +1,15 @@
-"""The table of sampling methods."""
+"""The table of sampling methods, and the rules for what is not asked for; imports no torch.
+
+A new method is a step function, a row of METHODS and a row of ORDERS in
+tests/diffusion/test_solvers.py.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from diffusion.adams_bashforth import ab2_step, ab23_step
+from diffusion.adams_bashforth import ab2_step, ab23_step, deis_step
 from diffusion.adaptive import adaptive_step
-from diffusion.deis import deis_step
-from diffusion.dpm_solver import dpmpp_2m_step, dpmpp_3m_step
+from diffusion.dpm_solver import dpmpp_2m_step, dpmpp_3m_step, unipc_step
 from diffusion.solvers import (
     ddim_step,
     exact_step,
@@ -16,76 +19,126 @@ from diffusion.solvers import (
     plms_step,
     prk_step,
 )
-from diffusion.unipc import unipc_step
 
 WHOLE = (0.0, 1.0)
 
 # From a noise of 0.27 times the image on. Below 0.28, Kynkaanniemi et al. found guidance of
 # photographs unnecessary (2024, arXiv 2404.07724), and so it is for the bundled model
-# (bench/README.md): what it makes there of the conditions differs unevenly, and the weight makes
-# that more.
+# (bench/README.md): the difference that a condition makes there is uneven in t, and the weight
+# enlarges it.
 NOISY = (0.17, 1.0)
 
-# Sums of decimal weights miss 1 by rounding; a condition this light is no condition.
+# Sums of decimal weights miss 1 by rounding; a weight below this is 0 but for that.
 NEGLIGIBLE = 1e-9
+
+
+def _one_a_step(steps):
+    return steps
 
 
 class Method(NamedTuple):
     """A row of METHODS.
 
     Args:
-        step: the step function.
+        step: the step function, as `diffusion.solvers` describes it.
         looks_back: how many past evaluations it uses.
-        eta: the share of fresh noise it adds by default; None: it never adds any.
+        eta: the share of fresh noise it adds by default.
         eta_range: the lowest and highest eta it takes.
         evaluations: of the model, in a run of n steps; None: as many as the tolerance takes.
         reversible: whether a run back from its last two states undoes it exactly.
-        schedule: the timesteps it is best on; None: those that the network was trained on.
-        steps: of a run whose errors are invisible; of an adaptive method, at least.
-        interval: the timesteps to guide at where the zero embedding pushes away, as `guided` takes
-            them.
+        schedule: the schedule it is best on; None: the one that the network was trained on.
+        steps: by default: enough for errors that do not show; of an adaptive method, at least.
+        interval: the timesteps to guide at where the zero embedding's weight is negative, as
+            `guided` takes them.
     """
 
     step: Callable
-    looks_back: int
-    eta: float | None
-    eta_range: tuple[float, float]
-    evaluations: Callable[[int], int] | None
+    looks_back: int = 0
+    eta: float = 0.0
+    eta_range: tuple[float, float] = (0.0, 0.0)
+    evaluations: Callable[[int], int] | None = _one_a_step
     reversible: bool = False
     schedule: str | None = None
     steps: int = 50
     interval: tuple[float, float] = WHOLE
 
 
-def _newer(*row, schedule="logit", steps=20):
-    return Method(*row, schedule=schedule, steps=steps, interval=NOISY)
+def _newer(step, looks_back, schedule="logit", steps=20, **others):
+    return Method(step, looks_back, schedule=schedule, steps=steps, interval=NOISY, **others)
 
 
 METHODS = {
-    "ddpm": Method(ddim_step, 0, 1.0, (1.0, 1.0), lambda n: n),
-    "ddim": Method(ddim_step, 0, 0.0, (0.0, 1.0), lambda n: n),
-    "prk": Method(prk_step, 0, None, (0.0, 0.0), lambda n: 4 * n),
-    "plms": Method(plms_step, 3, None, (0.0, 0.0), lambda n: n + 3 * min(n, 3)),
-    "pie": Method(pie_step, 0, None, (0.0, 0.0), lambda n: 2 * n),
-    "plms2": Method(plms2_step, 1, None, (0.0, 0.0), lambda n: n + 1),
-    "iplms": Method(iplms_step, 3, None, (0.0, 0.0), lambda n: n),
-    "exact": Method(exact_step, 1, None, (0.0, 0.0), lambda n: n, reversible=True),
-    "ab2": _newer(ab2_step, 1, None, (0.0, 0.0), lambda n: n),
-    "ab23": _newer(ab23_step, 2, None, (0.0, 0.0), lambda n: n, schedule="fitted", steps=17),
-    "dpmpp_2m": _newer(dpmpp_2m_step, 1, 0.0, (0.0, 1.0), lambda n: n),
-    "dpmpp_2m_sde": _newer(dpmpp_2m_step, 1, 1.0, (1.0, 1.0), lambda n: n),
-    "dpmpp_3m": _newer(dpmpp_3m_step, 2, None, (0.0, 0.0), lambda n: n, schedule="log"),
-    "unipc": _newer(unipc_step, 3, None, (0.0, 0.0), lambda n: n, schedule="log"),
-    "deis": _newer(deis_step, 3, None, (0.0, 0.0), lambda n: n),
+    "ddpm": Method(ddim_step, eta=1.0, eta_range=(1.0, 1.0)),
+    "ddim": Method(ddim_step, eta_range=(0.0, 1.0)),
+    "prk": Method(prk_step, evaluations=lambda n: 4 * n),
+    "plms": Method(plms_step, 3, evaluations=lambda n: n + 3 * min(n, 3)),
+    "pie": Method(pie_step, evaluations=lambda n: 2 * n),
+    "plms2": Method(plms2_step, 1, evaluations=lambda n: n + 1),
+    "iplms": Method(iplms_step, 3),
+    "exact": Method(exact_step, 1, reversible=True),
+    "ab2": _newer(ab2_step, 1),
+    "ab23": _newer(ab23_step, 2, schedule="fitted", steps=17),
+    "dpmpp_2m": _newer(dpmpp_2m_step, 1, eta_range=(0.0, 1.0)),
+    "dpmpp_2m_sde": _newer(dpmpp_2m_step, 1, eta=1.0, eta_range=(1.0, 1.0)),
+    "dpmpp_3m": _newer(dpmpp_3m_step, 2, schedule="log"),
+    "unipc": _newer(unipc_step, 3, schedule="log"),
+    "deis": _newer(deis_step, 3),
     # Guided everywhere: it would take many steps to get over the jump where guidance ends.
-    "adaptive": Method(adaptive_step, 1, None, (0.0, 0.0), None, schedule="logit", steps=5),
+    "adaptive": Method(adaptive_step, 1, evaluations=None, schedule="logit", steps=5),
 }
 
 
-def usual_interval(method, weights):
-    """The timesteps to guide at under prompts of these weights, unless told otherwise.
+def default_schedule(method, min_t=0.0):
+    """The schedule of a method, unless told otherwise.
 
-    Those of the method, where the zero embedding's weight is negative. Elsewhere weights divided by
-    their sum would be larger than they are, and there is less to save.
+    Args:
+        method: one of METHODS.
+        min_t: the lowest timestep that the network was trained on. Above 0 it is one of the
+            networks that were trained on `ddpm`.
+    """
+    return METHODS[method].schedule or ("ddpm" if min_t > 0 else "spliced")
+
+
+def default_steps(method, usual=None):
+    """How many steps a run takes, unless told otherwise.
+
+    Args:
+        method: one of METHODS.
+        usual: the steps that a script takes by default; None: the method's own. An adaptive method
+            always has its own.
+    """
+    row = METHODS[method]
+    return row.steps if usual is None or row.evaluations is None else usual
+
+
+def default_interval(method, weights):
+    """The timesteps to guide at, unless told otherwise.
+
+    Those of the method where the zero embedding's weight is negative. Otherwise all: weights
+    divided by their sum would be larger than they are, and there is less to save.
+
+    Args:
+        method: one of METHODS.
+        weights: of the prompts, without that of the zero embedding.
     """
     return METHODS[method].interval if sum(weights) > 1 + NEGLIGIBLE else WHOLE
+
+
+def resolve_eta(method, eta=None):
+    """The share of fresh noise in a run: the given one, or by default that of the method.
+
+    Raises:
+        ValueError: for an eta that the method does not take; says which methods do.
+    """
+    row = METHODS[method]
+    low, high = row.eta_range
+    eta = row.eta if eta is None else eta
+    if low <= eta <= high:
+        return eta
+    free = [name for name, other in METHODS.items() if other.eta_range[0] < other.eta_range[1]]
+    if low < high:
+        raise ValueError(f"{method} takes eta from {low:g} to {high:g}, not {eta:g}")
+    if low > 0:
+        same = next(name for name in free if METHODS[name].step is row.step)
+        raise ValueError(f"{method} is {same} with eta {low:g}: for eta {eta:g} use {same}")
+    raise ValueError(f"{method} adds no noise: for eta {eta:g} use {' or '.join(free)}")

@@ -1,22 +1,58 @@
-"""The v objective: an image and its velocity at t, what they say of image and noise, and training.
+"""The v objective: noise levels, and what an image and its velocity at t say of image and noise.
 
-Progressive Distillation (Salimans and Ho, 2022, arXiv 2202.00512). On the circle theta = pi t / 2,
-`x = alpha pred + sigma eps` and `v = dx / dtheta = alpha eps - sigma pred`: (x, v) is (pred, eps)
-turned by theta, so every conversion is a rotation, without a division, finite at both ends.
+With t in [0, 1] a noised image is `x = alpha x0 + sigma eps`: t = 0 is the image, t = 1 is the
+noise. Progressive Distillation (Salimans and Ho, 2022, arXiv 2202.00512). On the circle theta =
+pi t / 2, `x = alpha pred + sigma eps` and `v = dx / dtheta = alpha eps - sigma pred`: (x, v) is
+(pred, eps) rotated by theta, so every conversion is a rotation, finite at both ends.
+
+Uses the methods of tensors alone, so that the tables built on it can be read without torch.
 """
 
 import math
 
-from diffusion.schedules import alpha_sigma
+
+def alpha_sigma(t):
+    """The scales of the image and of the noise at t.
+
+    Args:
+        t: timesteps, a tensor of any shape or a float.
+    Returns:
+        (alpha, sigma) = (cos(pi t / 2), sin(pi t / 2)), tensors if t is one, else floats.
+    """
+    theta = t * (math.pi / 2)
+    if isinstance(theta, float):
+        return math.cos(theta), math.sin(theta)
+    return theta.cos(), theta.sin()
+
+
+def log_snr(t):
+    """log(alpha^2 / sigma^2) at t; plus infinity at t = 0.
+
+    Args:
+        t: tensor of timesteps.
+    """
+    alpha, sigma = alpha_sigma(t)
+    return 2 * (alpha.log() - sigma.log())
+
+
+def log_snr_to_t(log_snr):
+    """The timestep at which an image has a given log SNR, the inverse of `log_snr`."""
+    return (-log_snr / 2).exp().atan() * (2 / math.pi)
+
+
+def half_log_snr(t):
+    """log(alpha / sigma) at t, a float; plus infinity at t = 0."""
+    alpha, sigma = alpha_sigma(t)
+    return math.log(alpha / sigma) if sigma else math.inf
 
 
 def like(t, x):
-    """A timestep, or one per image, ready to multiply images."""
+    """A timestep, or one per image, in a shape that multiplies images x [N, C, H, W]."""
     return t if isinstance(t, float) or t.ndim == 0 else t.to(x)[:, None, None, None]
 
 
 def rotate(x, v, angle):
-    """Where the flow takes x if image and noise stay what (x, v) say: a DDIM step.
+    """A DDIM step: x after an angle of the flow along which image and noise stay what they are.
 
     Args:
         x, v: noised images and their velocities [N, C, H, W].
@@ -49,47 +85,3 @@ def to_x_v(pred, eps, t):
     """
     alpha, sigma = alpha_sigma(like(t, pred))
     return alpha * pred + sigma * eps, alpha * eps - sigma * pred
-
-
-def stratified_timesteps(n, generator=None):
-    """n timesteps uniform in [0, 1), one in each n-th of it, in random order.
-
-    Every batch then sees every noise level, which makes its loss less noisy than n free draws.
-
-    Returns:
-        float32 tensor [n] on the CPU.
-    """
-    import torch
-
-    u = torch.rand(n, generator=generator)
-    return (torch.randperm(n, generator=generator) + u) / n
-
-
-def drop_conditions(embeds, rate, generator=None):
-    """Replaces embeddings by the zero embedding at random, so that a model learns both.
-
-    Classifier-free guidance (Ho and Salimans, 2022, arXiv 2207.12598).
-
-    Args:
-        embeds: [N, D].
-        rate: the share of embeddings to replace.
-    """
-    import torch
-
-    keep = torch.rand(len(embeds), generator=generator) >= rate
-    return embeds * keep.to(embeds)[:, None]
-
-
-def v_loss(model, images, t, eps):
-    """The loss a v model is trained on: the mean squared error of v.
-
-    Args:
-        model: callable (x, t) -> v.
-        images: clean images [N, C, H, W] in [-1, 1].
-        t: timesteps [N].
-        eps: standard normal noise [N, C, H, W].
-    Returns:
-        The losses of the images [N].
-    """
-    x, v = to_x_v(images, eps, t)
-    return (model(x, t) - v).square().mean(dim=(1, 2, 3))

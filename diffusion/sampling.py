@@ -1,19 +1,16 @@
-"""The one sampling loop, and the noise that belongs to an image rather than to a batch."""
+"""The one sampling loop, and noise that depends on the seed of an image, not on its batch."""
 
 import itertools
 from typing import NamedTuple
 
 import torch
 
-from diffusion.methods import METHODS
-from diffusion.schedules import alpha_sigma
+from diffusion.errors import NonFiniteError
+from diffusion.methods import METHODS, resolve_eta
+from diffusion.objective import alpha_sigma
 from diffusion.solvers import Evaluation
 
 MAX_SEED = 2**63
-
-
-class NonFiniteError(ArithmeticError):
-    """A model returned NaN or infinity."""
 
 
 class Progress(NamedTuple):
@@ -47,7 +44,7 @@ def generators(seeds):
 def _generator(seed):
     if not 0 <= seed < MAX_SEED:
         raise ValueError(f"a seed is a whole number from 0 to 2**63 - 1, not {seed}")
-    # The generator looks at 32 bits alone: larger seeds are folded, so that 2**32 is not 0 again.
+    # The generator uses 32 bits of its seed: larger seeds are folded, so that 2**32 is not 0 again.
     low, high = seed & 0xFFFFFFFF, seed >> 32
     return torch.Generator().manual_seed(low ^ (high * 0x9E3779B1 & 0xFFFFFFFF))
 
@@ -56,7 +53,7 @@ def noise(seeds, shape):
     """Standard normal noise, one image per seed.
 
     Args:
-        seeds: N integers in [0, 2**63), or N generators, which go on from where they are; image i
+        seeds: N integers in [0, 2**63), or N generators, which continue from their state; image i
             depends on seeds[i] alone.
         shape: (channels, height, width) of one image, in pixels.
     Returns:
@@ -84,7 +81,7 @@ def add_noise(images, eps, t):
 
 
 def clamp_t(model, min_t, max_t):
-    """A model that is never asked about timesteps outside the range it was trained on."""
+    """A model whose timesteps are clamped to the range that it was trained on."""
     if min_t <= 0 and max_t >= 1:
         return model
     return lambda x, t: model(x, t.clamp(min_t, max_t))
@@ -164,7 +161,7 @@ def sample(
 
 
 def _comes_from(before, x, ts, method):
-    """The past of a run that goes on from `before`, once that is found to fit the run."""
+    """The past of a run that continues from `before`, which is checked to fit the run."""
     if not METHODS[method].reversible:
         can = ", ".join(name for name, row in METHODS.items() if row.reversible)
         raise ValueError(f"{method} does not run from two states: choose from {can}")
@@ -178,16 +175,10 @@ def _comes_from(before, x, ts, method):
 
 
 def _check(method, eta, ts):
-    """The row of the method and the eta to use, once all arguments are found to be in range."""
+    """The row of the method and the eta to use; checks that all arguments are in range."""
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: choose from {', '.join(METHODS)}")
-    row = METHODS[method]
-    low, high = row.eta_range
-    if eta is None:
-        eta = row.eta or 0.0
-    if not low <= eta <= high:
-        wants = f"takes eta from {low:g} to {high:g}" if low < high else f"has eta {low:g}"
-        raise ValueError(f"{method} {wants}, not {eta:g}")
+    eta = resolve_eta(method, eta)
     steps = [b - a for a, b in itertools.pairwise(ts)]
     if not ts or not all(0 <= t <= 1 for t in ts):
         raise ValueError("timesteps are numbers from 0 to 1, at least one of them")
@@ -196,4 +187,4 @@ def _check(method, eta, ts):
         raise ValueError("timesteps must descend (to draw images) or ascend (to find noise)")
     if eta and up and steps:
         raise ValueError(f"{method} with eta {eta:g} adds noise: it cannot run in reverse")
-    return row, eta
+    return METHODS[method], eta

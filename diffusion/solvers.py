@@ -1,33 +1,35 @@
 """One step of the published sampling methods, from timestep t to timestep s, up or down alike.
 
-A step is a pure function `(model, x, t, s, past) -> (x at s, now)`. `now` is what the step leaves
-behind for the steps to come, `past` what earlier steps left behind, the newest last. A method
-chooses a direction, an eps or a pred blended from several; `transfer` then takes the step.
+A step is a pure function `(model, x, t, s, past) -> (x at s, now)`. `now` is the evaluation that
+the step keeps for later steps, `past` holds those that earlier steps kept, the newest last. A
+method chooses a direction, an eps or a pred blended from several; `transfer` then takes the step.
+
+Steps use the methods of tensors alone: the table of methods is read where torch is not wanted.
 """
 
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from diffusion.objective import rotate, to_pred_eps
-from diffusion.schedules import alpha_sigma
+from diffusion.objective import alpha_sigma, rotate, to_pred_eps
 
 if TYPE_CHECKING:
-    from torch import Tensor  # the table of methods can be read without importing torch
+    from torch import Tensor
 
 # A blend moves x by sin(angle) / alpha times the change it makes to eps. Where a run leaves nearly
-# pure noise in one or two big steps that is a hundredfold, and at t = 1 infinite: such a step goes
-# along its own v instead, which is DDIM. So does a step out of a clean image along a blend of pred.
+# pure noise in one or two big steps that factor is a hundred, and at t = 1 infinite: such a step
+# goes along its own v instead, which is DDIM. So does a step out of a clean image along a blend of
+# pred.
 MOST_GAIN = 25
 
-# The spread of image details that `exact` takes for granted, with white images at 1; chosen with
-# bench/inversion_families.py, where 0.2 to 0.5 are all good.
+# The standard deviation of image details that `exact` assumes, of a range from -1 to 1. Any of 0.2
+# to 0.5 is good.
 SPREAD = 0.3
 
 
 class Evaluation(NamedTuple):
     """What a model says of x at one timestep; all its fields belong to that one instant.
 
-    `step` is what the adaptive method leaves behind: how long its next step may be, by image.
+    `step` is kept by the adaptive method alone: how long its next step may be, for each image.
     """
 
     t: float
@@ -80,7 +82,7 @@ def pie_step(model, x, t, s, past):
     now = evaluate(model, x, t)
     ahead = evaluate(model, transfer(now, s), s)
     eps = (now.eps + ahead.eps) / 2
-    return transfer(now, s, eps), now._replace(eps=eps)  # a starter leaves its blend behind
+    return transfer(now, s, eps), now._replace(eps=eps)  # the steps to come use its blend
 
 
 def prk_step(model, x, t, s, past):
@@ -108,7 +110,7 @@ ADAMS_BASHFORTH = {
 
 
 def linear_multistep(model, x, t, s, past):
-    """A step along the Adams-Bashforth blend of this evaluation and all the past handed in."""
+    """A step along the Adams-Bashforth blend of this evaluation and all those of the past."""
     now = evaluate(model, x, t)
     newest_first = [now.eps, *(e.eps for e in reversed(past))]
     weights = ADAMS_BASHFORTH[len(newest_first)]
@@ -141,10 +143,10 @@ def exact_step(model, x, t, s, past):
     The step of BDIA (Zhang et al., 2023, arXiv 2307.10829) with gamma = 1, in theta and for
     y = x / g with g^2 = (alpha SPREAD)^2 + sigma^2: `y(s) = y(p) + (theta_s - theta_p) dy/dtheta`,
     p the timestep before t. Exchanging s and p leaves this as it is, so that the same loop run the
-    other way, from both of the last states, undoes a run, whatever the model says and however long
-    the steps are. BDIA's own x takes steps that swing about the flow, ever more where the flow
-    contracts: towards the image, where noise dies down to SPREAD. y stays level there. Without a
-    past, the step is DDIM.
+    other way, from both of the last states, undoes a run, for any model and steps of any length.
+    BDIA's own x swings about the flow, ever more where the flow contracts: towards the image, where
+    the standard deviation falls to SPREAD. That of y does not fall. Without a past, the step is
+    DDIM.
     """
     now = evaluate(model, x, t)
     if not past:

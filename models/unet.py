@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from diffusion.schedules import log_snr
+from diffusion.objective import log_snr
 from models.attention import quick_backward
 
 TIMESTEP_CHANNELS = 16  # Fourier features of the timestep that join the colour channels

@@ -5,9 +5,8 @@ import os
 import signal
 import sys
 
-import diffusion
 from cli.errors import Failure, UserError, note, printable
-from diffusion.memory import is_out_of_memory
+from diffusion.errors import NonFiniteError, is_out_of_memory
 from models.checkpoints import CheckpointError
 
 INTERRUPTED = 130  # the exit status that shells give to Ctrl-C
@@ -98,7 +97,7 @@ def explained(error):
             "sample has made, or install requirements.txt",
             2,
         )
-    if isinstance(error, diffusion.NonFiniteError):
+    if isinstance(error, NonFiniteError):
         return f"{error}: float32 may help (--dtype float32), or lower weights", 1
     if is_out_of_memory(error):
         return (

@@ -16,7 +16,7 @@ from torchvision.utils import save_image
 
 import diffusion
 import models.clip
-from diffusion.objective import drop_conditions, stratified_timesteps, v_loss
+from diffusion.training import drop_conditions, stratified_timesteps, v_loss
 from models.unet import UNet
 from models.zoo import NETWORKS
 from train.data import read_folder, replace_file

@@ -192,7 +192,7 @@ def mixing_part(args, net, clip, path):
             ]
         embeds = torch.cat(embeds).to(device_of(net))
         weights = [weight for _, weight in pairs]
-        interval = diffusion.usual_interval(args.method, weights)
+        interval = diffusion.default_interval(args.method, weights)
         model = diffusion.guided(net, embeds, weights, interval=interval)
         images = sampled(args, model, range(args.seed, args.seed + args.mix_seeds), embeds.device)
         label = "\n".join(f"{'(image)' if t in shown else t}:{w:g}" for t, w in pairs)

@@ -8,7 +8,7 @@ import torch
 
 import diffusion
 from diffusion import METHODS
-from diffusion.deis import deis_step
+from diffusion.adams_bashforth import deis_step
 from tests.diffusion.mixture import REFERENCE, mixture
 
 diffusers = pytest.importorskip("diffusers")

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import diffusion
-from diffusion.objective import drop_conditions, rotate, stratified_timesteps, v_loss
+from diffusion.objective import rotate
+from diffusion.training import drop_conditions, stratified_timesteps, v_loss
 from tests.diffusion.mixture import REFERENCE, gaussian, mixture
 
 

@@ -148,8 +148,8 @@ def test_start_from_an_image_with_noise_follows_the_flow():
     ("options", "message"),
     [
         ({"method": "euler"}, "plms2"),
-        ({"method": "plms", "eta": 0.5}, "plms has eta 0"),
-        ({"method": "ddpm", "eta": 0.5}, "ddpm has eta 1"),
+        ({"method": "plms", "eta": 0.5}, "plms adds no noise"),
+        ({"method": "ddpm", "eta": 0.5}, "ddpm is ddim with eta 1"),
         ({"method": "ddim", "eta": 1.5}, "from 0 to 1"),
         ({"method": "ddim", "eta": float("nan")}, "from 0 to 1"),
         ({"method": "ddpm"}, "pass a function that draws it"),

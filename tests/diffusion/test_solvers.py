@@ -6,8 +6,7 @@ import torch
 
 import diffusion
 from diffusion import METHODS
-from diffusion.adams_bashforth import ab2_step, ab23_step
-from diffusion.deis import deis_step
+from diffusion.adams_bashforth import ab2_step, ab23_step, deis_step
 from diffusion.solvers import ADAMS_BASHFORTH, evaluate, linear_multistep
 from tests.diffusion.mixture import MEAN, REFERENCE, STD, gaussian, gaussian_flow, mixture
 

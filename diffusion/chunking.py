@@ -1,31 +1,22 @@
-"""Running out of memory: which errors say so, and calls in parts that fit."""
+"""Calls of a network in parts that fit into memory."""
 
 import math
 
+import torch
 
-def is_out_of_memory(error):
-    """Whether an exception says that memory has run out, on whatever device."""
-    # On the CPU torch raises a plain RuntimeError, MPS and parts of CUDA as well.
-    words = ("out of memory", "allocate memory")
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and any(w in str(error) for w in words))
-    )
+from diffusion.errors import is_out_of_memory
 
 
 def in_chunks(net, chunk=None):
     """A function that calls net on all rows of its arguments, at most `chunk` of them at once.
 
-    Without a chunk all rows go in one call; where memory runs out, in two calls, in four, ...; what
-    fitted is remembered.
+    Without a chunk all rows go in one call; where memory runs out, in two calls, then in four, and
+    so on. The number of rows that fitted is kept for later calls.
 
     Args:
         net: callable (tensors [N, ...]) -> tensor [N, ...], row by row.
         chunk: the largest number of rows in a call; None: as many as memory allows.
     """
-    import torch
-
     fits = chunk
 
     def call(*arguments):
