@@ -32,8 +32,7 @@ from cli.flag_types import (
 )
 from diffusion.adaptive import TOLERANCE
 from media import grids, previews, trajectories
-from models.clip import CLIPS
-from models.zoo import NETWORKS
+from models.zoo import CLIPS, NETWORKS
 from runner import watching
 
 

@@ -8,7 +8,7 @@ import urllib.parse
 from pathlib import Path
 
 from cli.errors import UserError, printable
-from models.clip import CLIPS
+from models.zoo import CLIPS
 
 MAX_IMAGES = 1_000_000
 MAX_STEPS = 100_000

@@ -1,5 +1,7 @@
-"""What each network is: a table, one row a network. Needs no torch, so that arguments can be
-checked against it in a blink."""
+"""What each network and each CLIP is: tables with one row for each.
+
+It imports no torch, so that arguments can be checked against it at once.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -21,7 +23,7 @@ class Architecture:
         clip_dim: the size of the CLIP embedding that conditions the network; 0: unconditional.
         features: the size of the mapping network, which turns embedding and timestep into the
             features that modulate the blocks.
-        patch: the side of the squares of pixels that are folded into channels at the door.
+        patch: the side of the squares of pixels that the first layer takes as channels.
     """
 
     channels: tuple[int, ...]
@@ -179,3 +181,63 @@ ROWS = (
 )
 
 NETWORKS = {row.name: row for row in ROWS}
+
+
+def names():
+    """The names of all networks."""
+    return list(NETWORKS)
+
+
+@dataclass(frozen=True)
+class ClipRow:
+    """A row of CLIPS.
+
+    Args:
+        config: the arguments of `open_clip.CLIP`, or None: those of `open_clip_name`.
+        open_clip_name, pretrained: what open_clip calls it and the weights it finds by itself.
+        home: where people find these weights.
+        file: the bundled checkpoint.
+        enlarge_below: images whose shorter side has fewer pixels are doubled before they are cut
+            into crops.
+    """
+
+    config: dict | None = None
+    open_clip_name: str | None = None
+    pretrained: str | None = None
+    home: str | None = None
+    file: str | None = None
+    enlarge_below: int = 256
+
+
+CLIPS = {
+    # The weights were trained with QuickGELU; a file of them does not say so, the name does.
+    "ViT-B-16": ClipRow(
+        open_clip_name="ViT-B-16-quickgelu",
+        pretrained="openai",
+        home="huggingface.co/timm/vit_base_patch16_clip_224.openai",
+    ),
+    "emoji": ClipRow(
+        file="emoji_clip.safetensors",
+        enlarge_below=64,
+        config={
+            "embed_dim": 256,
+            "vision_cfg": {
+                "image_size": 64,
+                "patch_size": 8,
+                "width": 192,
+                "layers": 4,
+                "head_width": 64,
+            },
+            "text_cfg": {"context_length": 24, "width": 192, "heads": 3, "layers": 3},
+        },
+    ),
+}
+
+
+def clip_row(name):
+    """The row of a CLIP: one of CLIPS, or one of open_clip's, `ARCHITECTURE[:WEIGHTS]`."""
+    if name in CLIPS:
+        return CLIPS[name]
+    architecture, _, pretrained = name.partition(":")
+    home = "the place that open_clip names for it"
+    return ClipRow(open_clip_name=architecture, pretrained=pretrained or None, home=home)

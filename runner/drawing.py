@@ -10,7 +10,7 @@ import diffusion
 from cli import outputs
 from cli.errors import printable
 from media import images
-from models import NETWORKS, checkpoints, clip
+from models import NETWORKS, checkpoints
 from runner import results, run, workers
 from runner.plans import Plan
 from runner.ways import sampling
@@ -51,7 +51,7 @@ def draw(jobs, build, clips, described, way=sampling, guides=lambda: None):
     path = checkpoints.find(NETWORKS[args.model], args.checkpoint, args.mirror)
     # Of a new file of 2.4 GB this takes two seconds, in which libraries are loaded.
     model_sha256 = ThreadPoolExecutor(1).submit(checkpoints.sha256, path)
-    clip_sha256 = functools.cache(clip.sha256)
+    clip_sha256 = functools.cache(checkpoints.clip_sha256)
 
     def facts_of(job):
         return {

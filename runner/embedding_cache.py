@@ -15,7 +15,8 @@ from pathlib import Path
 from cli.errors import printable
 from cli.files import write_whole
 from media.images import read_file
-from models import clip
+from models.checkpoints import clip_sha256
+from models.zoo import clip_row
 
 VERSION = 2
 MAX_ENTRIES = 2000  # some 5 MB
@@ -90,8 +91,8 @@ def circumstances_of(name, checkpoint, device):
         tokenizer = None
     return {
         "version": VERSION,
-        "clip": repr(clip.row_of(name)),  # for weights that open_clip finds, this must do
-        "sha256": clip.sha256(name, checkpoint),
+        "clip": repr(clip_row(name)),  # for weights that open_clip finds, this must do
+        "sha256": clip_sha256(name, checkpoint),
         "tokenizer": tokenizer,
         "torch": torch.__version__,
         "device": str(device),

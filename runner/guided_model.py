@@ -9,7 +9,6 @@ import models
 from cli import prompts
 from diffusion.methods import WHOLE
 from media import images
-from models import clip
 from runner import run
 from runner.embedding_cache import embed_texts
 
@@ -31,8 +30,8 @@ class Reader:
 
     @functools.cached_property
     def clip(self):
-        clip.announce(*self.which)
-        return clip.load(*self.which, self.device)
+        models.clip.announce(*self.which)
+        return models.clip.load(*self.which, self.device)
 
     def forget_clip(self):
         """Lets go of the CLIP, which need not be in memory beside the network."""

@@ -5,7 +5,7 @@ import math
 import torch
 
 from media import images
-from models import clip_loss
+from models import clip_guidance
 from runner import run
 from runner.ways import photos_of
 
@@ -44,7 +44,7 @@ class PromptReader:
             seen = [self.look_at(photo, source, args)[None] for photo in photos_of(item.job)]
             weights = [p.weight for p in [*item.prompts, *args.images]]
             shares = [w / abs(math.fsum(weights)) for w in weights]
-            targets.append(clip_loss.blend(torch.cat([embeds, *seen]), shares))
+            targets.append(clip_guidance.blend(torch.cat([embeds, *seen]), shares))
         return torch.stack(targets)
 
     def look_at(self, photo, source, args):
@@ -52,12 +52,12 @@ class PromptReader:
         # No larger than what is drawn: then crops of both show things at the same scale.
         photo = images.to_tensor(images.shrink(photo, min(args.size))).to(self.reader.device)
         clip = self.reader.clip
-        seen, boxes = clip_loss.boxes_for(clip, photo[None], [source], args.cutn, args.cut_pow)
-        return clip_loss.embed_crops(clip, seen, boxes).mean(1)[0]
+        seen, boxes = clip_guidance.boxes_for(clip, photo[None], [source], args.cutn, args.cut_pow)
+        return clip_guidance.embed_crops(clip, seen, boxes).mean(1)[0]
 
     def gradient(self, targets, sources, args):
         """The gradient of the loss for a batch, as `diffusion.steered` wants it."""
         clip = self.reader.clip
         few = args.low_memory or clip.device.type == "cpu"
         how = (args.cutn, args.cut_pow, args.clip_guidance_scale, CROPS_AT_ONCE if few else None)
-        return clip_loss.clip_gradient(clip, targets, sources, *how)
+        return clip_guidance.clip_gradient(clip, targets, sources, *how)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from models import checkpoints
-from models.checkpoints import find, is_present, read
+from models.checkpoints import find, is_present
+from models.weights import read
 from tests.models import server as does
 from tests.models.server import Server
 from tests.models.small import complains, digest, row, saved

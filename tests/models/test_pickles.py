@@ -5,8 +5,8 @@ import zipfile
 import pytest
 import torch
 
-from models.checkpoints import read
 from models.pickles import GETS, PUTS
+from models.weights import read
 from tests.models.small import complains, saved, small_state
 
 
