@@ -16,8 +16,11 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from tqdm import tqdm
+
 from models import hashes
 from models.locks import locked
+from models.web import web_opener
 
 TIMEOUT = 30.0  # seconds without a sign of life
 ATTEMPTS = 5  # in a row without getting any further
@@ -59,7 +62,8 @@ def download(url, path, sha256, size=None, progress=True):
     try:
         check_address(url)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path, tell=progress):
+        waits = f"waiting for another process that downloads {path.name}" if progress else None
+        with locked(path, waits):
             if os.path.lexists(path):
                 if (found := hashes.sha256(path)) != expected:
                     raise Hopeless(f"a file is there already, with SHA-256 {found}")
@@ -92,8 +96,6 @@ def check_address(url):
 
 def fetch(url, path, expected, size, progress):
     """Attempts until the bytes have the expected hash; Hopeless when that leads nowhere."""
-    from tqdm import tqdm
-
     part_path = path.with_name(f"{path.name}.part")
     limit = size or LARGEST
     failures, furthest = 0, 0
@@ -149,7 +151,7 @@ def receive(url, part, limit, bar):
         if part.validator:
             headers["If-Range"] = part.validator
     try:
-        response = OPENER.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        response = web_opener().open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
@@ -268,24 +270,3 @@ class Part:
     def is_page(self):
         self.file.seek(0)
         return self.file.read(64).lstrip().lower().startswith((b"<!doctype", b"<html"))
-
-
-def web_opener():
-    """An opener that knows http, https and their proxies; no redirect can lead anywhere else."""
-    opener = urllib.request.OpenerDirector()
-    proxies = urllib.request.getproxies()
-    web = {scheme: proxies[scheme] for scheme in ("http", "https") if scheme in proxies}
-    for handler in (
-        urllib.request.ProxyHandler(web),
-        urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
-OPENER = web_opener()

@@ -1,12 +1,12 @@
 """SHA-256 of large files, remembered beside them: 2.4 GB are hashed once, not at every start."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
 from pathlib import Path
 
-known = {}  # in this process: (path, size, modification time) -> hash
 MEMO = re.compile(r"([0-9a-f]{64}) (\d+) (\d+)\n")
 
 
@@ -27,16 +27,18 @@ def sha256(path):
     memo = MEMO.fullmatch(read_memo(path) or "")
     if memo and (int(memo[2]), int(memo[3])) == (before.st_size, before.st_mtime_ns):
         return memo[1]
-    this = (path.absolute(), before.st_size, before.st_mtime_ns)
-    if this in known:
-        return known[this]
-    digest = hash_file(path)
+    digest = hash_once(path.absolute(), before.st_size, before.st_mtime_ns)
     after = path.stat()
-    # A file that changes under our eyes has no hash worth remembering.
+    # A file that changes while it is read has no hash worth remembering.
     if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
-        known[this] = digest
         remember(path, digest, after)
     return digest
+
+
+@functools.lru_cache(64)
+def hash_once(path, size, time):
+    """The SHA-256 of a file, computed once in a process while its size and time stay the same."""
+    return hash_file(path)
 
 
 def hash_file(path):
