@@ -6,12 +6,15 @@ from models import checkpoints
 from models.cpu import Reading, pack
 from models.unet import UNet
 from models.weights import match, read
-from models.zoo import NETWORKS
+from models.zoo import network
 
 
 def build(name):
-    """The network called `name`, without its weights: ready for its published state_dict."""
-    return UNet(NETWORKS[name].architecture)
+    """The network called `name`, without its weights: ready for its published state_dict.
+
+    Raises ValueError, with the names that there are, for any other name.
+    """
+    return UNet(network(name).architecture)
 
 
 def load(name, checkpoint=None, device=None, dtype=None, packed=False):
@@ -27,9 +30,10 @@ def load(name, checkpoint=None, device=None, dtype=None, packed=False):
     Returns:
         A module in evaluation mode, called as `net(x, t)` or `net(x, t, clip_embed)`.
     Raises:
+        ValueError: if there is no such network.
         CheckpointError: if there is no usable checkpoint.
     """
-    path = checkpoints.find(NETWORKS[name], checkpoint)
+    path = checkpoints.find(network(name), checkpoint)
     return load_weights(lambda: build(name), path, device or "cpu", dtype, packed)
 
 
@@ -53,7 +57,7 @@ def load_weights(build, path, device="cpu", dtype=None, packed=False):
     """
     with torch.device("meta"):
         net = build()
-    state = read(path)
+    state = read(path, net.state_dict())
     match(net.state_dict(), state, path, "network")
     net.load_state_dict(state, strict=True, assign=True)
     del state  # so that a tensor of an unmapped file is gone once it is converted

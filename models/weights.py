@@ -6,6 +6,7 @@ would run its code, and torch's careful one sees what `models.pickles` lets thro
 
 import os
 import pickle
+import re
 import warnings
 
 import torch
@@ -15,14 +16,18 @@ from models import pickles
 from models.checkpoints import CheckpointError, head_of, header_fits, strange
 
 SHOWN = 3  # keys named in a message; of the rest, the count
+DEPTH = 2  # dicts inside of dicts in which a state_dict is looked for
+AVERAGED = re.compile(r"(^|[._])ema([._]|$)", re.IGNORECASE)  # exponential moving averages
 
 
-def read(path):
+def read(path, wanted=()):
     """The tensors of a checkpoint, mapped from the file where its format allows.
 
     Args:
         path: a state_dict: .safetensors, or a .pth that holds nothing but tensors. The format is
             told by the content, not by the name.
+        wanted: keys of the state_dict that is sought; with them, it is found inside a training
+            checkpoint as well, see `within`.
     Returns:
         A dict of CPU tensors; pages of the file are read when they are first used.
     Raises:
@@ -30,17 +35,18 @@ def read(path):
     """
     head = head_of(path)
     try:
-        # Its readers warn about formats and types, which is of no use to who has the line below.
+        # They warn of old formats and of types that will go, which is of no use to a reader of
+        # the one line below, and of nothing that changes a number.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            state = parse(path, head)
+            content = parse(path, head)
     except CheckpointError:
         raise
     except pickles.Refused as error:
         raise CheckpointError(f"{path} {error}") from error
     except Exception as error:  # a parser of damaged bytes may raise anything
         raise CheckpointError(f"{path} {complaint(error)}") from error
-    return plain(state, path)
+    return plain(within(content, list(wanted)), path)
 
 
 def parse(path, head):
@@ -62,10 +68,46 @@ def complaint(error):
     """One line about an error of a parser, whose own may have many and quote the file."""
     if isinstance(error, pickle.UnpicklingError):
         return "is damaged or holds other things than tensors: it was not loaded"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
         return "does not fit into memory"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
     first = str(error).partition("\n")[0].partition(". ")[0].strip() or type(error).__name__
     return f"is damaged, cut off or not a checkpoint ({ascii(first[:120])[1:-1]}): get it again"
+
+
+def within(content, wanted):
+    """The state_dict that a training script has put into a file, perhaps among other things.
+
+    It may be an entry of the file (`state_dict`, `model`, `ema`) or of an entry, and its keys may
+    have a prefix (`module.`, `_orig_mod.`, `model_ema.`). Of several, that of averaged weights is
+    taken: those are the ones to sample with.
+
+    Args:
+        content: what is in the file.
+        wanted: keys, all of which the state_dict has.
+    Returns:
+        The state_dict, its keys without the prefix; `content`, if it holds none.
+    """
+    places = {"": content} if isinstance(content, dict) and wanted else {}
+    for _ in range(DEPTH):
+        for name, place in list(places.items()):
+            inner = {k: v for k, v in place.items() if isinstance(k, str) and isinstance(v, dict)}
+            places |= {f"{name}.{key}": value for key, value in inner.items()}
+    found = {}
+    for name, place in places.items():
+        for key in place:
+            if isinstance(key, str) and key.endswith(wanted[0]):
+                prefix = key.removesuffix(wanted[0])
+                if prefix[-1:] in ("", ".") and all(prefix + other in place for other in wanted):
+                    found[f"{name}.{prefix}"] = (place, prefix)
+    if not found:
+        return content
+    place, prefix = found[min(found, key=lambda name: not AVERAGED.search(name))]
+    if not prefix:
+        return place
+    starts = [key for key in place if isinstance(key, str) and key.startswith(prefix)]
+    return {key.removeprefix(prefix): place[key] for key in starts}
 
 
 def plain(state, path):
@@ -75,8 +117,8 @@ def plain(state, path):
     wrapped = [key for key, value in state.items() if isinstance(value, dict)]
     if wrapped:
         raise CheckpointError(
-            f"{path} is a training checkpoint of another program (with {some(wrapped)} inside), "
-            "not a state_dict: save the one inside to a file of its own"
+            f"{path} is a training checkpoint (with {some(wrapped)} inside), and no state_dict in "
+            "it is of this network"
         )
     for key, value in state.items():
         # Exactly these: sparse, quantized and meta tensors, and subclasses, are no weights of ours.
