@@ -65,8 +65,9 @@ class Clip:
     def encode_text(self, texts):
         """Embeddings of texts as CLIP encodes them, of any length: float32 [N, dim].
 
-        An embedding is the same to the bit whatever texts are read with it.
+        An embedding is the same to the bit whatever texts are read with it. One str is one text.
         """
+        texts = [texts] if isinstance(texts, str) else texts
         if not texts:
             return torch.zeros(0, self.dim, device=self.device)
         parts = []
@@ -76,6 +77,10 @@ class Clip:
             embeds = self.model.encode_text(self.tokenizer(filled).to(self.device))
             parts.append(embeds[: len(part)].float())
         return torch.cat(parts)
+
+    def unread(self, text):
+        """The end of a text that this CLIP does not read, see `unread`."""
+        return unread(self.tokenizer, text)
 
     def encode_image(self, images):
         """Embeddings of images, of unit length; gradients flow through where they are on.
@@ -116,13 +121,52 @@ def load(name, checkpoint=None, device="cpu"):
     Raises:
         CheckpointError: if there are no usable weights; one line.
     """
-    row = clip_row(name)
-    with _quiet():
-        if row.config is not None:
-            parts = _bundled(row, clip_file(name, checkpoint), device)
+    row, path = clip_row(name), clip_file(name, checkpoint)
+    tokenizer = tokenizer_for(name, checkpoint)
+    with quiet():
+        if path is None:
+            model = downloaded(name, row, device)
         else:
-            parts = _from_open_clip(name, row, checkpoint, device)
-    return Clip(*parts, row.enlarge_below)
+            with without_random_weights():
+                model = build(row.config, tokenizer.vocab_size) if row.config else built(row)
+            state = model.state_dict()
+            found = read(path, state)
+            weights = {key: in_float32(v) for key, v in found.items() if key not in NOT_WEIGHTS}
+            match(state, weights, path, "CLIP")
+            model.load_state_dict(weights, assign=True)  # they stay in the file until they are used
+    return Clip(model.to(device), tokenizer, row.enlarge_below)
+
+
+def tokenizer_for(name, checkpoint=None):
+    """The tokenizer of a CLIP without its weights: callable (list of texts) -> tokens [N, context].
+
+    Args:
+        name, checkpoint: as for `load`.
+    Raises:
+        CheckpointError: if there is none; one line.
+    """
+    row = clip_row(name)
+    if row.config:
+        return tokenizer_in(clip_file(name, checkpoint), row.config["text_cfg"]["context_length"])
+    check_name(name, row, checkpoint)
+    try:
+        with quiet():
+            return open_clip.get_tokenizer(row.open_clip_name)
+    except Exception as error:  # that of another library, which may be missing or want to download
+        raise CheckpointError(f"the tokenizer of CLIP {name} is not here ({why(error)})") from error
+
+
+def unread(tokenizer, text):
+    """The end of a text that a CLIP does not read, as its tokens spell it; "": it reads all.
+
+    Args:
+        tokenizer: as of `tokenizer_for`. Of those that are not CLIP's own, as they are of another
+            library or leave out tokens in the middle, nothing is known: "".
+    """
+    if not isinstance(tokenizer, SimpleTokenizer) or tokenizer.reduction_fn:
+        return ""
+    room = tokenizer.context_length - 2  # it puts one before the text and one behind it
+    return tokenizer.decode(tokenizer.encode(text)[room:]).strip("\ufffd ")
 
 
 def announce(name, checkpoint=None):
@@ -144,77 +188,94 @@ def tokenizer_of(merges, context_length):
     return SimpleTokenizer(file, context_length=context_length)
 
 
-def _bundled(row, path, device):
-    tokenizer = _tokenizer_in(path, row.config["text_cfg"]["context_length"])
-    if tokenizer is None:
-        raise CheckpointError(
-            f"{path}: not the bundled CLIP: restore it or name another with --clip-checkpoint"
-        )
-    with without_random_weights():
-        model = build(row.config, tokenizer.vocab_size)
-    fill(model, read(path), path)
-    return model.to(device), tokenizer
+def tokenizer_in(path, context_length):
+    """The tokenizer in a checkpoint of a bundled CLIP. Raises CheckpointError: there is none."""
+    merges = None
+    with contextlib.suppress(SafetensorError, ValueError, RecursionError):
+        if header_fits(head_of(path)):
+            try:
+                with safe_open(path, "pt") as file:
+                    merges = json.loads((file.metadata() or {}).get("merges", "null"))
+            except OSError as error:
+                raise CheckpointError(
+                    f"{path}: cannot be read: {error.strerror or error}"
+                ) from error
+        if isinstance(merges, str):
+            tokenizer = tokenizer_of(merges, context_length)
+            # Of a token that is there twice, the second has a number beyond the embedding.
+            if max(tokenizer.encoder.values()) < tokenizer.vocab_size:
+                return tokenizer
+    raise CheckpointError(
+        f"{path}: not the bundled CLIP: restore it or name another with --clip-checkpoint"
+    )
 
 
-def _tokenizer_in(path, context_length):
-    """The tokenizer in a checkpoint; None: it holds none that can be used."""
-    if not header_fits(head_of(path)):
-        return None
-    try:
-        with safe_open(path, "pt") as file:
-            merges = json.loads((file.metadata() or {}).get("merges", "null"))
-        tokenizer = tokenizer_of(merges, context_length) if isinstance(merges, str) else None
-    except (OSError, SafetensorError, ValueError, RecursionError):
-        return None
-    # Of a token that is there twice, the second has a number beyond the embedding.
-    if tokenizer and max(tokenizer.encoder.values()) < tokenizer.vocab_size:
-        return tokenizer
-    return None
-
-
-def _from_open_clip(name, row, checkpoint, device):
-    _check_name(name, row, checkpoint)
-    tokenizer = open_clip.get_tokenizer(row.open_clip_name)
-    if checkpoint is not None:
-        with without_random_weights():
-            model = open_clip.create_model(row.open_clip_name, load_weights=False, device="cpu")
-        weights = {k.removeprefix("module."): v for k, v in read(checkpoint).items()}
-        for key in NOT_WEIGHTS:
-            weights.pop(key, None)
-        fill(model, weights, checkpoint)
-        return model.to(device), tokenizer
-    try:
-        model = open_clip.create_model(row.open_clip_name, row.pretrained, device=device)
-    except Exception as error:  # whatever the libraries beneath raise, it means one thing here
-        raise CheckpointError(
-            f"the weights of CLIP {name} are not here and cannot be downloaded "
-            f"({type(error).__name__}): get open_clip_model.safetensors from {row.home} "
-            "and give it with --clip-checkpoint"
-        ) from error
-    return model, tokenizer
-
-
-def _check_name(name, row, checkpoint):
+def check_name(name, row, checkpoint):
+    """Raises CheckpointError unless open_clip knows the CLIP and, without a file, its weights."""
     known = open_clip.list_models()
     if row.open_clip_name not in known:
         close = difflib.get_close_matches(row.open_clip_name, {*CLIPS, *known}, n=3, cutoff=0.4)
         hint = f": did you mean {' or '.join(close)}?" if close else ""
         raise CheckpointError(f"open_clip has no CLIP {row.open_clip_name}{hint}")
-    if checkpoint is None:
-        tags = open_clip.list_pretrained_tags_by_model(row.open_clip_name)
-        if row.pretrained not in tags:
-            choices = ", ".join(tags) or "none"
-            raise CheckpointError(
-                f"{name}: name its weights as {row.open_clip_name}:WEIGHTS (there "
-                f"are {choices}) or give a file of them with --clip-checkpoint"
-            )
+    tags = open_clip.list_pretrained_tags_by_model(row.open_clip_name)
+    if checkpoint is None and row.pretrained not in tags:
+        raise CheckpointError(
+            f"{name}: name its weights as {row.open_clip_name}:WEIGHTS (there are "
+            f"{', '.join(tags) or 'none'}) or give a file of them with --clip-checkpoint"
+        )
 
 
-def fill(model, weights, path):
-    """Gives a model the weights of a file; float32 ones stay in the file until they are used."""
-    weights = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
-    match(model.state_dict(), weights, path, "CLIP")
-    model.load_state_dict(weights, assign=True)
+def trained_with(row):
+    """What open_clip knows of how weights were trained, which its architectures do not say.
+
+    Args:
+        row: of a CLIP that open_clip knows. If it names no weights, it is what all weights of the
+            architecture have in common.
+    Returns:
+        keywords of `open_clip.create_model`.
+    """
+    tags = (
+        [row.pretrained]
+        if row.pretrained
+        else open_clip.list_pretrained_tags_by_model(row.open_clip_name)
+    )
+    known = [open_clip.get_pretrained_cfg(row.open_clip_name, tag) for tag in tags]
+    known = [configuration for configuration in known if configuration]
+    more = {}
+    if known and all(configuration.get("quick_gelu") for configuration in known):
+        more["force_quick_gelu"] = True
+    # The mean and the deviation of the colours.
+    alike = [k for k in ("mean", "std") if len({c.get(k) for c in known} - {None}) == 1]
+    return more | {"force_preprocess_cfg": {key: known[0][key] for key in alike}}
+
+
+def built(row):
+    """A model of open_clip to be filled with the weights of a file."""
+    return open_clip.create_model(row.open_clip_name, load_weights=False, **trained_with(row))
+
+
+def downloaded(name, row, device):
+    """A model of open_clip with the weights that it finds or downloads."""
+    try:
+        return open_clip.create_model(
+            row.open_clip_name, row.pretrained, device=device, **trained_with(row)
+        )
+    except Exception as error:  # whatever the libraries beneath raise, it means one thing here
+        raise CheckpointError(
+            f"the weights of CLIP {name} are not here and cannot be downloaded ({why(error)}): get "
+            f"open_clip_model.safetensors from {row.home} and give it with --clip-checkpoint"
+        ) from error
+
+
+def why(error):
+    """An error of a library in a few words that can be shown."""
+    first = str(error).partition("\n")[0][:120]
+    return f"{type(error).__name__}: {ascii(first)[1:-1]}" if first else type(error).__name__
+
+
+def in_float32(tensor):
+    """A weight in float32; the same tensor, if it is that already or holds no such numbers."""
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def without_random_weights():
@@ -238,8 +299,12 @@ def without_random_weights():
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Keeps the libraries' notes off the terminal; what matters is raised."""
+def quiet():
+    """Keeps the libraries' notes off the terminal.
+
+    Two of them matter, and neither is needed: that the activation is not the one of the weights
+    (`trained_with` sees to that), and that no weights were loaded (they are filled in afterwards).
+    """
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
