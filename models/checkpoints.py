@@ -4,6 +4,7 @@ A checkpoint is a stranger's file. Its hash is checked before anything parses it
 """
 
 import os
+import sys
 import urllib.parse
 from pathlib import Path
 
@@ -66,18 +67,24 @@ def find(network, checkpoint=None, mirror=None, progress=True):
 
 
 def fetch(network, path, mirror, progress):
-    """Downloads a published checkpoint to its place."""
+    """Downloads a published checkpoint to its place, from the first address that gives it."""
     if not network.url or not network.sha256:
         raise CheckpointError(
             f"{path} is missing; it comes with this suite: restore it, or name a file with "
             "--checkpoint"
         )
     mirror = mirror or os.environ.get("V_DIFFUSION_MIRROR")
-    url = f"{mirror.rstrip('/')}/{urllib.parse.quote(network.file)}" if mirror else network.url
-    try:
-        models.downloads.download(url, path, network.sha256, progress=progress)
-    except models.downloads.DownloadError as error:
-        raise CheckpointError(f"{error}; --mirror names another place to look") from error
+    urls = [network.url, *network.mirrors]
+    if mirror:
+        urls = [f"{mirror.rstrip('/')}/{urllib.parse.quote(network.file)}"]
+    for url in urls:
+        try:
+            return models.downloads.download(url, path, network.sha256, progress=progress)
+        except models.downloads.DownloadError as error:
+            if url == urls[-1]:
+                raise CheckpointError(f"{error}; --mirror names another place to look") from error
+            if progress:
+                print(f"{error.reason}; trying the next address", file=sys.stderr)
 
 
 def verify(network, path):

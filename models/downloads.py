@@ -32,7 +32,10 @@ NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError)
 
 
 class DownloadError(Exception):
-    """A download failed for good; its message is one line and tells how to do it by hand."""
+    """A download failed for good; its message is one line and tells how to do it by hand.
+
+    Its attribute `reason` is the first half of that.
+    """
 
 
 class Hopeless(Exception):
@@ -54,7 +57,7 @@ def download(url, path, sha256, size=None, progress=True):
         path: where to put it. A file that is there already is kept, if it has the right hash.
         sha256: its hash, 64 hexadecimal digits.
         size: its size in bytes, if known: no more than that is written.
-        progress: whether to show a bar on stderr.
+        progress: whether to say on stderr what happens, with a bar if that is a terminal.
     Raises:
         DownloadError: for anything that goes wrong.
     """
@@ -71,10 +74,12 @@ def download(url, path, sha256, size=None, progress=True):
             fetch(url, path, expected, size, progress)
     except (Hopeless, OSError) as error:
         reason = error if isinstance(error, Hopeless) else os_reason(error)
-        raise DownloadError(
+        failure = DownloadError(
             f"cannot download {path.name}: {reason}; by hand: get {url!r}, check that its SHA-256 "
             f"is {expected} and put it at {path}"
-        ) from error
+        )
+        failure.reason = f"cannot download {path.name} from {url}: {reason}"
+        raise failure from error
 
 
 def os_reason(error):
@@ -99,6 +104,8 @@ def fetch(url, path, expected, size, progress):
     part_path = path.with_name(f"{path.name}.part")
     limit = size or LARGEST
     failures, furthest = 0, 0
+    if progress and not sys.stderr.isatty():
+        print(f"downloading {path.name} from {url}", file=sys.stderr)
     with (
         Part(part_path) as part,
         tqdm(
@@ -107,7 +114,7 @@ def fetch(url, path, expected, size, progress):
             unit_scale=True,
             unit_divisor=1024,
             dynamic_ncols=True,
-            disable=not progress,
+            disable=None if progress else True,  # None: where no terminal shows it
         ) as bar,
     ):
         while part.digest() != expected:

@@ -304,13 +304,18 @@ def test_folder_that_cannot_be_written_is_one_line(path, monkeypatch):
     assert "Permission denied: folder" in fails(path)
 
 
-def test_progress_is_on_stderr(path, capsys):
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_on_stderr_and_a_bar_only_where_that_is_a_terminal(
+    path, capsys, monkeypatch, terminal
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     with Server(DATA, does.breaks_after(1000), does.whole).running() as server:
         download(server.url, path, HASH)
     out, err = capsys.readouterr()
     assert out == ""
-    assert "file.pth: 100%" in err
     assert "the connection broke after 1000" in err
+    assert ("file.pth: 100%" in err) == terminal
+    assert (f"downloading file.pth from {server.url}\n" in err) != terminal
 
 
 def start(url, path):
