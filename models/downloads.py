@@ -25,7 +25,7 @@ from models.web import web_opener
 TIMEOUT = 30.0  # seconds without a sign of life
 ATTEMPTS = 5  # in a row without getting any further
 PAUSE = 1.0  # seconds before the second attempt, twice as long before each next one
-LARGEST = 16 * 2**30  # bytes, of a file whose size is not known
+LARGEST = 16 * 2**30  # bytes that are written at the most
 CHUNK = 2**20  # bytes read at a time; also what counts as getting further
 PATIENT_WITH = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that may pass
 NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError)
@@ -46,7 +46,7 @@ class Broken(Exception):
     """Another attempt may succeed."""
 
 
-def download(url, path, sha256, size=None, progress=True):
+def download(url, path, sha256, progress=True):
     """Downloads a file to its place, going on where an earlier attempt broke off.
 
     The bytes go to `FILE.part` and stay there for the next attempt or the next start; the file gets
@@ -56,7 +56,6 @@ def download(url, path, sha256, size=None, progress=True):
         url: its http or https address; redirects are followed, to http and https only.
         path: where to put it. A file that is there already is kept, if it has the right hash.
         sha256: its hash, 64 hexadecimal digits.
-        size: its size in bytes, if known: no more than that is written.
         progress: whether to say on stderr what happens, with a bar if that is a terminal.
     Raises:
         DownloadError: for anything that goes wrong.
@@ -71,7 +70,7 @@ def download(url, path, sha256, size=None, progress=True):
                 if (found := hashes.sha256(path)) != expected:
                     raise Hopeless(f"a file is there already, with SHA-256 {found}")
                 return
-            fetch(url, path, expected, size, progress)
+            fetch(url, path, expected, progress)
     except (Hopeless, OSError) as error:
         reason = error if isinstance(error, Hopeless) else os_reason(error)
         failure = DownloadError(
@@ -99,10 +98,9 @@ def check_address(url):
         raise Hopeless(f"{url!r} is not an http or https address")
 
 
-def fetch(url, path, expected, size, progress):
+def fetch(url, path, expected, progress):
     """Attempts until the bytes have the expected hash; Hopeless when that leads nowhere."""
     part_path = path.with_name(f"{path.name}.part")
-    limit = size or LARGEST
     failures, furthest = 0, 0
     if progress and not sys.stderr.isatty():
         print(f"downloading {path.name} from {url}", file=sys.stderr)
@@ -119,8 +117,7 @@ def fetch(url, path, expected, size, progress):
     ):
         while part.digest() != expected:
             try:
-                total = receive(url, part, limit, bar)
-                judge(part, expected, size or total)
+                judge(part, expected, receive(url, part, bar))
             except ValueError as error:  # an address that a redirect made up
                 raise Hopeless(str(error)) from error
             except (Broken, *NETWORK_ERRORS) as error:
@@ -143,7 +140,7 @@ def fetch(url, path, expected, size, progress):
     hashes.remember(path, expected)
 
 
-def receive(url, part, limit, bar):
+def receive(url, part, bar):
     """One request for what is missing; its bytes are added to the part as they come.
 
     Returns:
@@ -167,14 +164,14 @@ def receive(url, part, limit, bar):
     with response:
         total = place(response, part)
         if total is not None:
-            if total > limit:
-                raise Hopeless(f"the server announces {total} bytes, more than {limit}")
+            if total > LARGEST:
+                raise Hopeless(f"the server announces {total} bytes, more than {LARGEST}")
             free = shutil.disk_usage(part.path.parent).free
             if free < total - part.size:
                 raise Hopeless(f"{total - part.size} bytes are missing, the disk has {free} left")
         bar.total, bar.initial, bar.n = total, part.size, part.size
         bar.refresh()
-        end = limit if total is None else total
+        end = LARGEST if total is None else total
         # read1 hands over what has come: nothing is lost when the rest does not.
         while chunk := response.read1(max(0, min(CHUNK, end - part.size))):
             part.write(chunk)
@@ -207,13 +204,12 @@ def number(text):
 
 
 def judge(part, expected, size):
-    """Raises Broken or Hopeless if what we have is not what we want.
-
-    Args:
-        size: of the whole file in bytes, if anybody knows.
-    """
+    """Raises Broken or Hopeless unless we have it all; `size`, in bytes, as the server says."""
     if part.digest() == expected:
         return
+    if size is None and part.size >= LARGEST:
+        part.restart()
+        raise Hopeless(f"the server sends more than {LARGEST} bytes")
     if size is None or part.size < size:
         of = "" if size is None else f" of {size}"
         raise Broken(f"the connection broke after {part.size}{of} bytes")
