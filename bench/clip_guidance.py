@@ -35,8 +35,7 @@ def plain_model(net, reader, target, cond, sources):
     from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
     import diffusion
-    from models.clip_loss import spherical_distance
-    from models.cutouts import draw_boxes
+    from models.clip_guidance import draw_boxes, spherical_distance
 
     def model(x, t):
         alpha, sigma = (a.float()[:, None, None, None] for a in diffusion.alpha_sigma(t))
@@ -62,7 +61,7 @@ def plain_model(net, reader, target, cond, sources):
 
 def our_model(net, reader, target, cond, sources, way):
     import diffusion
-    from models.clip_loss import clip_gradient
+    from models.clip_guidance import clip_gradient
     from models.unet import recompute_gradients
     from runner.prompt_reader import CROPS_AT_ONCE
 

@@ -56,8 +56,7 @@ def measure_here(way, name, file):
     import safetensors.torch  # noqa: F401
     import torch  # noqa: F401
 
-    import models.checkpoints
-    import models.unet  # noqa: F401
+    import models.networks  # noqa: F401
 
     load = dict(zip(WAYS, (plain, ours, touched), strict=True))[way]
     start = time.perf_counter()

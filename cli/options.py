@@ -18,8 +18,7 @@ from cli.types import MAX_IMAGES, MAX_SEED, MAX_SIDE, MAX_STEPS, Name, Number, T
 from diffusion.adaptive import TOLERANCE
 from diffusion.methods import METHODS
 from diffusion.schedules import SCHEDULES
-from models.clip import CLIPS
-from models.zoo import NETWORKS
+from models.zoo import CLIPS, NETWORKS
 
 PNGS = (CFG, CLIP, MODIFY)  # the scripts that save images
 PHOTOS = (REVERSE, MODIFY)  # those that start from photos

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cli.errors import UserError, printable
 from cli.files import file_name
-from models.clip import CLIPS
+from models.zoo import CLIPS
 
 MAX_IMAGES = 1_000_000
 MAX_STEPS = 100_000

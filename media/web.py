@@ -9,6 +9,7 @@ import urllib.parse
 import urllib.request
 
 from cli.errors import UserError, printable
+from models.web import web_opener
 
 TIME_LIMIT = 120.0  # seconds for one file, however steadily it drips
 
@@ -57,19 +58,8 @@ class _TooLarge(Exception):
 
 
 def _fetch(url, max_bytes, timeout, deadline):
-    opener = urllib.request.OpenerDirector()  # plain: it knows no file:, ftp: or data:
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.UnknownHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPErrorProcessor,
-    ):
-        opener.add_handler(handler())
     request = urllib.request.Request(_ascii(url), headers={"User-Agent": "v-diffusion"})
-    with opener.open(request, timeout=timeout) as response:
+    with web_opener().open(request, timeout=timeout) as response:
         data = bytearray()
         while chunk := response.read1(1 << 16):
             data += chunk

@@ -4,69 +4,29 @@ Radford et al., 2021, arXiv 2103.00020.
 """
 
 import contextlib
+import difflib
+import gzip
+import io
 import json
 import logging
 import sys
-import tempfile
 import warnings
-from dataclasses import dataclass
-from pathlib import Path
 
-from models import hashes
-from models.checkpoints import CHECKPOINTS, CheckpointError, head_of, header_fits, read, some
+import open_clip
+import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.tokenizer import SimpleTokenizer
+from safetensors import SafetensorError, safe_open
+from torch.nn import MultiheadAttention
+from torch.nn.functional import normalize
+from torch.overrides import TorchFunctionMode
+
+from models.checkpoints import CheckpointError, clip_file, head_of, header_fits
+from models.weights import match, read
+from models.zoo import CLIPS, clip_row
 
 TEXTS_AT_ONCE = 8  # always so many, as sums are rounded by the shape of a batch
 NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")  # in OpenAI's own state_dict
-
-
-@dataclass(frozen=True)
-class Row:
-    """What a CLIP is.
-
-    Args:
-        config: the arguments of `open_clip.CLIP`, or None: those of `open_clip_name`.
-        open_clip_name, pretrained: what open_clip calls it and the weights it finds by itself.
-        home: where people find these weights.
-        file: the bundled checkpoint.
-        enlarge_below: images whose shorter side has fewer pixels are doubled before they are cut
-            into crops.
-    """
-
-    config: dict | None = None
-    open_clip_name: str | None = None
-    pretrained: str | None = None
-    home: str | None = None
-    file: str | None = None
-    enlarge_below: int = 256
-
-
-CLIPS = {
-    # The weights were trained with QuickGELU; a file of them does not say so, the name does.
-    "ViT-B-16": Row(
-        open_clip_name="ViT-B-16-quickgelu",
-        pretrained="openai",
-        home="huggingface.co/timm/vit_base_patch16_clip_224.openai",
-    ),
-    "emoji": Row(
-        file="emoji_clip.safetensors",
-        enlarge_below=64,
-        config={
-            "embed_dim": 256,
-            "vision_cfg": {
-                "image_size": 64,
-                "patch_size": 8,
-                "width": 192,
-                "layers": 4,
-                "head_width": 64,
-            },
-            "text_cfg": {"context_length": 24, "width": 192, "heads": 3, "layers": 3},
-        },
-    ),
-}
-
-
-class ClipError(CheckpointError):
-    """There are no usable weights for a CLIP; the message is one line."""
 
 
 class Clip:
@@ -75,13 +35,10 @@ class Clip:
     Args:
         model: an `open_clip.CLIP`, or another model of open_clip that reads texts and images.
         tokenizer: callable (list of texts) -> tokens [N, context].
-        enlarge_below: as in `Row`.
+        enlarge_below: as in `ClipRow`.
     """
 
     def __init__(self, model, tokenizer, enlarge_below=256):
-        import torch
-        from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-
         self.model = model.eval().requires_grad_(False)
         self.visual = model.visual
         self.tokenizer = tokenizer
@@ -108,10 +65,9 @@ class Clip:
     def encode_text(self, texts):
         """Embeddings of texts as CLIP encodes them, of any length: float32 [N, dim].
 
-        An embedding is the same to the bit whatever texts are read with it.
+        An embedding is the same to the bit whatever texts are read with it. One str is one text.
         """
-        import torch
-
+        texts = [texts] if isinstance(texts, str) else texts
         if not texts:
             return torch.zeros(0, self.dim, device=self.device)
         parts = []
@@ -122,6 +78,10 @@ class Clip:
             parts.append(embeds[: len(part)].float())
         return torch.cat(parts)
 
+    def unread(self, text):
+        """The end of a text that this CLIP does not read, see `unread`."""
+        return unread(self.tokenizer, text)
+
     def encode_image(self, images):
         """Embeddings of images, of unit length; gradients flow through where they are on.
 
@@ -130,8 +90,6 @@ class Clip:
         Returns:
             float32 [N, dim].
         """
-        from torch.nn.functional import normalize
-
         images = (images.to(self.device) - self._mean) / self._std
         return normalize(self.visual(images.to(self.image_dtype)).float(), dim=-1)
 
@@ -142,23 +100,12 @@ def put_tokens_first(visual):
     torch's attention takes tokens first in any case. Of a view transposed for it, the projection
     of frozen weights under gradients copies the weights once for every token.
     """
-    from torch.nn import MultiheadAttention
-
     transformer = getattr(visual, "transformer", None)
     if getattr(transformer, "batch_first", False):
         transformer.batch_first = False
         for module in transformer.modules():
             if isinstance(module, MultiheadAttention):
                 module.batch_first = False
-
-
-def row_of(name):
-    """The row of a CLIP: one of CLIPS, or one of open_clip's, `ARCHITECTURE[:WEIGHTS]`."""
-    if name in CLIPS:
-        return CLIPS[name]
-    architecture, _, pretrained = name.partition(":")
-    home = "the place that open_clip names for it"
-    return Row(open_clip_name=architecture, pretrained=pretrained or None, home=home)
 
 
 def load(name, checkpoint=None, device="cpu"):
@@ -172,150 +119,163 @@ def load(name, checkpoint=None, device="cpu"):
     Returns:
         a Clip, in float32.
     Raises:
-        ClipError: if there are no usable weights; one line.
+        CheckpointError: if there are no usable weights; one line.
     """
-    row = row_of(name)
-    with _quiet():
-        if row.config is not None:
-            parts = _bundled(row, checkpoint or CHECKPOINTS / row.file, device)
+    row, path = clip_row(name), clip_file(name, checkpoint)
+    tokenizer = tokenizer_for(name, checkpoint)
+    with quiet():
+        if path is None:
+            model = downloaded(name, row, device)
         else:
-            parts = _from_open_clip(name, row, checkpoint, device)
-    return Clip(*parts, row.enlarge_below)
+            with without_random_weights():
+                model = build(row.config, tokenizer.vocab_size) if row.config else built(row)
+            state = model.state_dict()
+            found = read(path, state)
+            weights = {key: in_float32(v) for key, v in found.items() if key not in NOT_WEIGHTS}
+            match(state, weights, path, "CLIP")
+            model.load_state_dict(weights, assign=True)  # they stay in the file until they are used
+    return Clip(model.to(device), tokenizer, row.enlarge_below)
+
+
+def tokenizer_for(name, checkpoint=None):
+    """The tokenizer of a CLIP without its weights: callable (list of texts) -> tokens [N, context].
+
+    Args:
+        name, checkpoint: as for `load`.
+    Raises:
+        CheckpointError: if there is none; one line.
+    """
+    row = clip_row(name)
+    if row.config:
+        return tokenizer_in(clip_file(name, checkpoint), row.config["text_cfg"]["context_length"])
+    check_name(name, row, checkpoint)
+    try:
+        with quiet():
+            return open_clip.get_tokenizer(row.open_clip_name)
+    except Exception as error:  # that of another library, which may be missing or want to download
+        raise CheckpointError(f"the tokenizer of CLIP {name} is not here ({why(error)})") from error
+
+
+def unread(tokenizer, text):
+    """The end of a text that a CLIP does not read, as its tokens spell it; "": it reads all.
+
+    Args:
+        tokenizer: as of `tokenizer_for`. Of those that are not CLIP's own, as they are of another
+            library or leave out tokens in the middle, nothing is known: "".
+    """
+    if not isinstance(tokenizer, SimpleTokenizer) or tokenizer.reduction_fn:
+        return ""
+    room = tokenizer.context_length - 2  # it puts one before the text and one behind it
+    return tokenizer.decode(tokenizer.encode(text)[room:]).strip("\ufffd ")
 
 
 def announce(name, checkpoint=None):
     """Says on stderr what may take long without another sign."""
-    if row_of(name).file is None and checkpoint is None:
+    if clip_file(name, checkpoint) is None:
         print(f"CLIP {name}: open_clip downloads it on first use", file=sys.stderr)
-
-
-def sha256(name, checkpoint=None):
-    """The SHA-256 of the file that `load` reads; None: open_clip finds it by itself."""
-    row = row_of(name)
-    path = checkpoint or (row.file and CHECKPOINTS / row.file)
-    if path is None:
-        return None
-    head_of(path)
-    return hashes.sha256(path)
 
 
 def build(config, vocabulary_size):
     """An `open_clip.CLIP` of a bundled configuration with random weights."""
-    import open_clip
-
     text = {**config["text_cfg"], "vocab_size": vocabulary_size}
     return open_clip.CLIP(config["embed_dim"], dict(config["vision_cfg"]), text)
 
 
 def tokenizer_of(merges, context_length):
     """open_clip's tokenizer with merges of our own, as a text of one merge a line."""
-    import gzip
-
-    from open_clip.tokenizer import SimpleTokenizer
-
-    # It reads its merges from a file alone, whose first line it leaves out.
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "merges.gz"
-        path.write_bytes(gzip.compress(f"merges\n{merges}".encode()))
-        return SimpleTokenizer(str(path), context_length=context_length)
+    # It reads its merges from a gzipped file alone, whose first line it leaves out.
+    file = io.BytesIO(gzip.compress(f"merges\n{merges}".encode()))
+    return SimpleTokenizer(file, context_length=context_length)
 
 
-def _bundled(row, path, device):
-    tokenizer = _tokenizer_in(path, row.config["text_cfg"]["context_length"])
-    if tokenizer is None:
-        raise ClipError(
-            f"{path}: not the bundled CLIP: restore it or name another with --clip-checkpoint"
-        )
-    with without_random_weights():
-        model = build(row.config, tokenizer.vocab_size)
-    _fill(model, in_float32(read(path)), path)
-    return model.to(device), tokenizer
+def tokenizer_in(path, context_length):
+    """The tokenizer in a checkpoint of a bundled CLIP. Raises CheckpointError: there is none."""
+    merges = None
+    with contextlib.suppress(SafetensorError, ValueError, RecursionError):
+        if header_fits(head_of(path)):
+            try:
+                with safe_open(path, "pt") as file:
+                    merges = json.loads((file.metadata() or {}).get("merges", "null"))
+            except OSError as error:
+                raise CheckpointError(
+                    f"{path}: cannot be read: {error.strerror or error}"
+                ) from error
+        if isinstance(merges, str):
+            tokenizer = tokenizer_of(merges, context_length)
+            # Of a token that is there twice, the second has a number beyond the embedding.
+            if max(tokenizer.encoder.values()) < tokenizer.vocab_size:
+                return tokenizer
+    raise CheckpointError(
+        f"{path}: not the bundled CLIP: restore it or name another with --clip-checkpoint"
+    )
 
 
-def _tokenizer_in(path, context_length):
-    """The tokenizer in a checkpoint; None: it holds none that can be used."""
-    from safetensors import SafetensorError, safe_open
-
-    if not header_fits(head_of(path)):
-        return None
-    try:
-        with safe_open(path, "pt") as file:
-            merges = json.loads((file.metadata() or {}).get("merges", "null"))
-        tokenizer = tokenizer_of(merges, context_length) if isinstance(merges, str) else None
-    except (OSError, SafetensorError, ValueError, RecursionError):
-        return None
-    # Of a token that is there twice, the second has a number beyond the embedding.
-    if tokenizer and max(tokenizer.encoder.values()) < tokenizer.vocab_size:
-        return tokenizer
-    return None
-
-
-def _from_open_clip(name, row, checkpoint, device):
-    import open_clip
-
-    _check_name(name, row, checkpoint)
-    tokenizer = open_clip.get_tokenizer(row.open_clip_name)
-    if checkpoint is not None:
-        with without_random_weights():
-            model = open_clip.create_model(row.open_clip_name, load_weights=False, device="cpu")
-        weights = {k.removeprefix("module."): v for k, v in in_float32(read(checkpoint)).items()}
-        for key in NOT_WEIGHTS:
-            weights.pop(key, None)
-        _fill(model, weights, checkpoint)
-        return model.to(device), tokenizer
-    try:
-        model = open_clip.create_model(row.open_clip_name, row.pretrained, device=device)
-    except Exception as error:  # whatever the libraries beneath raise, it means one thing here
-        raise ClipError(
-            f"the weights of CLIP {name} are not here and cannot be downloaded "
-            f"({type(error).__name__}): get open_clip_model.safetensors from {row.home} "
-            "and give it with --clip-checkpoint"
-        ) from error
-    return model, tokenizer
-
-
-def _check_name(name, row, checkpoint):
-    import difflib
-
-    import open_clip
-
+def check_name(name, row, checkpoint):
+    """Raises CheckpointError unless open_clip knows the CLIP and, without a file, its weights."""
     known = open_clip.list_models()
     if row.open_clip_name not in known:
         close = difflib.get_close_matches(row.open_clip_name, {*CLIPS, *known}, n=3, cutoff=0.4)
         hint = f": did you mean {' or '.join(close)}?" if close else ""
-        raise ClipError(f"open_clip has no CLIP {row.open_clip_name}{hint}")
-    if checkpoint is None:
-        tags = open_clip.list_pretrained_tags_by_model(row.open_clip_name)
-        if row.pretrained not in tags:
-            choices = ", ".join(tags) or "none"
-            raise ClipError(
-                f"{name}: name its weights as {row.open_clip_name}:WEIGHTS (there "
-                f"are {choices}) or give a file of them with --clip-checkpoint"
-            )
+        raise CheckpointError(f"open_clip has no CLIP {row.open_clip_name}{hint}")
+    tags = open_clip.list_pretrained_tags_by_model(row.open_clip_name)
+    if checkpoint is None and row.pretrained not in tags:
+        raise CheckpointError(
+            f"{name}: name its weights as {row.open_clip_name}:WEIGHTS (there are "
+            f"{', '.join(tags) or 'none'}) or give a file of them with --clip-checkpoint"
+        )
 
 
-def in_float32(state):
-    """A state_dict with its floating-point weights in float32."""
-    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+def trained_with(row):
+    """What open_clip knows of how weights were trained, which its architectures do not say.
+
+    Args:
+        row: of a CLIP that open_clip knows. If it names no weights, it is what all weights of the
+            architecture have in common.
+    Returns:
+        keywords of `open_clip.create_model`.
+    """
+    tags = (
+        [row.pretrained]
+        if row.pretrained
+        else open_clip.list_pretrained_tags_by_model(row.open_clip_name)
+    )
+    known = [open_clip.get_pretrained_cfg(row.open_clip_name, tag) for tag in tags]
+    known = [configuration for configuration in known if configuration]
+    more = {}
+    if known and all(configuration.get("quick_gelu") for configuration in known):
+        more["force_quick_gelu"] = True
+    # The mean and the deviation of the colours.
+    alike = [k for k in ("mean", "std") if len({c.get(k) for c in known} - {None}) == 1]
+    return more | {"force_preprocess_cfg": {key: known[0][key] for key in alike}}
 
 
-def _fill(model, weights, path):
-    ours = model.state_dict()
-    missing = [key for key in ours if key not in weights]
-    wrong = [k for k, v in weights.items() if k in ours and v.shape != ours[k].shape]
-    unknown = [k for k in weights if k not in ours]
-    if missing or wrong or unknown:
-        what = [
-            f"{len(keys)} {kind} ({some(keys[:1])}, ...)"
-            for keys, kind in (
-                (missing, "missing"),
-                (wrong, "of another shape"),
-                (unknown, "unknown"),
-            )
-            if keys
-        ]
-        raise ClipError(f"{path}: not the weights of this CLIP: keys {', '.join(what)}")
-    model.load_state_dict(weights, assign=True)  # float32 ones stay in the file until they are used
+def built(row):
+    """A model of open_clip to be filled with the weights of a file."""
+    return open_clip.create_model(row.open_clip_name, load_weights=False, **trained_with(row))
+
+
+def downloaded(name, row, device):
+    """A model of open_clip with the weights that it finds or downloads."""
+    try:
+        return open_clip.create_model(
+            row.open_clip_name, row.pretrained, device=device, **trained_with(row)
+        )
+    except Exception as error:  # whatever the libraries beneath raise, it means one thing here
+        raise CheckpointError(
+            f"the weights of CLIP {name} are not here and cannot be downloaded ({why(error)}): get "
+            f"open_clip_model.safetensors from {row.home} and give it with --clip-checkpoint"
+        ) from error
+
+
+def why(error):
+    """An error of a library in a few words that can be shown."""
+    first = str(error).partition("\n")[0][:120]
+    return f"{type(error).__name__}: {ascii(first)[1:-1]}" if first else type(error).__name__
+
+
+def in_float32(tensor):
+    """A weight in float32; the same tensor, if it is that already or holds no such numbers."""
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def without_random_weights():
@@ -324,9 +284,6 @@ def without_random_weights():
     To draw random ones first takes a second. open_clip's models cannot be built on the meta device,
     as they have tensors that are in no file; what is no parameter is drawn as ever.
     """
-    import torch
-    from torch.overrides import TorchFunctionMode
-
     methods = (torch.Tensor.normal_, torch.Tensor.uniform_)
 
     class LeaveAsItIs(TorchFunctionMode):
@@ -342,8 +299,12 @@ def without_random_weights():
 
 
 @contextlib.contextmanager
-def _quiet():
-    """Keeps the libraries' notes off the terminal; what matters is raised."""
+def quiet():
+    """Keeps the libraries' notes off the terminal.
+
+    Two of them matter, and neither is needed: that the activation is not the one of the weights
+    (`trained_with` sees to that), and that no weights were loaded (they are filled in afterwards).
+    """
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

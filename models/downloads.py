@@ -16,20 +16,26 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from tqdm import tqdm
+
 from models import hashes
 from models.locks import locked
+from models.web import web_opener
 
 TIMEOUT = 30.0  # seconds without a sign of life
 ATTEMPTS = 5  # in a row without getting any further
 PAUSE = 1.0  # seconds before the second attempt, twice as long before each next one
-LARGEST = 16 * 2**30  # bytes, of a file whose size is not known
+LARGEST = 16 * 2**30  # bytes that are written at the most
 CHUNK = 2**20  # bytes read at a time; also what counts as getting further
 PATIENT_WITH = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that may pass
 NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError)
 
 
 class DownloadError(Exception):
-    """A download failed for good; its message is one line and tells how to do it by hand."""
+    """A download failed for good; its message is one line and tells how to do it by hand.
+
+    Its attribute `reason` is the first half of that.
+    """
 
 
 class Hopeless(Exception):
@@ -40,7 +46,7 @@ class Broken(Exception):
     """Another attempt may succeed."""
 
 
-def download(url, path, sha256, size=None, progress=True):
+def download(url, path, sha256, progress=True):
     """Downloads a file to its place, going on where an earlier attempt broke off.
 
     The bytes go to `FILE.part` and stay there for the next attempt or the next start; the file gets
@@ -50,8 +56,7 @@ def download(url, path, sha256, size=None, progress=True):
         url: its http or https address; redirects are followed, to http and https only.
         path: where to put it. A file that is there already is kept, if it has the right hash.
         sha256: its hash, 64 hexadecimal digits.
-        size: its size in bytes, if known: no more than that is written.
-        progress: whether to show a bar on stderr.
+        progress: whether to say on stderr what happens, with a bar if that is a terminal.
     Raises:
         DownloadError: for anything that goes wrong.
     """
@@ -59,18 +64,21 @@ def download(url, path, sha256, size=None, progress=True):
     try:
         check_address(url)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path, tell=progress):
+        waits = f"waiting for another process that downloads {path.name}" if progress else None
+        with locked(path, waits):
             if os.path.lexists(path):
                 if (found := hashes.sha256(path)) != expected:
                     raise Hopeless(f"a file is there already, with SHA-256 {found}")
                 return
-            fetch(url, path, expected, size, progress)
+            fetch(url, path, expected, progress)
     except (Hopeless, OSError) as error:
         reason = error if isinstance(error, Hopeless) else os_reason(error)
-        raise DownloadError(
+        failure = DownloadError(
             f"cannot download {path.name}: {reason}; by hand: get {url!r}, check that its SHA-256 "
             f"is {expected} and put it at {path}"
-        ) from error
+        )
+        failure.reason = f"cannot download {path.name} from {url}: {reason}"
+        raise failure from error
 
 
 def os_reason(error):
@@ -90,13 +98,12 @@ def check_address(url):
         raise Hopeless(f"{url!r} is not an http or https address")
 
 
-def fetch(url, path, expected, size, progress):
+def fetch(url, path, expected, progress):
     """Attempts until the bytes have the expected hash; Hopeless when that leads nowhere."""
-    from tqdm import tqdm
-
     part_path = path.with_name(f"{path.name}.part")
-    limit = size or LARGEST
     failures, furthest = 0, 0
+    if progress and not sys.stderr.isatty():
+        print(f"downloading {path.name} from {url}", file=sys.stderr)
     with (
         Part(part_path) as part,
         tqdm(
@@ -105,13 +112,12 @@ def fetch(url, path, expected, size, progress):
             unit_scale=True,
             unit_divisor=1024,
             dynamic_ncols=True,
-            disable=not progress,
+            disable=None if progress else True,  # None: where no terminal shows it
         ) as bar,
     ):
         while part.digest() != expected:
             try:
-                total = receive(url, part, limit, bar)
-                judge(part, expected, size or total)
+                judge(part, expected, receive(url, part, bar))
             except ValueError as error:  # an address that a redirect made up
                 raise Hopeless(str(error)) from error
             except (Broken, *NETWORK_ERRORS) as error:
@@ -134,7 +140,7 @@ def fetch(url, path, expected, size, progress):
     hashes.remember(path, expected)
 
 
-def receive(url, part, limit, bar):
+def receive(url, part, bar):
     """One request for what is missing; its bytes are added to the part as they come.
 
     Returns:
@@ -149,7 +155,7 @@ def receive(url, part, limit, bar):
         if part.validator:
             headers["If-Range"] = part.validator
     try:
-        response = OPENER.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        response = web_opener().open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
@@ -158,14 +164,14 @@ def receive(url, part, limit, bar):
     with response:
         total = place(response, part)
         if total is not None:
-            if total > limit:
-                raise Hopeless(f"the server announces {total} bytes, more than {limit}")
+            if total > LARGEST:
+                raise Hopeless(f"the server announces {total} bytes, more than {LARGEST}")
             free = shutil.disk_usage(part.path.parent).free
             if free < total - part.size:
                 raise Hopeless(f"{total - part.size} bytes are missing, the disk has {free} left")
         bar.total, bar.initial, bar.n = total, part.size, part.size
         bar.refresh()
-        end = limit if total is None else total
+        end = LARGEST if total is None else total
         # read1 hands over what has come: nothing is lost when the rest does not.
         while chunk := response.read1(max(0, min(CHUNK, end - part.size))):
             part.write(chunk)
@@ -198,13 +204,12 @@ def number(text):
 
 
 def judge(part, expected, size):
-    """Raises Broken or Hopeless if what we have is not what we want.
-
-    Args:
-        size: of the whole file in bytes, if anybody knows.
-    """
+    """Raises Broken or Hopeless unless we have it all; `size`, in bytes, as the server says."""
     if part.digest() == expected:
         return
+    if size is None and part.size >= LARGEST:
+        part.restart()
+        raise Hopeless(f"the server sends more than {LARGEST} bytes")
     if size is None or part.size < size:
         of = "" if size is None else f" of {size}"
         raise Broken(f"the connection broke after {part.size}{of} bytes")
@@ -268,24 +273,3 @@ class Part:
     def is_page(self):
         self.file.seek(0)
         return self.file.read(64).lstrip().lower().startswith((b"<!doctype", b"<html"))
-
-
-def web_opener():
-    """An opener that knows http, https and their proxies; no redirect can lead anywhere else."""
-    opener = urllib.request.OpenerDirector()
-    proxies = urllib.request.getproxies()
-    web = {scheme: proxies[scheme] for scheme in ("http", "https") if scheme in proxies}
-    for handler in (
-        urllib.request.ProxyHandler(web),
-        urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
-OPENER = web_opener()

@@ -1,12 +1,12 @@
 """SHA-256 of large files, remembered beside them: 2.4 GB are hashed once, not at every start."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
 from pathlib import Path
 
-known = {}  # in this process: (path, size, modification time) -> hash
 MEMO = re.compile(r"([0-9a-f]{64}) (\d+) (\d+)\n")
 
 
@@ -24,19 +24,21 @@ def sha256(path):
     """
     path = Path(path)
     before = path.stat()
-    memo = MEMO.fullmatch(read_memo(path) or "")
+    memo = MEMO.fullmatch(read_memo(path))
     if memo and (int(memo[2]), int(memo[3])) == (before.st_size, before.st_mtime_ns):
         return memo[1]
-    this = (path.absolute(), before.st_size, before.st_mtime_ns)
-    if this in known:
-        return known[this]
-    digest = hash_file(path)
+    digest = hash_once(path.absolute(), before.st_size, before.st_mtime_ns)
     after = path.stat()
-    # A file that changes under our eyes has no hash worth remembering.
+    # A file that changes while it is read has no hash worth remembering.
     if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
-        known[this] = digest
         remember(path, digest, after)
     return digest
+
+
+@functools.lru_cache(64)
+def hash_once(path, size, time):
+    """The SHA-256 of a file, computed once in a process while its size and time stay the same."""
+    return hash_file(path)
 
 
 def hash_file(path):
@@ -48,28 +50,24 @@ def hash_file(path):
 def remember(path, digest, stat=None):
     """Writes `FILE.sha256`, if it can; a file of that name in another format is left alone."""
     stat = stat or path.stat()
-    text = read_memo(path)
-    if text and not MEMO.fullmatch(text):
+    memo = read_memo(path)
+    if memo and not MEMO.fullmatch(memo):
         return
     part = path.with_name(f"{path.name}.sha256.{os.getpid()}.part")
     try:
         part.write_text(f"{digest} {stat.st_size} {stat.st_mtime_ns}\n")
-        os.replace(part, memo_path(path))
+        os.replace(part, f"{path}.sha256")
     except OSError:  # a folder that may only be read
         with contextlib.suppress(OSError):
             part.unlink()
 
 
-def memo_path(path):
-    return path.with_name(f"{path.name}.sha256")
-
-
 def read_memo(path):
-    """The text of `FILE.sha256`; None: there is none, or nothing that could be one of ours."""
+    """The text of `FILE.sha256`; "": there is none. One that cannot be read is none of ours."""
     try:
-        with open(memo_path(path), "rb") as file:
+        with open(f"{path}.sha256", "rb") as file:
             return file.read(200).decode("ascii", "replace")
     except FileNotFoundError:
-        return None
+        return ""
     except OSError:
         return "unreadable"

@@ -18,6 +18,9 @@ NEEDED = re.compile(
 )
 MAX_READ = 2**23  # bytes at once; the table of contents of 100,000 files
 IN_A_ROW = 5  # pickles at the start of the old format
+MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")  # in the first of them
+PACKED = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")  # what people put into zip archives
+MAX_TUPLES = 32  # taken again: a checkpoint of an optimizer has as many as groups of parameters
 PUTS = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
 GETS = ("GET", "BINGET", "LONG_BINGET")
 
@@ -59,13 +62,16 @@ def check(path, zipped):
         Refused: if it asks for more than tensors, or torch would misread it.
         Exception: of any kind, if it is damaged.
     """
-    if zipped:
-        with Sips(path) as file, zipfile.ZipFile(file) as archive:
-            check_archive(archive)
-        return
     with Sips(path) as file:
-        for _ in range(IN_A_ROW):
+        if zipped:
+            with zipfile.ZipFile(file) as archive:
+                check_archive(archive)
+            return
+        ours = MAGIC in file.peek(32)[:32]
+        for _ in range(IN_A_ROW if ours else 1):
             check_pickle(file)
+        if not ours:
+            raise Refused("is a pickle, but not one of torch.save, by which a state_dict is saved")
 
 
 def check_archive(archive):
@@ -75,6 +81,14 @@ def check_archive(archive):
             "is a TorchScript archive, which is a program; if you trust it, save its weights with "
             "torch.save(torch.jit.load(FILE, 'cpu').state_dict(), NEW_FILE) and give that"
         )
+    if not any(name.casefold().endswith("data.pkl") for name in names):
+        inside = [name for name in names if name.casefold().endswith(PACKED)]
+        if inside:
+            what = ascii(inside[0][-80:])
+            raise Refused(f"is a zip archive with {what} inside: unpack it and give that file")
+        arrays = any(name.endswith(".npy") for name in names)
+        what = "numpy arrays, not of tensors" if arrays else "other things than tensors"
+        raise Refused(f"is an archive of {what}: save a state_dict with torch.save")
     # Of a compressed archive torch would map the packed bytes and take them for numbers.
     if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
         raise Refused(
@@ -90,18 +104,41 @@ def check_archive(archive):
 
 def check_pickle(file):
     """Looks at the instructions of the pickle that comes next in a file."""
-    stored, before = {}, ""
+    memo, before, tuples, protocol, texts = {}, ("", ""), 0, 2, ["", ""]
     for instruction, value, _ in pickletools.genops(file):
-        name = instruction.name
-        if name == "GLOBAL" and not NEEDED.fullmatch(value):
-            what = ascii(value.replace(" ", ".", 1)[:80])[1:-1]
-            raise Refused(
-                f"holds more than plain tensors ({what}), which could run code or take all memory: "
-                "it was not loaded"
-            )
-        if name in PUTS:
-            stored[value] = before
-        # A tuple of a tuple, each taken twice, has a billion parts after 30 lines.
-        elif name in GETS and stored.get(value, "").startswith("TUPLE"):
-            raise Refused("holds the same tuples again and again: it was not loaded")
-        before = name
+        name, text = instruction.name, value if isinstance(value, str) else ""
+        if name == "PROTO":
+            protocol = value
+        elif name == "GLOBAL":
+            check_name(value)
+        elif name == "STACK_GLOBAL":  # of what the last two texts call so
+            check_name(" ".join(texts))
+        elif name in PUTS:
+            memo[len(memo) if name == "MEMOIZE" else value] = before
+        elif name in GETS:
+            what, text = memo.get(value, ("", ""))
+            tuples += what.startswith("TUPLE")
+            # A tuple of a tuple, each taken twice, has a billion parts after 60 of them.
+            if tuples > MAX_TUPLES:
+                raise Refused("holds the same tuples again and again: it was not loaded")
+        texts = [texts[1], text] if text else texts
+        before = (name, text)
+    if protocol > 3:
+        raise Refused(
+            f"is a pickle of protocol {protocol}, of which torch reads none without running code: "
+            "save the state_dict with torch.save as it is by default"
+        )
+
+
+def check_name(name):
+    """Refused unless a pickle may ask for what is called so, `MODULE NAME`."""
+    if re.match(r"numpy\b", name):
+        raise Refused(
+            "holds numpy arrays or numbers: make tensors of them and save those with torch.save"
+        )
+    if not NEEDED.fullmatch(name):
+        what = ascii(name.replace(" ", ".", 1)[:80])[1:-1]
+        raise Refused(
+            f"holds more than plain tensors ({what}), which could run code or take all memory: "
+            "it was not loaded"
+        )

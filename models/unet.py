@@ -10,9 +10,10 @@ import math
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from diffusion.objective import log_snr
-from models.attention import quick_backward
+from models.cpu import quick_backward
 
 TIMESTEP_CHANNELS = 16  # Fourier features of the timestep that join the colour channels
 MAPPING_TIMESTEP_FEATURES = 128
@@ -223,8 +224,6 @@ def recompute_gradients(net):
 
     Gradient checkpointing (Chen et al., 2016, arXiv 1604.06174): less memory, one more evaluation.
     """
-    from torch.utils.checkpoint import checkpoint
-
     for layer in net.modules():
         if isinstance(layer, Block | Attention):
             layer.forward = functools.partial(

@@ -1,6 +1,9 @@
-"""What each network is: a table, one row a network. Needs no torch, so that arguments can be
-checked against it in a blink."""
+"""What each network and each CLIP is: tables with one row for each.
 
+It imports no torch, so that arguments can be checked against it at once.
+"""
+
+import difflib
 from dataclasses import dataclass, replace
 
 
@@ -21,7 +24,7 @@ class Architecture:
         clip_dim: the size of the CLIP embedding that conditions the network; 0: unconditional.
         features: the size of the mapping network, which turns embedding and timestep into the
             features that modulate the blocks.
-        patch: the side of the squares of pixels that are folded into channels at the door.
+        patch: the side of the squares of pixels that the first layer takes as channels.
     """
 
     channels: tuple[int, ...]
@@ -51,6 +54,7 @@ class Network:
         name: what `--model` takes.
         file: the name of its checkpoint.
         url: where its checkpoint is published; None: it comes with the suite.
+        mirrors: other addresses of the same file, tried in turn where that one fails.
         sha256: of the checkpoint; None: not known beforehand.
         shape: (channels, height, width) of the images it was trained on, in pixels.
         architecture: its U-Net.
@@ -64,6 +68,7 @@ class Network:
     sha256: str | None
     shape: tuple[int, int, int]
     architecture: Architecture
+    mirrors: tuple[str, ...] = ()
     min_t: float = 0.0
     max_t: float = 1.0
     clip: str | None = None
@@ -179,3 +184,94 @@ ROWS = (
 )
 
 NETWORKS = {row.name: row for row in ROWS}
+
+
+def names():
+    """The names of all networks."""
+    return list(NETWORKS)
+
+
+def network(name):
+    """The row of a network. Raises ValueError, with the names that there are, for another name."""
+    if name in NETWORKS:
+        return NETWORKS[name]
+    close = difflib.get_close_matches(str(name), NETWORKS, n=1, cutoff=0.4)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    raise ValueError(f"there is no network {name!r}{hint}: there are {', '.join(NETWORKS)}")
+
+
+LEAST_TOKENS = 16  # that any CLIP of open_clip reads
+EMOJI_TOKENS = 24
+
+
+@dataclass(frozen=True)
+class ClipRow:
+    """A row of CLIPS.
+
+    Args:
+        config: the arguments of `open_clip.CLIP`, or None: those of `open_clip_name`.
+        open_clip_name, pretrained: what open_clip calls it and the weights it finds by itself.
+        home: where people find these weights.
+        file: the bundled checkpoint.
+        tokens: how many tokens of a text it reads, with one for its beginning and one for its end;
+            LEAST_TOKENS: at least so many, open_clip knows.
+        enlarge_below: images whose shorter side has fewer pixels are doubled before they are cut
+            into crops.
+    """
+
+    config: dict | None = None
+    open_clip_name: str | None = None
+    pretrained: str | None = None
+    home: str | None = None
+    file: str | None = None
+    tokens: int = LEAST_TOKENS
+    enlarge_below: int = 256
+
+
+CLIPS = {
+    # The weights were trained with QuickGELU; a file of them does not say so, the name does.
+    "ViT-B-16": ClipRow(
+        open_clip_name="ViT-B-16-quickgelu",
+        pretrained="openai",
+        home="huggingface.co/timm/vit_base_patch16_clip_224.openai",
+        tokens=77,
+    ),
+    "emoji": ClipRow(
+        file="emoji_clip.safetensors",
+        tokens=EMOJI_TOKENS,
+        enlarge_below=64,
+        config={
+            "embed_dim": 256,
+            "vision_cfg": {
+                "image_size": 64,
+                "patch_size": 8,
+                "width": 192,
+                "layers": 4,
+                "head_width": 64,
+            },
+            "text_cfg": {"context_length": EMOJI_TOKENS, "width": 192, "heads": 3, "layers": 3},
+        },
+    ),
+}
+
+
+def clip_row(name):
+    """The row of a CLIP: one of CLIPS, or one of open_clip's, `ARCHITECTURE[:WEIGHTS]`."""
+    if name in CLIPS:
+        return CLIPS[name]
+    architecture, _, pretrained = name.partition(":")
+    home = "the place that open_clip names for it"
+    return ClipRow(open_clip_name=architecture, pretrained=pretrained or None, home=home)
+
+
+def may_be_cut(name, text):
+    """Whether a text may have more tokens than a CLIP reads.
+
+    Only then is its tokenizer worth an import: `models.clip.unread` knows what is not read.
+    """
+    room = clip_row(name).tokens - 2
+    if text.isascii() and "&" not in text:  # a token has one sign at least
+        return len("".join(text.split())) > room
+    # A token has one byte at least; entities like &amp; become other signs, and to normalise text
+    # and put it into lower case makes it three times as long at most.
+    return len(text.encode(errors="replace")) * 3 > room

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from cli.errors import printable
 from cli.files import read_file, write_whole
-from models import clip
+from models.checkpoints import clip_sha256
+from models.zoo import clip_row
 
 VERSION = 2
 MAX_ENTRIES = 2000  # some 5 MB
@@ -89,8 +90,8 @@ def circumstances_of(name, checkpoint, device):
         tokenizer = None
     return {
         "version": VERSION,
-        "clip": repr(clip.row_of(name)),  # for weights that open_clip finds, this must do
-        "sha256": clip.sha256(name, checkpoint),
+        "clip": repr(clip_row(name)),  # for weights that open_clip finds, this must do
+        "sha256": clip_sha256(name, checkpoint),
         "tokenizer": tokenizer,
         "torch": torch.__version__,
         "device": str(device),

@@ -3,12 +3,11 @@
 import errno
 import json
 import os
-import time
 from pathlib import Path
 
 from cli.errors import Failure, UserError, printable
 from cli.outputs import check_folder
-from models.locks import try_lock
+from models.locks import locked
 
 
 def line_of(path, item, seconds=None, evaluations=None):
@@ -62,9 +61,7 @@ def append(path, line):
     data = json.dumps(line, ensure_ascii=False, allow_nan=False).encode(errors="replace") + b"\n"
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a+b", buffering=0) as file:
-            while not try_lock(file):
-                time.sleep(0.01)
+        with locked(path), open(path, "a+b", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             if end:
                 file.seek(end - 1)

@@ -23,7 +23,7 @@ from cli.errors import note, printable
 from cli.scripts import CFG, CLIP
 from media.images import publish
 from media.tensors import to_image, to_tensor, visible
-from models import checkpoints, clip
+from models import checkpoints
 from runner import memory, results
 from runner.conditions import Reader
 from runner.device import compiled, pick_device, pick_dtype
@@ -56,7 +56,7 @@ class Run:
         self.checkpoint = checkpoints.find(options.network, options.checkpoint, options.mirror)
         # Of a new file of 2.4 GB this takes two seconds, in which libraries are loaded.
         self._sha256 = ThreadPoolExecutor(1).submit(checkpoints.sha256, self.checkpoint)
-        self._clip_sha256 = functools.cache(clip.sha256)
+        self._clip_sha256 = functools.cache(checkpoints.clip_sha256)
         if any(options.expected.values()):
             self._note_other_weights(plan.jobs.all[0].image)
 

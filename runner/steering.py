@@ -8,7 +8,7 @@ import torch
 import diffusion
 from media.images import shrunk
 from media.tensors import to_tensor
-from models import clip_loss
+from models import clip_guidance
 from models.unet import recompute_gradients
 from runner.conditions import Reader
 from runner.device import pick_clip_dtype
@@ -79,7 +79,7 @@ class Steering:
         clip, image = self.reader.clip, batch.image
         few = self.run.options.low_memory or clip.device.type == "cpu"
         how = (image.cutn, image.cut_pow, image.clip_guidance_scale, CROPS_AT_ONCE if few else None)
-        return clip_loss.clip_gradient(clip, towards, batch.sources, *how)
+        return clip_guidance.clip_gradient(clip, towards, batch.sources, *how)
 
     def _target(self, reader, batch, steers=False):
         texts = reader.embed_texts([item.prompts for item in batch.items])
@@ -92,7 +92,7 @@ class Steering:
             seen = [self._look_at(reader, p, source, item.image) for p in item.image.images]
             weights = [prompt.weight for prompt in item.conditions]
             shares = [weight / abs(math.fsum(weights)) for weight in weights]
-            targets.append(clip_loss.blend(torch.cat([embeds, *seen]), shares))
+            targets.append(clip_guidance.blend(torch.cat([embeds, *seen]), shares))
         return torch.stack(targets)
 
     def _look_at(self, reader, prompt, source, image):
@@ -100,5 +100,5 @@ class Steering:
         # No larger than what is drawn: then crops of both show things at the same scale.
         photo = to_tensor(shrunk(prompt.text, min(image.size))).to(reader.device)
         how = ([source], image.cutn, image.cut_pow)
-        seen, boxes = clip_loss.boxes_for(reader.clip, photo[None], *how)
-        return clip_loss.embed_crops(reader.clip, seen, boxes).mean(1)[0][None]
+        seen, boxes = clip_guidance.boxes_for(reader.clip, photo[None], *how)
+        return clip_guidance.embed_crops(reader.clip, seen, boxes).mean(1)[0][None]

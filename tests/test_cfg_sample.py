@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 import diffusion
 import models
 from cli import metadata
-from models import checkpoints, clip, packing
+from models import checkpoints, clip, cpu
+from models.weights import read
 from models.zoo import NETWORKS
 from runner import latents
 
@@ -73,10 +74,10 @@ def test_image_of_a_seed_does_not_depend_on_the_run_it_is_in(cfg_sample, method)
 
 
 def test_image_of_a_large_network_is_rounded_alike_in_any_batch(cfg_sample, monkeypatch):
-    if not packing.can_pack(torch.bfloat16):
+    if not cpu.can_pack(torch.bfloat16):
         pytest.skip("no packed bfloat16 here")
-    monkeypatch.setattr(packing, "SMALL", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: packing.FEW)
+    monkeypatch.setattr(cpu, "SMALL", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cpu.FEW)
     for size in (1, 3):
         command = ("a red apple", *FAST, "--dtype", "bfloat16", "-n", 3, "-bs", size)
         assert cfg_sample(*command, "-o", f"{size}_{{seed}}.png")[0] == 0
@@ -387,9 +388,7 @@ def test_checkpoint_without_a_model_is_the_published_one(cfg_sample, tiny):
 
 def test_other_weights_than_those_of_the_recipe_are_noted(cfg_sample):
     cfg_sample(*FAST, "-o", "first.png")
-    weights = {
-        k: v.float() for k, v in checkpoints.read(checkpoints.find(NETWORKS["emoji"])).items()
-    }
+    weights = {k: v.float() for k, v in read(checkpoints.find(NETWORKS["emoji"])).items()}
     save_file(weights, "mine.safetensors")
     status, _, err = cfg_sample("--from-png", "first.png", "--checkpoint", "mine.safetensors")
     assert status == 0

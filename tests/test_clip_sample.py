@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 import diffusion
 from cli import metadata
 from media.tensors import to_tensor
-from models import clip, clip_loss, packing
+from models import clip, clip_guidance, cpu
 from models.unet import UNet
 from models.zoo import NETWORKS
 
@@ -27,7 +27,7 @@ def pixels(path):
 
 
 def test_unsteered_large_network_is_called_with_one_image(clip_sample, monkeypatch):
-    if not packing.can_pack(torch.bfloat16):
+    if not cpu.can_pack(torch.bfloat16):
         pytest.skip("no packed bfloat16 here")
     forward, sizes = UNet.forward, set()
 
@@ -36,8 +36,8 @@ def test_unsteered_large_network_is_called_with_one_image(clip_sample, monkeypat
         return forward(net, x, *rest)
 
     monkeypatch.setattr(UNet, "forward", counted)
-    monkeypatch.setattr(packing, "SMALL", 1)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: packing.FEW)
+    monkeypatch.setattr(cpu, "SMALL", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cpu.FEW)
     command = ("a cat", *FAST, "--dtype", "bfloat16", "-cs", 0, "-n", 2, "-bs", 2)
     assert clip_sample(*command)[0] == 0
     assert sizes == {1}
@@ -249,9 +249,9 @@ def test_help_comes_without_torch():
 def test_image_prompts_are_looked_at_in_crops_of_the_images_own_draw(clip_sample, monkeypatch):
     Image.new("RGB", (300, 200), (215, 40, 40)).save("red.png")
     seen = []
-    embed = clip_loss.embed_crops
+    embed = clip_guidance.embed_crops
     monkeypatch.setattr(
-        clip_loss,
+        clip_guidance,
         "embed_crops",
         lambda reader, images, boxes: (
             seen.append((images.shape, boxes)) or embed(reader, images, boxes)

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models.clip import CLIPS, Clip, build, tokenizer_of
+from models.clip import Clip, build, tokenizer_of
+from models.zoo import CLIPS
 from train.data import read_folder, replace_file
 from train.precision import mixed_precision
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from hypothesis import given
 
-from models.checkpoints import CheckpointError, load_weights
+from models.checkpoints import CheckpointError
+from models.networks import load_weights
 from tests.fuzz import mutate
 from tests.fuzz import tensor_corpus as corpus
 from tests.fuzz.lines import one_line

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import clip
+from models import clip, zoo
 from models.checkpoints import CheckpointError
 from tests.fuzz import mutate
 from tests.fuzz import tensor_corpus as corpus
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
     not os.environ.get("FUZZ_CASES"), reason="open_clip takes long to import: `make fuzz` does"
 )
 MERGES = "a c\nac a\nt h\nth e</w>\nc at</w>"
-ROW = clip.Row(
+ROW = zoo.ClipRow(
     file="clip",
     config={
         "embed_dim": 4,

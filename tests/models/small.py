@@ -45,7 +45,12 @@ def saved(path, state=None, **options):
 
 def row(path, **more):
     """The row of a published network whose checkpoint is the file at `path`."""
-    facts = {"name": "small", "file": "small.pth", "url": "http://127.0.0.1:9/small.pth"}
+    facts = {
+        "name": "small",
+        "file": "small.pth",
+        "url": "http://127.0.0.1:9/small.pth",
+        "mirrors": (),
+    }
     return SimpleNamespace(**facts | {"sha256": digest(path)} | more)
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from models import checkpoints
-from models.checkpoints import find, is_present, read
+from models.checkpoints import find, is_present
+from models.weights import read
 from tests.models import server as does
 from tests.models.server import Server
 from tests.models.small import complains, digest, row, saved
@@ -118,7 +119,7 @@ def test_finding_and_downloading_need_no_torch(folder, pth):
     code = (
         "import sys; from types import SimpleNamespace; from models import checkpoints\n"
         "network = SimpleNamespace(name='small', file='small.pth', url=sys.argv[1], "
-        "sha256=sys.argv[2])\n"
+        "sha256=sys.argv[2], mirrors=())\n"
         "assert not checkpoints.is_present(network)\n"
         "print(checkpoints.find(network, progress=False))\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
@@ -157,6 +158,17 @@ def test_mirror_is_asked_instead(pth, how, slash, monkeypatch):
             monkeypatch.setenv("V_DIFFUSION_MIRROR", mirror)
         find(row(pth), mirror=mirror if how == "argument" else None, progress=False)
         assert [path for path, _ in server.requests] == ["/some/folder/small.pth"]
+
+
+def test_other_addresses_are_tried_in_turn_for_the_same_file(pth, capsys):
+    wrong, good = Server(b"of somebody else"), Server(pth.read_bytes())
+    with wrong.running(), good.running():
+        network = row(pth, mirrors=(wrong.url, good.url, "http://127.0.0.1:9/never"))
+        assert find(network).read_bytes() == pth.read_bytes()
+    said = capsys.readouterr().err
+    assert said.count("trying the next address") == 2
+    assert network.url in said
+    assert wrong.url in said
 
 
 def test_mirror_must_send_the_published_file(folder, pth):

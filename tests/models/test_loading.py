@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import mapped
-from models.checkpoints import CheckpointError, load_weights, read
+from models import cpu
+from models.checkpoints import CheckpointError
+from models.networks import load_weights
+from models.weights import read
 from tests.models.small import Small, complains, digest, saved, small_state
 
 
@@ -61,9 +63,14 @@ def test_code_in_a_checkpoint_does_not_run(tmp_path, attack):
 
 def test_what_could_run_code_is_named(tmp_path):
     evil_pth(tmp_path / "evil.pth", tmp_path / "trace")
-    message = complains(read, tmp_path / "evil.pth")
-    assert "system" in message
-    assert "could run code" in message
+    paths = [tmp_path / "evil.pth"]
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        paths.append(tmp_path / f"{protocol}.pth")
+        evil_pickle(protocol)(paths[-1], tmp_path / "trace")
+    for path in paths:
+        message = complains(read, path)
+        assert "system" in message
+        assert "could run code" in message
 
 
 @pytest.mark.parametrize("name", ["small.pth", "small.safetensors", "old.pth"])
@@ -124,11 +131,86 @@ def test_other_file_is_told(tmp_path, data, words):
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model_ema"])
-def test_training_checkpoint_is_told(tmp_path, key):
-    foreign = {"epoch": 3, key: small_state()}
-    message = complains(read, saved(tmp_path / "small.pth", foreign))
-    assert f"'{key}'" in message
-    assert "training checkpoint" in message
+def test_training_checkpoint_of_another_network_is_told(tmp_path, key):
+    foreign = {"epoch": 3, key: {"layer.weight": torch.zeros(3)}}
+    path = saved(tmp_path / "small.pth", foreign)
+    for message in (complains(read, path), complains(load_weights, Small, path)):
+        assert f"'{key}'" in message
+        assert "training checkpoint" in message
+
+
+def under(prefix, state):
+    return {prefix + key: value for key, value in state.items()}
+
+
+def zeros():
+    return {key: torch.zeros_like(value) for key, value in small_state().items()}
+
+
+def optimizer_state():
+    betas = (0.9, 0.999)  # one tuple, of which all groups speak
+    groups = [{"lr": 0.1, "betas": betas, "params": [i]} for i in range(20)]
+    return {"state": {0: {"step": torch.ones(1)}}, "param_groups": groups}
+
+
+WRAPPED = {
+    "parallel": lambda: under("module.", small_state()),
+    "compiled": lambda: under("_orig_mod.", small_state()),
+    "both": lambda: under("module._orig_mod.", small_state()),
+    "wrapped": lambda: under("model.", small_state()),
+    "with more": lambda: under("diffusion.", small_state()) | {"clip.weight": torch.zeros(2)},
+    "entry": lambda: {"epoch": 3, "args": {"lr": 0.1}, "model": small_state()},
+    "optimizer": lambda: {"optimizer": optimizer_state(), "state_dict": small_state()},
+    "nested": lambda: {"model": {"step": 7, "state_dict": under("module.", small_state())}},
+    "averaged": lambda: {"model": zeros(), "ema": small_state()},
+    "averaged first": lambda: {"model_ema": small_state(), "model": zeros()},
+    "lightning": lambda: {
+        "state_dict": under("model.", zeros()) | under("model_ema.", small_state()),
+        "global_step": 100,
+    },
+    "averaging module": lambda: {
+        **under("online_model.", zeros()),
+        **under("ema_model.", small_state()),
+        "initted": torch.tensor(True),
+    },
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPED)
+@pytest.mark.parametrize("name", ["small.pth", "small.safetensors", "old.pth"])
+def test_state_dict_is_found_where_training_scripts_put_it(tmp_path, name, wrapping):
+    content = WRAPPED[wrapping]()
+    if name == "small.safetensors":
+        if any(not isinstance(value, torch.Tensor) for value in content.values()):
+            return  # holds tensors alone
+        content = {key: value.clone() for key, value in content.items()}
+    options = {"_use_new_zipfile_serialization": False} if name == "old.pth" else {}
+    net = load_weights(Small, saved(tmp_path / name, content, **options))
+    assert all(torch.equal(value, small_state()[key]) for key, value in net.state_dict().items())
+
+
+def test_what_else_is_under_the_prefix_is_named(tmp_path):
+    state = under("model.", small_state() | {"more": torch.zeros(1)})
+    message = complains(load_weights, Small, saved(tmp_path / "small.pth", state))
+    assert "unexpected 'more'" in message
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(5, "Input/output error"), "cannot be read: Input/output error"),
+        (MemoryError(), "does not fit into memory"),
+        (RuntimeError("unable to mmap 9 bytes: Cannot allocate memory (12)"), "fit into memory"),
+    ],
+)
+def test_fault_of_the_machine_is_not_told_as_one_of_the_file(pth, monkeypatch, error, words):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch, "load", fail)
+    message = complains(read, pth)
+    assert words in message
+    assert "damaged" not in message
 
 
 @pytest.mark.parametrize(
@@ -163,10 +245,10 @@ def test_missing_and_unexpected_keys_are_named_and_counted(tmp_path):
 def test_other_shapes_are_named(tmp_path):
     state = small_state() | {"linear.bias": torch.zeros(5), "linear.weight": torch.zeros(5, 16)}
     message = complains(load_weights, Small, saved(tmp_path / "small.pth", state))
-    assert "shape of 'linear.weight' [5, 16] instead of [4, 16] and 1 more" in message
+    assert "shape of 'linear.weight', 'linear.bias'; the first shape is [5, 16]" in message
     state = small_state() | {"linear.bias": torch.zeros([4] + [1] * 5000)}
     message = complains(load_weights, Small, saved(tmp_path / "small.safetensors", state))
-    assert "shape of 'linear.bias' [4, 1, 1" in message
+    assert "shape of 'linear.bias'; the first shape is [4, 1, 1" in message
 
 
 def test_integers_where_numbers_should_be_are_named(tmp_path):
@@ -227,15 +309,15 @@ def test_file_is_never_in_memory_as_a_whole_while_it_is_converted(
     tmp_path, name, packed, monkeypatch
 ):
     path = saved(tmp_path / name, {**small_state(), "conv.weight": torch.ones(16, 4, 512, 512)})
-    resident, let_go = [], mapped.let_go
+    resident, let_go = [], cpu.let_go
 
     def watched(address):
         resident.append(pages_of(path))
         let_go(address)
         resident.append(pages_of(path))
 
-    monkeypatch.setattr(mapped, "PORTION", 2**20)
-    monkeypatch.setattr(mapped, "let_go", watched)
+    monkeypatch.setattr(cpu, "PORTION", 2**20)
+    monkeypatch.setattr(cpu, "let_go", watched)
     other = read(path)["conv.weight"]
     other[0] = 7  # in a mapping of its own, which stays as it is
     net = load_weights(Large, path, dtype=torch.bfloat16, packed=packed)
@@ -247,7 +329,7 @@ def test_file_is_never_in_memory_as_a_whole_while_it_is_converted(
 @has_proc
 def test_letting_go_of_other_memory_changes_nothing():
     numbers = torch.ones(2**20)
-    mapped.let_go(numbers.data_ptr())
+    cpu.let_go(numbers.data_ptr())
     assert (numbers == 1).all()
 
 

@@ -2,11 +2,12 @@ import pickle
 import pickletools
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 
-from models.checkpoints import read
 from models.pickles import GETS, PUTS
+from models.weights import read
 from tests.models.small import complains, saved, small_state
 
 
@@ -69,6 +70,55 @@ def test_line_and_pickle_as_long_as_the_file_are_not_read(tmp_path, monkeypatch)
     assert "too large" in complains(read, tmp_path / "a.pth")
     path = in_an_archive(tmp_path / "b.pth", b"\x80\x02" + b"N" * 100_000)
     assert "too large" in complains(read, path)
+
+
+ARRAYS = {"a": np.ones(3, np.float32)}
+LISTS = {"a": [1.0, 2.0]}
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_pickle_that_torch_did_not_write_is_told_as_what_it_is(tmp_path, protocol):
+    path = tmp_path / "a.pth"
+    words = f"pickle of protocol {protocol}" if protocol > 3 else "not one of torch.save"
+    for content, wanted in ((ARRAYS, "numpy arrays"), (LISTS, words)):
+        path.write_bytes(pickle.dumps(content, protocol))
+        assert wanted in complains(read, path)
+        assert wanted in complains(read, in_an_archive(tmp_path / "z.pth", path.read_bytes())) or (
+            protocol == 2
+        )
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_file_of_torch_in_another_protocol_or_with_numpy_numbers_is_told(tmp_path, zipped):
+    options = {"_use_new_zipfile_serialization": zipped, "pickle_protocol": 4}
+    path = saved(tmp_path / "a.pth", **options)
+    assert "pickle of protocol 4" in complains(read, path)
+    path = saved(path, {"loss": np.float64(3)}, _use_new_zipfile_serialization=zipped)
+    assert "numpy arrays or numbers" in complains(read, path)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_zip_archive_around_a_checkpoint_says_to_unpack_it(tmp_path, packing):
+    path = tmp_path / "model.zip"
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        archive.write(saved(tmp_path / "small.pth"), "model/small.pth")
+    message = complains(read, path)
+    assert "unpack it" in message
+    assert "'model/small.pth'" in message
+    assert "zip -0" not in message
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (lambda path: np.savez(path, **ARRAYS), "numpy arrays"),
+        (lambda path: np.savez_compressed(path, **ARRAYS), "numpy arrays"),
+        (lambda path: zipfile.ZipFile(path, "w").writestr("word/a.xml", "x"), "other things"),
+    ],
+)
+def test_other_archives_are_told(tmp_path, write, words):
+    write(tmp_path / "a.npz")
+    assert words in complains(read, tmp_path / "a.npz")
 
 
 def test_compressed_archive_is_refused_as_torch_would_misread_it(tmp_path):

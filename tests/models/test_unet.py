@@ -11,8 +11,8 @@ from torch.nn.functional import normalize
 import diffusion
 import models
 from models import clip
-from models.checkpoints import convert
-from models.clip_loss import clip_gradient
+from models.clip_guidance import clip_gradient
+from models.networks import convert
 from runner import run
 from runner.run import pick_dtype
 from tests.weights import deterministic_state_dict

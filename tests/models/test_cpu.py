@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import models
-from models import packing
-from models.packing import PackedConv2d, can_pack, pack
+from models import cpu
+from models.cpu import PackedConv2d, can_pack, pack
 
 DTYPES = [torch.float32, torch.bfloat16]
 
@@ -68,7 +68,7 @@ def test_weights_are_gone_as_soon_as_they_are_packed(monkeypatch):
         assert not any(other() is not None for other in before)
         before.append(weakref.ref(weight))
 
-    monkeypatch.setattr(packing.Reading, "has_read", has_read)
+    monkeypatch.setattr(cpu.Reading, "has_read", has_read)
     pack(net, torch.device("cpu"), torch.float32)
     assert len(before) == len(packed_ones(net))
 
@@ -76,12 +76,12 @@ def test_weights_are_gone_as_soon_as_they_are_packed(monkeypatch):
 def test_large_networks_see_one_image_at_a_time_where_threads_are_few(monkeypatch):
     if not can_pack(torch.bfloat16):
         pytest.skip("no packed bfloat16 here")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: packing.FEW)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cpu.FEW)
     assert models.load("emoji", dtype=torch.bfloat16, packed=True).chunk is None
-    monkeypatch.setattr(packing, "SMALL", 1)
+    monkeypatch.setattr(cpu, "SMALL", 1)
     assert models.load("emoji", dtype=torch.bfloat16, packed=True).chunk == 1
     assert models.load("emoji", dtype=torch.float32, packed=True).chunk is None
-    monkeypatch.setattr(torch, "get_num_threads", lambda: packing.FEW + 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: cpu.FEW + 1)
     assert models.load("emoji", dtype=torch.bfloat16, packed=True).chunk is None
 
 
@@ -92,7 +92,7 @@ def test_loading_draws_no_random_numbers():
 
 
 def test_large_mapped_weights_stay_mapped(monkeypatch):
-    monkeypatch.setattr(packing, "SMALL", 1)
+    monkeypatch.setattr(cpu, "SMALL", 1)
     assert not packed_ones(models.load("emoji", packed=True))
 
 

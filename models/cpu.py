@@ -1,18 +1,34 @@
-"""The weights of convolutions in the order in which a CPU goes through them.
+"""What a CPU needs to be fast and a large checkpoint to fit: kernels, packed weights, mapped pages.
 
-oneDNN, by which torch convolves on a CPU, would bring them into that order in every evaluation
-anew: a twentieth of the time of a large network, a third of that of a small one.
+oneDNN, by which torch convolves on a CPU, would bring the weights of a convolution into the order
+in which it goes through them in every evaluation anew: a twentieth of the time of a large network,
+a third of that of a small one. So weights are packed in that order once.
 """
 
+import contextlib
+import ctypes
+import mmap
+from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 from torch import nn
-
-from models.mapped import Reading
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 SMALL = 2**28  # bytes of weights: those of `emoji`, not those of the published networks
 FEW = 4  # threads, which even the deep levels of a large network keep busy with one image
+PORTION = 2**26  # bytes of a mapped file that are read before they leave memory
+
+
+def quick_backward(x):
+    """A context for attention over x, if gradients flow through it, on the CPU.
+
+    There the backward pass of the fused kernel is slower than that of the plain one, and in half
+    precision it turns large logits into NaN.
+    """
+    if x.requires_grad and x.device.type == "cpu":
+        return sdpa_kernel(SDPBackend.MATH)
+    return contextlib.nullcontext()
 
 
 class PackedConv2d(nn.Module):
@@ -84,3 +100,38 @@ def can_pack(dtype):
     # An operator of torch's own compiler, of which it promises nothing.
     except (AttributeError, RuntimeError, TypeError):
         return False
+
+
+class Reading:
+    """An account of what is read of a mapped file, which lets go of it in portions."""
+
+    def __init__(self):
+        self.bytes = 0
+
+    def has_read(self, tensor):
+        """Takes note that a tensor which may lie in the file was read, and is not needed again."""
+        self.bytes += tensor.nbytes
+        if self.bytes > PORTION:
+            self.bytes = 0
+            let_go(tensor.data_ptr())
+
+
+def let_go(address):
+    """Takes what was read of a mapped file out of this process's memory, where that can be done.
+
+    The system has it cached still, and whoever reads it again gets it from there. What was written
+    to a private mapping would be lost.
+
+    Args:
+        address: within the mapping; if it is within other memory, nothing is done.
+    """
+    try:
+        maps = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+    except OSError:  # no Linux
+        return
+    for line in maps:
+        span, _, _, _, inode = line.split()[:5]
+        first, end = (int(place, 16) for place in span.split("-"))
+        if first <= address < end and inode != "0":
+            libc, size = ctypes.CDLL(None), ctypes.c_size_t(end - first)
+            libc.madvise(ctypes.c_void_p(first), size, mmap.MADV_DONTNEED)

@@ -1,0 +1,42 @@
+from . import (
+    cache,
+    checkpoints,
+    clip,
+    clip_guidance,
+    convert,
+    cpu,
+    downloads,
+    hashes,
+    locks,
+    networks,
+    pickles,
+    unet,
+    web,
+    weights,
+    zoo,
+)
+from .networks import build, load
+from .zoo import CLIPS, NETWORKS, names
+
+__all__ = [
+    "CLIPS",
+    "NETWORKS",
+    "build",
+    "cache",
+    "checkpoints",
+    "clip",
+    "clip_guidance",
+    "convert",
+    "cpu",
+    "downloads",
+    "hashes",
+    "load",
+    "locks",
+    "names",
+    "networks",
+    "pickles",
+    "unet",
+    "web",
+    "weights",
+    "zoo",
+]
