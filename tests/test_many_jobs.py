@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import random
 import re
 import signal
 import subprocess
@@ -47,18 +46,13 @@ def command(*flags, workers=0, restarts=0):
 
 def cfg_sample(*flags, **how):
     done = subprocess.run(
-        command(*flags, **how), env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+        command(*flags, **how), env=ENVIRONMENT, capture_output=True, text=True, timeout=1000
     )
     return done.returncode, done.stdout.splitlines(), done.stderr
 
 
 def drawn(folder="out"):
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-
-
-def count(folder="out"):
-    """How many files there are while others write them: a temporary one can go at any moment."""
-    return len(os.listdir(folder))
 
 
 def pictures(*flags, folder="alone"):
@@ -90,7 +84,9 @@ def test_jobs_of_many_lines_are_drawn_as_each_by_itself():
 @pytest.mark.slow
 def test_lines_of_results_say_what_was_drawn():
     flags = ("--from-file", "jobs.txt", "-o", NAMES, "--results", "r.jsonl")
+    began = time.monotonic()
     status, out, _ = cfg_sample(*flags, "--json")
+    took = time.monotonic() - began
     assert status == 0
     lines = [json.loads(line) for line in Path("r.jsonl").read_text().splitlines()]
     assert lines == [json.loads(line) for line in out]
@@ -100,7 +96,8 @@ def test_lines_of_results_say_what_was_drawn():
         for field in ("seed", "prompts", "steps", "method", "model"):
             assert line[field] == recipe[field]
         assert line["evaluations"] == line["steps"]
-        assert 0 < line["seconds"] < 60
+        assert line["seconds"] > 0
+    assert sum(line["seconds"] for line in lines) < took
     # An image whose line was lost gets one, and no other gets two.
     Path("r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[1:]))
     os.remove(lines[-1]["file"])
@@ -230,49 +227,52 @@ def test_failed_image_stops_no_worker_that_keeps_going():
 # What breaks.
 
 
-def workers_here():
-    """The pids of the workers that draw into this test's folder."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (place / "cmdline").read_bytes().split(b"\0")
-            ours = b"torch.distributed.run" not in words and str(ROOT / "cfg_sample.py").encode()
-            if ours in words and os.readlink(place / "cwd") == os.getcwd():
-                found.append(int(place.name))
-    return found
+KILLED = 10  # times torchrun starts workers that do not live for long
+MORTAL = f"""
+import os, random, runpy, signal, sys
+
+life, rank = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), int(os.environ["RANK"])
+left = random.Random(f"{{life}} {{rank}}").randrange(24)  # four are an image
 
 
-def wait_until(true, run):
-    while run.poll() is None and not true():
-        time.sleep(0.02)
+def die():
+    with open("deaths", "a") as file:
+        print(life, file=file)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def look(event, arguments):
+    global left
+    if event in ("open", "os.link", "os.remove"):
+        if str(arguments[0]).startswith(("out/", "r.jsonl")):
+            left -= 1
+            if left < 0:
+                die()
+
+
+if life < {KILLED}:
+    if life % 3 == 2 and rank == 1:
+        die()
+    sys.addaudithook(look)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @pytest.mark.slow
-def test_workers_killed_twenty_times_leave_every_image_once_and_whole():
-    chance, kills = random.Random(0), 0
-    flags = ("--from-file", "jobs.txt", "-o", NAMES, "--results", "r.jsonl", "-n", "100")
+def test_workers_killed_again_and_again_leave_every_image_once_and_whole():
+    """Each before or after some change of a file, or while it starts."""
+    flags = ("--from-file", "jobs.txt", "-o", NAMES, "--results", "r.jsonl", "-n", "40")
     Path("jobs.txt").write_text("cat\nstar\n'a {red,blue} heart'\n'fox' --steps 3\n")
+    Path("mortal.py").write_text(MORTAL)
     Path("out").mkdir()
-    with open("err", "w") as err:
-        run = subprocess.Popen(
-            command(*flags, workers=2, restarts=40),
-            env=ENVIRONMENT,
-            stdout=subprocess.DEVNULL,
-            stderr=err,
-        )
-        while kills < 20 and run.poll() is None:
-            wait_until(workers_here, run)
-            if kills % 3:  # most at work, some while they start
-                before = count()
-                wait_until(lambda before=before: count() > before, run)
-            time.sleep(chance.uniform(0, 0.3))
-            with contextlib.suppress(ProcessLookupError, IndexError):  # none is there just now
-                os.kill(chance.choice(workers_here()), signal.SIGKILL)
-                kills += 1
-        status = run.wait(timeout=300)
-    assert status == 0, Path("err").read_text()[-3000:]
-    assert kills == 20
-    expected = pictures("-n", "100")
+    run = command(*flags, workers=2, restarts=KILLED)
+    run.insert(run.index(str(ROOT / "cfg_sample.py")), "mortal.py")
+    done = subprocess.run(run, env=ENVIRONMENT, capture_output=True, text=True, timeout=1000)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {int(life) for life in Path("deaths").read_text().split()} == set(range(KILLED))
+    expected = pictures("-n", "40")
     assert {name: data for name, data in drawn().items() if name[0] != "."} == expected
     files = [json.loads(line)["file"] for line in Path("r.jsonl").read_text().splitlines()]
     assert sorted(files) == sorted(f"out/{name}" for name in expected)
@@ -289,7 +289,7 @@ def test_stopped_run_is_finished_by_the_same_command(stop):
     for _ in range(3):
         run.stdout.readline()
     run.send_signal(stop)
-    _, err = run.communicate(timeout=60)
+    _, err = run.communicate(timeout=1000)
     assert run.returncode == 130
     assert "finished images are kept" in err
     assert len(err.splitlines()) == 1
@@ -303,7 +303,7 @@ def test_stopped_run_is_finished_by_the_same_command(stop):
 def test_two_runs_of_one_command_at_once_make_every_image_whole():
     flags = ("--from-file", "jobs.txt", "-o", NAMES, "--skip-existing", "--results", "r.jsonl")
     runs = [subprocess.Popen(command(*flags), env=ENVIRONMENT) for _ in range(2)]
-    assert [run.wait(timeout=120) for run in runs] == [0, 0]
+    assert [run.wait(timeout=1000) for run in runs] == [0, 0]
     assert drawn() == pictures()
     files = [json.loads(line)["file"] for line in Path("r.jsonl").read_text().splitlines()]
     assert sorted(files) == sorted(f"out/{name}" for name in drawn())
