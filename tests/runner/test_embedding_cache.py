@@ -308,7 +308,7 @@ print(digest.hexdigest())
     for process in both:
         process.stdin.write("go\n")
         process.stdin.flush()
-    (out, err), (other_out, other_err) = (process.communicate(timeout=120) for process in both)
+    (out, err), (other_out, other_err) = (process.communicate(timeout=1000) for process in both)
     assert (err, other_err) == ("", "")
     assert len(out) == 65
     assert out == other_out
