@@ -113,6 +113,7 @@ def test_image_prompts_guide_as_text_does(cfg_sample):
     assert abs(pixels("led.png") - pixels("free.png")).max() > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", diffusion.METHODS)
 @pytest.mark.parametrize("start", ["1", "0.9", "0.3", "0.001"])
 def test_init_works_with_every_method_at_any_start(cfg_sample, method, start):

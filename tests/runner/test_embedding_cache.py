@@ -316,6 +316,7 @@ print(digest.hexdigest())
     assert not list(place.glob("*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "flags"), [("cfg_sample", ()), ("clip_sample", ("-cs", "0"))])
 def test_second_run_of_a_prompt_imports_no_open_clip(script, name, flags, place):
     """And draws the same image; the first one is drawn here, the second in a process of its own."""
