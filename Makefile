@@ -1,8 +1,11 @@
-# `make sample` draws four images, `make test` runs the tests; both make their own environment.
+# `make sample` draws four images, `make test` runs the tests; both make their own environment,
+# `make sample` with no more than drawing needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+TOOLS := $(VENV)/tools
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: sample test quick fuzz lint format completion clean
@@ -17,27 +20,31 @@ quick: lint
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 # Cases of each target; others each time.
-fuzz: $(READY)
+fuzz: $(TOOLS)
 	FUZZ_CASES=$${FUZZ_CASES:-10000} $(BIN)/python -m pytest tests/fuzz
 
-lint: $(READY)
+lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(READY)
+format: $(TOOLS)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-completion: $(READY)
+completion: $(TOOLS)
 	mkdir -p completions
 	for shell in bash zsh; do $(BIN)/python -m cli.completion $$shell > completions/$$shell.new && \
 		mv completions/$$shell.new completions/$$shell; done
 
-$(READY): requirements.txt requirements-dev.txt
+$(READY): requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
-	touch $(READY)
+	$(INSTALL) -r requirements.txt
+	touch $@
+
+$(TOOLS): requirements-dev.txt $(READY)
+	$(INSTALL) -r requirements.txt -r requirements-dev.txt
+	touch $@
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache

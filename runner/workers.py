@@ -79,7 +79,7 @@ class Worker(Alone):
     def __init__(self, environment):
         self.rank, self.size = int(environment["RANK"]), int(environment["WORLD_SIZE"])
         self.local_rank = int(environment["LOCAL_RANK"])
-        self.again = int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+        self.restarts = int(environment.get("TORCHELASTIC_RESTART_COUNT", 0))
         self.store = None
         self.seen, self.looked = 0, 0.0
 
@@ -89,7 +89,7 @@ class Worker(Alone):
         self.store = next(rendezvous("env://"))[0]
         if self.rank == 0:
             # A run that lost a machine starts anew, with files of its own that exist.
-            if not self.again and not self.store.check(["begun"]):
+            if not self.restarts and not self.store.check(["begun"]):
                 refuse()
             self.store.set("begun", "yes")
         else:
@@ -121,7 +121,9 @@ class Worker(Alone):
                 time.sleep(POLL)
 
     def _next(self):
-        return self._ask(lambda: self.store.add("next", 1)) - 1
+        # A restart goes through all batches again, as the store outlives it: one whose process died
+        # may lack an image, or have it and lack its line of --results.
+        return self._ask(lambda: self.store.add(f"next/{self.restarts}", 1)) - 1
 
     def report(self, images):
         self._ask(lambda: self.store.add("images", images))

@@ -1,22 +1,28 @@
 import importlib
 import os
 import sys
+import tempfile
 from dataclasses import replace
 
 import pytest
 
+# Before torch is imported: threads that wait for each other leave the CPU to other processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several processes of one thread each are done sooner than threads that wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
-    """A folder in place of the user's own cache, for all tests and the processes they start."""
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("V_DIFFUSION_CACHE", str(folder))
-        yield folder
+@pytest.hookimpl(trylast=True)  # pytest makes the factory in this hook as well
+def pytest_configure(config):
+    """Gives the tests and the processes they start a cache and a place for temporary files.
+
+    Set before any test module is imported, since some copy the environment then. Both lie in
+    pytest's own folder, which it removes when all tests have passed.
+    """
+    make = config._tmp_path_factory.mktemp
+    os.environ["V_DIFFUSION_CACHE"] = str(make("cache"))
+    os.environ["TMPDIR"] = tempfile.tempdir = str(make("t"))  # short: sockets' paths have a limit
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ def drawings(reader):
     return torch.cat(images).clamp(-1, 1)
 
 
+@pytest.mark.slow
 def test_ground_has_the_colour_that_was_asked_for(drawings):
     colours = torch.tensor(list(GROUNDS.values())) / 127.5 - 1
     for (_, ground), image in zip(PAIRS, drawings, strict=True):
@@ -56,6 +57,7 @@ def test_ground_has_the_colour_that_was_asked_for(drawings):
         assert list(GROUNDS)[distance.argmin()] == ground
 
 
+@pytest.mark.slow
 def test_thing_is_the_one_that_was_asked_for(drawings, reader):
     """Among 36 things that the model knows, by its CLIP: which guided it, so a weak witness."""
     names = normalize(reader.encode_text(NAMES))

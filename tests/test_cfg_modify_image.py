@@ -34,6 +34,7 @@ def photo(tmp_path):
     return "photo.png"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("way", WAYS)
 def test_every_method_edits(cfg_modify_image, photo, method, way):

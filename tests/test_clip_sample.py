@@ -171,6 +171,7 @@ def test_adaptive_method_cannot_be_steered_by_crops_that_differ(clip_sample):
     assert clip_sample(*command, "-cs", 0, "--tolerance", 0.5, "--size", 32, 32)[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [m for m, row in diffusion.METHODS.items() if row.evaluations])
 def test_every_method_is_steered(clip_sample, method):
     common = (*FAST, "--method", method, "a cat", "--steps", 3)

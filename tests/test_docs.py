@@ -99,6 +99,7 @@ def run_block(script, text, only_parsed):
         assert status == 0, f"{shlex.join(words)}\n{err}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_of_a_page_run_one_after_the_other(page, script, folder, small):
     for text, only_parsed in blocks(page, "sh"):

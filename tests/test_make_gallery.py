@@ -249,7 +249,7 @@ class Page:
         """Waits for what comes about in its own time; TimeoutException if it does not."""
         from selenium.webdriver.support.wait import WebDriverWait
 
-        WebDriverWait(self.browser, 10, 0.05).until(lambda _: self.run(f"return {condition}"))
+        WebDriverWait(self.browser, 300, 0.05).until(lambda _: self.run(f"return {condition}"))
 
     def all(self, selector):
         return self.browser.find_elements("css selector", selector)

@@ -54,6 +54,7 @@ def test_exact_round_trip_is_exact(reverse_sample, photo, prompts, steps):
     assert trip["largest_error"] < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [m for m in REVERSE if m != "exact"])
 def test_other_round_trips_get_better_with_steps(reverse_sample, photo, method):
     trips = [
@@ -63,6 +64,7 @@ def test_other_round_trips_get_better_with_steps(reverse_sample, photo, method):
     assert trips[0] + 3 < trips[1] < 80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", REVERSE)
 def test_cfg_sample_goes_back_the_way_the_latent_came(reverse_sample, cfg_sample, photo, method):
     common = (photo, "a cat:2", *FAST, "--method", method, "-mt", 0.8)

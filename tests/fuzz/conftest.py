@@ -19,6 +19,11 @@ def _worker_of_a_target(request):
         request.node.worker = request.getfixturevalue("worker")
 
 
+def pytest_itemcollected(item):
+    if hypothesis.is_hypothesis_test(item.function):
+        item.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
     worker = getattr(pyfuncitem, "worker", None)

@@ -1,7 +1,6 @@
 """A web server on this machine that misbehaves as it is told."""
 
 import threading
-import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -99,21 +98,20 @@ def hangs_after(count):
     def answer(handler, server):
         handler.wfile.write(good_head(handler, server)[:count])
         handler.wfile.flush()
-        server.stop.wait(20)
+        server.stop.wait(600)
 
     return answer
 
 
-def drips(seconds, pieces=20):
-    """All that is asked for, evenly spread over some time."""
+def halts_until(event):
+    """All that is asked for, the second half of it when the event is set."""
 
     def answer(handler, server):
         body = good_head(handler, server)
-        size = -(-len(body) // pieces) or 1
-        for i in range(0, len(body), size):
-            handler.wfile.write(body[i : i + size])
-            handler.wfile.flush()
-            time.sleep(seconds / pieces)
+        handler.wfile.write(body[: len(body) // 2])
+        handler.wfile.flush()
+        event.wait(600)
+        handler.wfile.write(body[len(body) // 2 :])
 
     return answer
 

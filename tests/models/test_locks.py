@@ -22,7 +22,7 @@ def test_one_at_a_time(tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=20)
+        thread.join(timeout=600)
     assert most == [1] * 6
     assert list(tmp_path.iterdir()) == []
 
@@ -44,7 +44,7 @@ def test_lock_on_a_file_that_was_removed_is_none(tmp_path):
         with locked(tmp_path / "file"):
             first.close()
             assert not entered.wait(0.5)
-        assert entered.wait(5)
+        assert entered.wait(600)
         second.join()
 
 

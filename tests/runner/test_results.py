@@ -65,7 +65,7 @@ def test_line_for_which_there_is_no_room_is_not_there_in_part(tmp_path):
     answer = context.Queue()
     worker = context.Process(target=limited, args=(path, len(before) + 100, answer))
     worker.start()
-    assert "cannot be written" in answer.get(timeout=30)
+    assert "cannot be written" in answer.get(timeout=300)
     worker.join()
     assert path.read_bytes() == before
 

@@ -60,10 +60,11 @@ def test_what_a_lost_process_took_is_drawn_by_the_first():
     assert done == {0, 1, 2, 3}
 
 
-def test_first_process_waits_for_those_that_are_at_work():
+def test_first_process_waits_for_those_that_are_at_work(monkeypatch):
+    monkeypatch.setattr(workers, "PATIENCE", 600)
     done, seen = {0, 1}, []
     first, _ = crew(2, Store())
-    first.store.add("next", 3)  # all are taken, and the last one is being drawn
+    first.store.add("next/0", 3)  # all are taken, and the last one is being drawn
 
     def look():
         seen.append(len(seen))
@@ -77,8 +78,17 @@ def test_first_process_waits_for_those_that_are_at_work():
 
 def test_other_processes_wait_for_nobody():
     _, second = crew(2, Store())
-    second.store.add("next", 3)
+    second.store.add("next/0", 3)
     assert list(second.take(lambda: iter(range(3)), lambda _: False)) == []
+
+
+def test_restart_goes_through_all_batches_again():
+    """The store outlives it, and the process that took a batch may have died within it."""
+    store, batches = Store(), range(4)
+    for restarts in ("0", "1"):
+        worker = Worker({**ENVIRONMENT, "TORCHELASTIC_RESTART_COUNT": restarts})
+        worker.store = store
+        assert list(worker.take(lambda: iter(batches), lambda _: True)) == list(batches)
 
 
 def test_shards_are_all_batches_once():
