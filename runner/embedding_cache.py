@@ -10,10 +10,14 @@ import json
 import os
 import re
 import sys
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from safetensors.torch import load, save
 
 from cli.errors import printable
 from cli.files import read_file, write_whole
+from models.cache import cache_folder
 from models.checkpoints import clip_sha256
 from models.zoo import clip_row
 
@@ -24,14 +28,14 @@ MAX_BYTES = 2**16  # of an entry; ours have 2 or 3 KB
 ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors|\.[0-9a-f]{16}\.part")
 
 
-def embed_texts(texts, name, checkpoint, dim, load, enabled=True, device="cpu"):
+def embed_texts(texts, name, checkpoint, dim, load_clip, enabled=True, device="cpu"):
     """The embeddings of texts by a CLIP, which is loaded only if one of them is not remembered.
 
     Args:
         texts: K strings.
         name, checkpoint: of the CLIP, as `models.clip.load` takes them.
         dim: the size of its embeddings.
-        load: function () -> that `models.clip.Clip`.
+        load_clip: function () -> that `models.clip.Clip`.
         enabled: whether to read and write the cache.
         device: where that CLIP computes, and where the embeddings go.
     Returns:
@@ -39,51 +43,23 @@ def embed_texts(texts, name, checkpoint, dim, load, enabled=True, device="cpu"):
     Raises:
         CheckpointError: if the CLIP has no usable weights.
     """
-    import torch
-
     if not texts:
         return torch.zeros(0, dim, device=device)
-    place = folder() if enabled else None
+    place = cache_folder("embeddings") if enabled else None
     circumstances = place and circumstances_of(name, checkpoint, device)
     keys = {text: place and key_of(circumstances, text) for text in texts}
     embeds = {text: read(place, key, dim) for text, key in keys.items() if place}
     missing = [text for text in keys if embeds.get(text) is None]
     if missing:
-        embeds.update(zip(missing, load().encode_text(missing), strict=True))
+        embeds.update(zip(missing, load_clip().encode_text(missing), strict=True))
         # One note is enough where nothing can be written.
         if place and all(write(place, keys[text], embeds[text]) for text in missing):
             prune(place)
     return torch.stack([embeds[text].to(device) for text in texts])
 
 
-def folder():
-    """Where embeddings are kept, by the platform's convention; None: there is no such place.
-
-    The environment's V_DIFFUSION_CACHE names another folder for caches.
-    """
-    try:
-        if own := os.environ.get("V_DIFFUSION_CACHE"):
-            return Path(own).expanduser() / "embeddings"
-        home = Path.home()
-    except RuntimeError:  # nobody's home
-        return None
-    if sys.platform == "win32":
-        caches = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        caches = home / "Library" / "Caches"
-    else:
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or "")
-        if not caches.is_absolute():  # the convention says to ignore it then
-            caches = home / ".cache"
-    return caches / "v-diffusion" / "embeddings"
-
-
 def circumstances_of(name, checkpoint, device):
     """All that the bits of an embedding depend on beside the text, as JSON can hold it."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    import torch
-
     try:
         tokenizer = version("open_clip_torch")
     except PackageNotFoundError:
@@ -108,9 +84,6 @@ def key_of(circumstances, text):
 
 def read(place, key, dim):
     """An embedding [dim] from the cache; None: it is not there, or not as `write` left it."""
-    import torch
-    from safetensors.torch import load
-
     path = place / f"{key}.safetensors"
     try:
         tensors = load(read_file(path, MAX_BYTES))
@@ -128,9 +101,6 @@ def read(place, key, dim):
 
 def write(place, key, embed):
     """Adds an embedding [dim]; False: it cannot be written, which a line on stderr has said."""
-    import torch
-    from safetensors.torch import save
-
     embed = embed.cpu().contiguous()
     check = torch.tensor(list(check_of(key, embed)), dtype=torch.uint8)
     data = save({"embedding": embed, "sha256": check})
