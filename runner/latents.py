@@ -31,7 +31,7 @@ def save(path, latents, facts, previous=None, overwrite=True):
     write_whole(path, lambda part: part.write_bytes(to_bytes(tensors, header)), overwrite)
 
 
-def load(path, head):
+def load(path, reversible):
     """Reads the latents of a file whose head was found good.
 
     Returns:
@@ -43,12 +43,12 @@ def load(path, head):
     try:
         with safe_open(path, "pt") as file:
             tensors = [file.get_tensor("latents")]
-            if head.reversible:
+            if reversible:
                 tensors.append(file.get_tensor("previous"))
     except (OSError, SafetensorError):
         raise UserError(f"{name} is damaged, or no .safetensors file of latents") from None
     if any(not t.is_floating_point() or not torch.isfinite(t).all() for t in tensors):
         raise UserError(f"{name} holds latents that are not finite numbers")
-    if head.reversible:
+    if reversible:
         return tensors[0].double(), tensors[1].double()
     return tensors[0].float(), None

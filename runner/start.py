@@ -68,7 +68,7 @@ def _start_of(item, eps):
 def _latents_of(image, number, eps):
     """The Start at a saved latent; the way back, where the method has one."""
     t, way = image.head.timestep, image.latent_timesteps
-    found, previous = _stored(image.latent, image.head)
+    found, previous = _stored(image.latent, image.head.reversible)
     index = image.latent_indices[number]
     # One that is drawn again in a batch of its old shape fills that batch.
     x = found[index].expand(len(eps), -1, -1, -1)
@@ -81,5 +81,5 @@ def _latents_of(image, number, eps):
 
 
 @functools.lru_cache(maxsize=4)
-def _stored(path, head):
-    return latents.load(path, head)
+def _stored(path, reversible):
+    return latents.load(path, reversible)
