@@ -9,6 +9,7 @@ import csv
 import difflib
 import json
 import re
+from functools import cache
 from typing import NamedTuple
 
 from cli.errors import UserError, printable
@@ -85,7 +86,7 @@ def read_entry(entry, script):
         raise Place("longer than a MiB")
     if line.lstrip()[:1] in ("{", "["):
         return _broken_json(line)
-    if not is_shell(line):
+    if not is_shell(line, script):
         return _read_prompt(line, script)
     words = words_of(line)
     said = _said(words, script)
@@ -121,9 +122,18 @@ def _unquoted(piece):
     return next(part for part in (escaped, single, plain) if part is not None)
 
 
-def is_shell(line):
+def is_shell(line, script):
     """Whether a line is words and flags, and not a prompt as a whole."""
-    return line.lstrip()[0] in "\"'-" or " --" in line
+    if line.lstrip()[0] in "\"'-" or " --" in line:
+        return True
+    return " -" in line and any(word in short_flags(script) for word in line.split())
+
+
+@cache
+def short_flags(script):
+    """The flags of a script that begin with one dash."""
+    flags = [flag for option in options_of(script).values() for flag in option.flags.split()]
+    return {flag for flag in flags if re.match("-[^-]", flag)}
 
 
 def _read_prompt(line, script):

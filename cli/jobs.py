@@ -155,7 +155,7 @@ class Jobs:
             plain = [word for word, _ in words]
             list(self._variants(entry.line, parse(self.script, plain, needs_words=False)))
 
-        if not is_shell(entry.said):
+        if not is_shell(entry.said, self.script):
             return len(entry.said) - len(entry.said.lstrip())
         return column_of(words_of(entry.said), message, resolved)
 
