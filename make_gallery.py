@@ -6,7 +6,7 @@ import sys
 from cli.errors import printable
 from cli.parser import all_values
 from cli.scripts import GALLERY
-from runner.program import program
+from runner.exit import program
 
 
 def main():

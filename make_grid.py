@@ -6,7 +6,7 @@ from cli.errors import printable
 from cli.parser import all_values
 from cli.recipe import label_fields
 from cli.scripts import GRID
-from runner.program import finished_images_are_kept, program
+from runner.exit import finished_images_are_kept, program
 
 
 def main():

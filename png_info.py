@@ -11,7 +11,7 @@ from cli.parser import all_values
 from cli.scripts import INFO
 from models import checkpoints
 from models.zoo import NETWORKS
-from runner.program import program
+from runner.exit import program
 
 
 def main():

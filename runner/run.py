@@ -28,7 +28,7 @@ from runner import memory, results
 from runner.conditions import Reader
 from runner.device import compiled, pick_device, pick_dtype
 from runner.masks import mask_of
-from runner.program import explained, finished_images_are_kept
+from runner.exit import explained, finished_images_are_kept
 from runner.start import photos, start
 
 SOFTWARE = "v-diffusion 1.0"
