@@ -32,7 +32,7 @@ def script(tmp_path, monkeypatch, capsys):
     Scripts run in an empty folder, and remember no picture of another one.
     """
     from media import images
-    from runner import program
+    from runner.exit import script as run_script
 
     images._kept = images._Kept()
     monkeypatch.chdir(tmp_path)
@@ -45,7 +45,7 @@ def script(tmp_path, monkeypatch, capsys):
             capsys.readouterr()
             status = 0
             try:
-                program.script(main)
+                run_script(main)
             except SystemExit as stop:
                 status = stop.code
             out, err = capsys.readouterr()

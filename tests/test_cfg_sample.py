@@ -487,14 +487,14 @@ def test_every_mistake_is_one_line_before_torch_is_imported(tmp_path):
 import contextlib, io, json, sys
 sys.path.insert(0, sys.argv[1])
 import cfg_sample
-from runner import program
+from runner.exit import script
 results = {}
 for line in json.loads(sys.stdin.read()):
     sys.argv = ["cfg_sample.py", *line.split()]
     err = io.StringIO()
     with contextlib.redirect_stderr(err):
         try:
-            program.script(cfg_sample.main)
+            script(cfg_sample.main)
             status = 0
         except SystemExit as stop:
             status = stop.code
