@@ -92,10 +92,15 @@ class Number:
 
 
 class Name:
-    """One of several names; an unknown one gets told what may have been meant."""
+    """One of several names; an unknown one gets told what may have been meant.
+
+    Args:
+        kind: what they are names of.
+        names: a list, or a table that has them as keys.
+    """
 
     def __init__(self, kind, names):
-        self.kind, self.names = kind, list(names)
+        self.kind, self.names = kind, names
 
     def __call__(self, text):
         if text in self.names:

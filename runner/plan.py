@@ -7,6 +7,7 @@ import time
 from cli.errors import UserError, printable
 from cli.jobs import Jobs, batches, items
 from cli.names import DEFAULT_TEMPLATE, LATENT_TEMPLATE
+from cli.options import options_of
 from cli.outputs import Outputs, Policy, check_length
 from cli.prompts import Prompt, describe
 from cli.scripts import MODIFY, REVERSE
@@ -45,7 +46,8 @@ class Plan:
         self.options = options = self.jobs.run
         self.jobs.check(lambda image: look_at(options, image))
         self.worker = worker = workers.find(options.shard)
-        template = options.output or (LATENT_TEMPLATE if script is REVERSE else DEFAULT_TEMPLATE)
+        usual = LATENT_TEMPLATE if script is REVERSE else DEFAULT_TEMPLATE
+        template = options.output or options_of(script)["output"].type(usual)
         policy = options.policy or (Policy.REFUSE if options.output else Policy.NUMBER)
         self.files = Outputs(template, policy)
         self._refuse_options()

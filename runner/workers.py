@@ -84,9 +84,11 @@ class Worker(Alone):
         self.seen, self.looked = 0, 0.0
 
     def start(self, refuse):
-        from torch.distributed import rendezvous
+        from torch.distributed import PrefixStore, rendezvous
 
-        self.store = next(rendezvous("env://"))[0]
+        # The store outlives a restart, which counts anew and goes through all batches again: one
+        # whose process died may lack an image, or have it and lack its line of --results.
+        self.store = PrefixStore(f"restart {self.restarts}", next(rendezvous("env://"))[0])
         if self.rank == 0:
             # A run that lost a machine starts anew, with files of its own that exist.
             if not self.restarts and not self.store.check(["begun"]):
@@ -121,9 +123,7 @@ class Worker(Alone):
                 time.sleep(POLL)
 
     def _next(self):
-        # A restart goes through all batches again, as the store outlives it: one whose process died
-        # may lack an image, or have it and lack its line of --results.
-        return self._ask(lambda: self.store.add(f"next/{self.restarts}", 1)) - 1
+        return self._ask(lambda: self.store.add("next", 1)) - 1
 
     def report(self, images):
         self._ask(lambda: self.store.add("images", images))

@@ -604,6 +604,7 @@ def test_ctrl_c_before_the_first_image_is_one_line(tmp_path, seconds):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_closed_stream_does_not_stop_the_drawing(tmp_path, stream):
     number = {"stdout": 1, "stderr": 2}[stream]

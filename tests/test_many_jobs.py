@@ -297,7 +297,7 @@ def test_workers_killed_again_and_again_leave_every_image_once_and_whole(picture
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_run_is_finished_by_the_same_command(stop, cfg_sample, pictures):
-    flags = ("--from-file", "jobs.txt", "-o", NAMES, "-n", "8", "--skip-existing")
+    flags = ("--from-file", "jobs.txt", "-o", NAMES, "-n", "20", "--skip-existing")
     Path("jobs.txt").write_text("cat\nstar\n'a {red,blue} heart'\n")
     run = subprocess.Popen(
         command(*flags), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -309,10 +309,10 @@ def test_stopped_run_is_finished_by_the_same_command(stop, cfg_sample, pictures)
     assert run.returncode == 130
     assert "finished images are kept" in err
     assert len(err.splitlines()) == 1
-    assert 3 <= len(drawn()) < 24
+    assert 3 <= len(drawn()) < 60
     assert not [name for name in drawn() if name.endswith(".part")]
     assert cfg_sample(*flags)[0] == 0
-    assert drawn() == pictures("-n", "8")
+    assert drawn() == pictures("-n", "20")
 
 
 @pytest.mark.slow

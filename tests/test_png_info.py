@@ -60,6 +60,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 def test_command_draws_the_same_image(script, run):
     picture("red.png")

@@ -1,4 +1,5 @@
 import pytest
+from torch.distributed import HashStore
 
 from cli.errors import Failure, UserError
 from runner import workers
@@ -64,7 +65,7 @@ def test_first_process_waits_for_those_that_are_at_work(monkeypatch):
     monkeypatch.setattr(workers, "PATIENCE", 600)
     done, seen = {0, 1}, []
     first, _ = crew(2, Store())
-    first.store.add("next/0", 3)  # all are taken, and the last one is being drawn
+    first.store.add("next", 3)  # all are taken, and the last one is being drawn
 
     def look():
         seen.append(len(seen))
@@ -78,17 +79,20 @@ def test_first_process_waits_for_those_that_are_at_work(monkeypatch):
 
 def test_other_processes_wait_for_nobody():
     _, second = crew(2, Store())
-    second.store.add("next/0", 3)
+    second.store.add("next", 3)
     assert list(second.take(lambda: iter(range(3)), lambda _: False)) == []
 
 
-def test_restart_goes_through_all_batches_again():
+def test_restart_goes_through_all_batches_again(monkeypatch):
     """The store outlives it, and the process that took a batch may have died within it."""
-    store, batches = Store(), range(4)
+    store, batches = HashStore(), range(4)
+    monkeypatch.setattr("torch.distributed.rendezvous", lambda _: iter([(store, 0, 2)]))
     for restarts in ("0", "1"):
         worker = Worker({**ENVIRONMENT, "TORCHELASTIC_RESTART_COUNT": restarts})
-        worker.store = store
+        worker.start(lambda: None)
         assert list(worker.take(lambda: iter(batches), lambda _: True)) == list(batches)
+        worker.report(4)
+        assert worker.finished(4) == 4
 
 
 def test_shards_are_all_batches_once():
