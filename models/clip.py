@@ -218,15 +218,26 @@ def check_name(name, row, checkpoint):
         hint = f": did you mean {' or '.join(close)}?" if close else ""
         raise CheckpointError(f"open_clip has no CLIP {row.open_clip_name}{hint}")
     tags = open_clip.list_pretrained_tags_by_model(row.open_clip_name)
-    if checkpoint is None and row.pretrained not in tags:
-        raise CheckpointError(
-            f"{name}: name its weights as {row.open_clip_name}:WEIGHTS (there are "
-            f"{', '.join(tags) or 'none'}) or give a file of them with --clip-checkpoint"
-        )
+    activations = {bool(configuration.get("quick_gelu")) for configuration in trainings(row)}
+    if row.pretrained in tags or (checkpoint and not row.pretrained and len(activations) < 2):
+        return
+    reason = ": they differ in their activation function"
+    raise CheckpointError(
+        f"{name}: name its weights as {row.open_clip_name}:WEIGHTS (there are "
+        f"{', '.join(tags) or 'none'})"
+        + (reason if checkpoint else " or give a file of them with --clip-checkpoint")
+    )
+
+
+def trainings(row):
+    """What open_clip knows of how the weights of a name were trained; of all, if it names none."""
+    tags = open_clip.list_pretrained_tags_by_model(row.open_clip_name)
+    tags = [row.pretrained] if row.pretrained else tags
+    return [open_clip.get_pretrained_cfg(row.open_clip_name, tag) for tag in tags]
 
 
 def trained_with(row):
-    """What open_clip knows of how weights were trained, which its architectures do not say.
+    """How weights were trained, where open_clip's architectures do not say or say otherwise.
 
     Args:
         row: of a CLIP that open_clip knows. If it names no weights, it is what all weights of the
@@ -234,19 +245,13 @@ def trained_with(row):
     Returns:
         keywords of `open_clip.create_model`.
     """
-    tags = (
-        [row.pretrained]
-        if row.pretrained
-        else open_clip.list_pretrained_tags_by_model(row.open_clip_name)
-    )
-    known = [open_clip.get_pretrained_cfg(row.open_clip_name, tag) for tag in tags]
-    known = [configuration for configuration in known if configuration]
-    more = {}
-    if known and all(configuration.get("quick_gelu") for configuration in known):
-        more["force_quick_gelu"] = True
+    known = trainings(row)
     # The mean and the deviation of the colours.
-    alike = [k for k in ("mean", "std") if len({c.get(k) for c in known} - {None}) == 1]
-    return more | {"force_preprocess_cfg": {key: known[0][key] for key in alike}}
+    alike = [key for key in ("mean", "std") if len({c.get(key) for c in known}) == 1]
+    return {
+        "force_quick_gelu": bool(known) and all(c.get("quick_gelu") for c in known),
+        "force_preprocess_cfg": {key: known[0][key] for key in alike},
+    }
 
 
 def built(row):

@@ -26,5 +26,8 @@ def weight(key, shape):
     n = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape, dtype=np.float32)
     if len(shape) >= 2:
         n /= np.float32(math.sqrt(math.prod(shape[1:])))
-        return n * np.float32(0.6) if shape[2:] == (3, 3) else n
-    return np.float32(0.1) * n + np.float32(key.endswith("weight"))
+        n *= np.float32(0.6 if shape[2:] == (3, 3) else 1)
+    else:
+        n *= np.float32(0.1)
+        n += np.float32(key.endswith("weight"))
+    return n

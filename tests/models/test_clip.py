@@ -110,18 +110,31 @@ def activation(reader):
     return type(reader.visual.transformer.resblocks[0].mlp.gelu).__name__
 
 
-@pytest.mark.parametrize(
-    ("name", "wanted"), [("tiny:quick", "QuickGELU"), ("tiny:plain", "GELU"), ("tiny", "GELU")]
-)
+@pytest.mark.parametrize(("name", "wanted"), [("tiny:quick", "QuickGELU"), ("tiny:plain", "GELU")])
 def test_activation_is_that_of_the_weights_which_the_name_says(
     published, monkeypatch, name, wanted
 ):
     _, path = published
     assert activation(clip.load(name, path)) == wanted
-    if ":" in name:
-        weights = str(path)
-        monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: weights)
-        assert activation(clip.load(name)) == wanted
+    weights = str(path)
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: weights)
+    assert activation(clip.load(name)) == wanted
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny:quik"])
+def test_file_whose_activation_is_not_known_is_refused(published, name):
+    with pytest.raises(CheckpointError, match=r"tiny:WEIGHTS \(there are quick, plain, .*differ"):
+        clip.load(name, published[1])
+
+
+def test_file_of_an_architecture_whose_weights_are_alike_needs_no_name_of_them(
+    published, monkeypatch
+):
+    tags = {"one": open_clip.pretrained._pcfg(quick_gelu=True)}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", tags)
+    assert activation(clip.load("tiny", published[1])) == "QuickGELU"
+    monkeypatch.delitem(open_clip.pretrained._PRETRAINED, "tiny")
+    assert activation(clip.load("tiny", published[1])) == "GELU"
 
 
 def test_no_weights_of_open_clip_get_another_activation_than_they_were_trained_with():
@@ -137,7 +150,7 @@ def test_colours_are_those_that_the_weights_were_trained_with(published):
     assert clip.load("tiny:colours", published[1]).visual.image_mean == (0.5,) * 3
     # All weights of the architecture have these, so a file needs no more than its name.
     how = clip.trained_with(clip_row("ViT-B-16-SigLIP"))
-    assert how == {"force_preprocess_cfg": {"mean": (0.5,) * 3, "std": (0.5,) * 3}}
+    assert how["force_preprocess_cfg"] == {"mean": (0.5,) * 3, "std": (0.5,) * 3}
 
 
 def test_file_of_another_clip_is_refused_in_one_line(published):
@@ -252,7 +265,7 @@ def test_what_is_not_read_changes_nothing_and_what_is_read_does(emoji):
 @settings(deadline=None)
 @given(st.text() | st.text("İȺŉ\U0001d160\u0958ﬃ&; aé", max_size=30))
 def test_only_a_text_that_may_be_cut_is_cut(text):
-    for name in ("emoji", "ViT-B-16", "tiny"):
+    for name in ("emoji", "ViT-B-16", "tiny:plain"):
         if not zoo.may_be_cut(name, text):
             assert clip.unread(tokenizers(name), text) == ""
 
