@@ -127,7 +127,9 @@ def _words(option, recipe, values, png, notes):
     if option.name in ("steps", "schedule") and recipe.get("timesteps_of_latent"):
         return None
     value = recipe.get(option.name, usual)
-    if value == usual and option.name != "dtype":
+    if option.name == "dtype" and "dtype" in recipe:  # which the machine chooses otherwise
+        usual = None
+    if value == usual:
         return None
     if option.is_switch:
         return [] if value else None

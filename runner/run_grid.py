@@ -41,7 +41,7 @@ class RunGrid:
             len(found),
             tuple(max(item.image.size[i] for item in found) for i in range(2)),
             columns,
-            column_titles=[_said(across, value) for value in jobs.sweep[-1][1]] if names else (),
+            column_titles=[_said(across, value) for value, _ in jobs.sweep[-1][1]] if names else (),
             row_titles=_row_titles(found[::columns], names[:-1]) if names else (),
             fit="contain",
         )

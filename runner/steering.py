@@ -54,9 +54,13 @@ class Steering:
         if not batch.image.steers:
             return None, self._target(self.own_reader, batch) if asks else None
         towards = self._target(self.reader, batch, steers=True)
-        if asks and row.clip != options.clip_model:
+        if not asks:
+            return towards, None
+        if row.clip != options.clip_model:
             return towards, self._target(self.own_reader, batch)
-        return towards, towards if asks else None
+        # Crops are drawn for either use, and the last ones count: recipes are redrawn to the bit.
+        towards = self._target(self.reader, batch, steers=True)
+        return towards, towards
 
     def model(self, batch, condition):
         """The network under its condition, or under none: (x, t) -> v."""
