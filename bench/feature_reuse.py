@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 import diffusion  # noqa: E402
 import models  # noqa: E402
 from bench.solvers import Drawer, load_critic  # noqa: E402
+from cli.options import options_of  # noqa: E402
 from cli.scripts import CFG  # noqa: E402
 from models.unet import Level  # noqa: E402
 
@@ -88,12 +89,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=32)
     args = parser.parse_args()
-    drawer, row = Drawer(args.seeds, load_critic()), diffusion.METHODS[CFG.method]
+    drawer, method = Drawer(args.seeds, load_critic()), options_of(CFG)["method"].default
+    row = diffusion.METHODS[method]
 
     def draw(steps):
         """Images, and the seconds they took."""
         start = time.perf_counter()
-        images, _ = drawer.draw(WEIGHT, diffusion.schedule(row.schedule, steps), CFG.method)
+        images, _ = drawer.draw(WEIGHT, diffusion.schedule(row.schedule, steps), method)
         return images, time.perf_counter() - start
 
     def show(steps, depth=None, every=None):

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from bench.loading import plain, write_checkpoint  # noqa: E402
 from cli.errors import UserError  # noqa: E402
 from models import NETWORKS  # noqa: E402
-from runner import run  # noqa: E402
+from runner.device import pick_device  # noqa: E402
 
 WAYS = ("plain", "ours", "ours, CUDA graphs")
 WEIGHT = 3.0
@@ -56,9 +56,10 @@ def load(way, args, device, dtype):
 
 def draw(way, net, x, embed):
     import diffusion
+    from cli.options import options_of
     from cli.scripts import CFG
 
-    name = "plms" if way == "plain" else CFG.method
+    name = "plms" if way == "plain" else options_of(CFG)["method"].default
     method, weights = diffusion.METHODS[name], [WEIGHT]
     interval = diffusion.default_interval(name, weights)
     model = diffusion.guided(net, embed, weights, interval=interval)
@@ -70,7 +71,7 @@ def measure_here(way, args):
     """Prints what a way takes for each batch as JSON, a line each."""
     import torch
 
-    device = run.pick_device(args.device)
+    device = pick_device(args.device)
     cuda = device.type == "cuda"
     dtype = torch.float16 if cuda else torch.bfloat16
     wait = torch.cuda.synchronize if cuda else lambda: None
@@ -162,7 +163,7 @@ def main():
             measure_here(args.measure, args)
         return
     try:
-        run.pick_device(args.device)
+        pick_device(args.device)
     except UserError as error:
         parser.error(str(error))
     with tempfile.TemporaryDirectory() as folder:
