@@ -22,7 +22,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cli import scripts
 from cli.completion import SCRIPTS
+from cli.jobs import Jobs
+from cli.parser import all_values
 from models import NETWORKS, checkpoints
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +86,14 @@ def folder(script, tmp_path, monkeypatch):
     return tmp_path
 
 
+def parse_only(name, arguments):
+    row = next(row for row in vars(scripts).values() if getattr(row, "name", None) == f"{name}.py")
+    if row in scripts.SAMPLING:
+        Jobs(row, arguments)  # all lines of a job file, too
+    else:
+        all_values(row, arguments)
+
+
 def run_block(script, text, only_parsed):
     if not re.search(r"\.py\b", text):
         subprocess.run(["bash", "-euc", text], check=True)
@@ -90,8 +101,7 @@ def run_block(script, text, only_parsed):
     for words in commands(text):
         name, arguments = script_of(words)
         if only_parsed or is_only_parsed(arguments):
-            parsed = importlib.import_module(name).parse(arguments)
-            list(parsed if hasattr(parsed, "args") else ())  # all lines of a job file
+            parse_only(name, arguments)
             continue
         if name == "make_grid" and "-o" not in arguments:
             arguments.append("--overwrite")  # examples of one name

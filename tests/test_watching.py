@@ -13,7 +13,7 @@ from cli import files
 from cli.picture_types import trajectory_file
 from media import animation, grids, preview
 from media.preview import Preview
-from runner import watch
+from runner.watch import Watch
 
 FAST = ("--model", "emoji", "--steps", "4", "--dtype", "float32", "--size", "32", "32")
 APPLE = (*FAST, "a red apple")
@@ -263,24 +263,24 @@ def test_preview_is_renewed_every_so_many_steps(tmp_path, monkeypatch):
         shown.append(batch[0].getpixel((0, 0))[0])
 
     monkeypatch.setattr(Preview, "show", show)
-    args = SimpleNamespace(preview_every=3, trajectory=None, fps=None, policy=None)
-    watch = watch.Watch(args, tmp_path / "out.png", 1)
+    options = SimpleNamespace(preview_every=3, trajectory=None, fps=None, policy=None)
+    watch = Watch(options, tmp_path / "out.png", 1)
     watch.begin(1, (8, 8), 8)
-    for i in range(8):
-        image = torch.full((1, 3, 1, 1), i / 127.5 - 1)
-        watch.see(SimpleNamespace(t=0.5, x=image, pred=image))
-    watch.end(torch.full((1, 3, 1, 1), 8 / 127.5 - 1))
+    for number in [*range(8), None]:  # None: what it has come to
+        if watch.wants(number):
+            level = 8 if number is None else number
+            images = [Image.new("RGB", (1, 1), (level, level, level))]
+            watch.show(number, 0.5, images, images)
     assert shown == [0, 3, 6, 8]
 
 
 def test_only_the_first_of_several_processes_watches(tmp_path):
     template = trajectory_file(str(tmp_path / "t.gif"))
-    args = SimpleNamespace(preview_every=1, trajectory=template, fps=None, policy=None)
-    watch = watch.Watch(args, tmp_path / "out.png", 1, first=False)
-    image = torch.zeros(1, 3, 8, 8)
+    options = SimpleNamespace(preview_every=1, trajectory=template, fps=None, policy=None)
+    watch = Watch(options, tmp_path / "out.png", 1, first=False)
     watch.begin(1, (8, 8), 1)
-    watch.see(SimpleNamespace(t=0.5, x=image, pred=image))
-    watch.end(image)
+    assert not watch.wants(0)
+    assert not watch.wants(None)
     assert watch.save() is None
     assert list(tmp_path.iterdir()) == []
 

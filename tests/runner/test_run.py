@@ -1,18 +1,21 @@
+"""A run's batches: drawn in turn, saved while the next one is drawn, counted on a terminal."""
+
 import io
-import subprocess
 import sys
 import threading
-import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from cli import settle
+import runner
 from cli.errors import UserError
-from models import checkpoints
-from runner import run, workers
+from cli.scripts import CFG, CLIP
+from diffusion.errors import NonFiniteError
+from runner.exit import PartialFailure
+from runner.workers import Alone
+
+FLAGS = ("--model", "emoji", "--size", "8", "8")
 
 
 class Terminal(io.StringIO):
@@ -20,78 +23,142 @@ class Terminal(io.StringIO):
         return True
 
 
-def draw(n, batch_size, sample, save=None):
-    """Draws images 0, 1, ...; they are "saved" as their numbers on stdout."""
-    items = list(range(n))
-    parts = [items[i : i + batch_size] for i in range(0, n, batch_size)]
-    batches = (run.Batch(part, list(range(len(part)))) for part in parts)
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """A function that makes a run whose network need not be there: arguments -> the Run.
 
-    def tell(batch, drawn, say):
-        for item in batch.items:
-            say(item)
+    What it "saves" of an image is its seed, on stdout.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner.Run, "_publish", tell_seeds)
 
-    run.draw(batches, n, sample, save or tell, workers.Alone())
+    def made(*argv):
+        return runner.Run(runner.Plan(CFG, [*FLAGS, *map(str, argv)]))
+
+    return made
 
 
-def grey(batch, callback):
+def tell_seeds(run, batch, drawn):
+    for i in batch.wanted:
+        assert (drawn[i] == batch.items[i].seed).all()
+        run.say(batch.items[i].seed)
+
+
+def grey(batch):
+    """What a batch that was drawn looks like: each image of its seed's grey."""
+    watch = batch.watch(3)
+    x = torch.ones(len(batch.items), 3, 8, 8)
     for i in range(3):
-        callback((i + 1) / 3)
-    return torch.zeros(len(batch.items), 3, 8, 8)
+        watch(SimpleNamespace(t=1 - (i + 1) / 3, x=x, pred=x))
+    return x * torch.tensor([item.seed for item in batch.items]).reshape(-1, 1, 1, 1)
+
+
+def draw(run, sample=grey):
+    for batch in run.batches():
+        with batch:
+            run.save(batch, sample(batch))
 
 
 @pytest.mark.parametrize(
     ("n", "batch_size", "sizes"), [(5, 2, [2, 2, 1]), (2, 8, [2]), (1, 1, [1])]
 )
-def test_images_are_drawn_in_batches_and_saved_in_order(n, batch_size, sizes, capsys):
+def test_images_are_drawn_in_batches_and_saved_in_order(make, n, batch_size, sizes, capsys):
     drawn = []
-    draw(n, batch_size, lambda batch, say: drawn.append(len(batch.items)) or grey(batch, say))
+    draw(
+        make("cat", "-n", n, "-bs", batch_size),
+        lambda batch: drawn.append(len(batch.items)) or grey(batch),
+    )
     assert drawn == sizes
     assert capsys.readouterr().out.split() == [str(i) for i in range(n)]
 
 
-def test_batch_is_saved_while_the_next_is_drawn():
+def test_batch_is_saved_while_the_next_is_drawn(make, monkeypatch):
     next_is_drawn, drawn, saved = threading.Event(), [], []
 
-    def wait(batch, images, say):
-        assert batch.items[0] or next_is_drawn.wait(60)
-        saved.append(batch.items[0])
+    def wait(run, batch, images):
+        assert batch.items[0].seed or next_is_drawn.wait(60)
+        saved.append(batch.items[0].seed)
 
-    def sample(batch, callback):
+    def sample(batch):
         drawn.append(batch)
         if len(drawn) == 2:
             next_is_drawn.set()
-        return grey(batch, callback)
+        return grey(batch)
 
-    draw(3, 1, sample, wait)
+    monkeypatch.setattr(runner.Run, "_publish", wait)
+    draw(make("cat", "-n", 3), sample)
     assert saved == [0, 1, 2]
 
 
-def test_what_was_drawn_is_saved_when_the_next_batch_fails(capsys):
-    def sample(batch, callback):
-        if batch.items[0] == 2:
+def test_what_was_drawn_is_saved_when_the_next_batch_fails(make, capsys):
+    def sample(batch):
+        if batch.items[0].seed == 2:
             raise KeyboardInterrupt
-        return grey(batch, callback)
+        return grey(batch)
 
     with pytest.raises(KeyboardInterrupt):
-        draw(3, 1, sample)
+        draw(make("cat", "-n", 3), sample)
     assert capsys.readouterr().out.split() == ["0", "1"]
 
 
-def test_image_that_cannot_be_saved_stops_the_run():
+def test_image_that_cannot_be_saved_stops_the_run(make, monkeypatch):
     drawn = []
 
     def fail(*_):
         raise UserError("no room")
 
+    monkeypatch.setattr(runner.Run, "_publish", fail)
     with pytest.raises(UserError, match="no room"):
-        draw(9, 1, lambda *args: drawn.append(args) or grey(*args), fail)
+        draw(make("cat", "-n", 9), lambda batch: drawn.append(batch) or grey(batch))
     assert len(drawn) <= 2
 
 
-def test_progress_counts_images_on_a_terminal_and_is_gone_at_the_end(monkeypatch):
-    terminal = Terminal()
+def spoilt(batch):
+    """Seed 3 spoils the whole of a batch."""
+    if any(item.seed == 3 for item in batch.items):
+        raise NonFiniteError("the model returned values that are not finite")
+    return grey(batch)
+
+
+def test_images_of_a_batch_that_failed_are_drawn_one_by_one(make, capsys):
+    run, sizes = make("cat", "-n", 5, "-bs", 2, "--keep-going"), []
+    with pytest.raises(PartialFailure, match="1 images were left out"):
+        draw(run, lambda batch: sizes.append(len(batch.items)) or spoilt(batch))
+    out, err = capsys.readouterr()
+    assert out.split() == ["0", "1", "2", "4"]
+    assert sizes == [2, 2, 1, 1, 1]
+    assert "left out: seed 3: the model returned" in err
+
+
+def test_failure_stops_a_run_that_is_not_to_keep_going(make, capsys):
+    with pytest.raises(NonFiniteError):
+        draw(make("cat", "-n", 5), spoilt)
+    assert capsys.readouterr().out.split() == ["0", "1", "2"]
+
+
+def test_a_bug_stops_a_run_that_keeps_going(make):
+    def sample(batch):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        draw(make("cat", "--keep-going"), sample)
+
+
+def test_gradients_are_there_where_clip_steers_and_nowhere_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for argv, inference in ((["cat"], False), (["cat", "-cs", "0"], True), ([], True)):
+        run = runner.Run(runner.Plan(CLIP, [*FLAGS, *argv]))
+        assert run.needs_gradients is not inference
+        with next(run.batches()):
+            assert torch.is_inference_mode_enabled() is inference
+            assert not torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
+
+
+def test_progress_counts_images_on_a_terminal_and_is_gone_at_the_end(make, monkeypatch):
+    run, terminal = make("cat", "-n", 5, "-bs", 2), Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    draw(5, 2, grey)
+    draw(run)
     shown = terminal.getvalue()
     assert "images 1-2 of 5" in shown
     assert "image 5 of 5" in shown
@@ -99,157 +166,34 @@ def test_progress_counts_images_on_a_terminal_and_is_gone_at_the_end(monkeypatch
     assert not shown.splitlines()[-1].strip()
 
 
-def test_progress_is_that_of_all_workers():
-    class Others(workers.Alone):
+def test_progress_is_that_of_all_processes(make, monkeypatch):
+    class Others(Alone):
         def finished(self, own):
             return own + 4
 
-    terminal = Terminal()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stderr", terminal)
-        batches = [run.Batch([0, 1], [0, 1])]
-        run.draw(batches, 9, lambda batch, say: time.sleep(0.2) or say(0.5), lambda *_: 0, Others())
+    run, terminal = make("cat", "-n", 9, "-bs", 2), Terminal()
+    run.plan.worker = Others()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    batches = run.batches()
+    batch = next(batches)
+    with batch:
+        run.bar.mininterval = 0
+        run.show(1)
+    batches.close()
     assert " 5.0/9 [" in terminal.getvalue()
 
 
-def test_where_nobody_watches_there_is_no_progress(capfd):
-    draw(3, 1, grey)
+def test_where_nobody_watches_there_is_no_progress(make, capfd):
+    run = make("cat", "-n", 3)
+    capfd.readouterr()
+    draw(run)
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize(
-    ("error", "status", "message"),
-    [
-        (UserError("no such thing"), 2, "error: no such thing"),
-        (checkpoints.CheckpointError("broken"), 2, "error: broken"),
-        (KeyboardInterrupt(), 130, "finished images are kept"),
-        (torch.OutOfMemoryError("CUDA"), 1, "lower --batch-size"),
-        (MemoryError(), 1, "lower --batch-size"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 1, "lower --batch-size"),
-        (BrokenPipeError(), 1, ""),
-    ],
-)
-def test_what_goes_wrong_is_one_line_and_a_status(error, status, message, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["/somewhere/draw.py"])
-    monkeypatch.setattr(run.os, "dup2", lambda *_: None)
-
-    def main():
-        raise error
-
-    with pytest.raises(SystemExit) as stop:
-        run.script(main)
-    err = capsys.readouterr().err
-    assert stop.value.code == status
-    assert message in err
-    assert err.count("\n") <= 1
-    assert not err or err.startswith("draw.py: ")
-
-
-ROOT = Path(__file__).parents[2]
-PROGRAM = """
-import atexit, sys
-from cli import errors
-from runner import run
-
-class Kept:
-    def __del__(self):
-        print("taken apart")
-
-kept = Kept()
-
-def main():
-    atexit.register(print, "tidied up")
-    print("drawn")
-    END
-
-run.program(main)
-"""
-
-
-@pytest.mark.parametrize(
-    ("end", "status", "message"),
-    [
-        ("pass", 0, ""),
-        ("sys.exit()", 0, ""),
-        ("sys.exit(3)", 3, ""),
-        ("sys.exit('no')", 1, "no\n"),
-        ("raise errors.UserError('wrong')", 2, "error: wrong\n"),
-        ("raise RuntimeError('a bug')", 1, "RuntimeError: a bug\n"),
-    ],
-)
-def test_a_program_leaves_at_once_with_its_status_and_all_it_printed(end, status, message):
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.replace("END", end)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == status
-    assert done.stdout.splitlines() == ["drawn", "tidied up"]
-    assert done.stderr.endswith(message)
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
-def test_output_that_is_lost_is_no_success():
-    program = PROGRAM.replace("END", "sys.exit()")
-    with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stdout=full)
-    assert done.returncode == 1
-
-
-@pytest.mark.parametrize(("most", "threshold"), [(2**40, 2**30), (2**25, 2**25)])
-def test_freed_memory_is_kept_by_older_c_libraries_too(most, threshold, monkeypatch):
-    settings = {}
-
-    def mallopt(which, value):
-        if which == -3 and value > most:
-            return 0
-        settings[which] = value
-        return 1
-
-    libc = SimpleNamespace(mallopt=mallopt, malloc_trim=lambda _: 1)
-    monkeypatch.setattr(run, "_gnu_libc", lambda: libc)
-    run.give_back_freed_memory()
-    assert settings[-3] == 2**20
-    run.keep_freed_memory()
-    assert settings == {-3: threshold, -1: 2**31 - 1}
-
-
-def test_a_bug_of_ours_is_not_hidden():
-    def main():
-        raise RuntimeError("a bug")
-
-    with pytest.raises(RuntimeError, match="a bug"):
-        run.script(main)
-
-
-def test_dtype_is_what_the_device_computes_fastest(monkeypatch):
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert run.pick_dtype("auto", cuda) == torch.float16
-    for capability, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        known = {"avx512_bf16": capability}
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known)
-        assert run.pick_dtype("auto", cpu) == dtype
-    assert run.pick_dtype("float16", cpu) == torch.float16
-
-
-def test_device_is_the_best_there_is(monkeypatch):
-    assert run.pick_device("cpu").type == "cpu"
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert run.pick_device(None).type == "cuda"
-    assert run.pick_device("cuda:1").index == 1
-    with pytest.raises(UserError, match="--device cuda:2 is not there"):
-        run.pick_device("cuda:2")
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert run.pick_device(None).type == "cpu"
-
-
-def test_default_model_is_the_large_one_where_it_is_there(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "CHECKPOINTS", tmp_path)
-    args = SimpleNamespace(checkpoint=None)
-    name, note = settle.default_model(args, "cc12m_1_cfg")
-    assert (name, "--model cc12m_1_cfg" in note) == ("emoji", True)
-    (tmp_path / "cc12m_1_cfg.safetensors").touch()
-    name, note = settle.default_model(args, "cc12m_1_cfg")
-    assert (name, "--model emoji" in note) == ("cc12m_1_cfg", True)
+def test_evaluations_are_counted_in_rows(make):
+    run = make("cat", "-n", 2, "-bs", 2)
+    batch = next(run.batches())
+    model = run.prepared(lambda x, t: x, batch)
+    for _ in range(3):
+        model(torch.zeros(2, 3, 8, 8), torch.ones(2))
+    assert batch.evaluations == 6

@@ -1,17 +1,22 @@
+"""Which images a run comes to, and which of them are drawn together."""
+
+from pathlib import Path
 from types import SimpleNamespace
 
-import cfg_sample
-from runner.batches import MAX_OPEN, batches, items
+from cli.jobs import MAX_OPEN, Jobs, batches, items
+from cli.option import Is
+from cli.options import options_of
+from cli.scripts import CFG, MODIFY
 
 
 def drawn(text, tmp_path, *flags):
     path = tmp_path / "jobs.txt"
     path.write_text(text)
-    return list(items(cfg_sample.parse(["--model", "emoji", "--from-file", str(path), *flags])))
+    return list(items(Jobs(CFG, ["--model", "emoji", "--from-file", str(path), *flags])))
 
 
 def grouped(found, size):
-    return [[(item.job.line, item.seed) for item in batch] for batch in batches(found, size)]
+    return [[(item.job.line, item.seed) for item in batch] for batch in batches(found, size, CFG)]
 
 
 def test_images_are_numbered_through_the_run(tmp_path):
@@ -23,7 +28,7 @@ def test_images_are_numbered_through_the_run(tmp_path):
 
 def test_images_of_many_lines_fill_a_batch(tmp_path):
     text = "".join(f'"thing {i}" --seed {i}\n' for i in range(7))
-    sizes = [len(batch) for batch in batches(drawn(text, tmp_path), 3)]
+    sizes = [len(batch) for batch in batches(drawn(text, tmp_path), 3, CFG)]
     assert sizes == [3, 3, 1]
 
 
@@ -58,8 +63,9 @@ def test_texts_that_become_one_are_one_prompt(tmp_path):
 
 def test_a_thousand_shapes_do_not_wait_for_each_other():
     def item(i):
-        args = SimpleNamespace(images=[], init=None, steps=i)
-        return SimpleNamespace(job=SimpleNamespace(args=args), prompts=[])
+        shaped = [o.name for o in options_of(CFG).values() if Is.SHAPE in o.is_]
+        image = SimpleNamespace(**{**dict.fromkeys([*shaped, "init", "source"]), "steps": i})
+        return SimpleNamespace(image=image, conditions=[])
 
     pulled = 0
 
@@ -69,6 +75,25 @@ def test_a_thousand_shapes_do_not_wait_for_each_other():
             pulled += 1
             yield item(i)
 
-    for taken, _ in enumerate(batches(source(), 8)):
+    for taken, _ in enumerate(batches(source(), 8, CFG)):
         assert pulled - taken <= MAX_OPEN + 1
     assert (pulled, taken) == (1000, 999)
+
+
+def test_edits_of_several_photos_are_drawn_together_where_the_way_is_the_same(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in "abcde":
+        Path(f"{name}.png").touch()
+    path = tmp_path / "jobs.txt"
+    lines = ["a.png cat", "b.png dog", "c.png cat -mt 0.5", "d.png cat --source dog", "e.png owl"]
+    path.write_text("".join(f"{line}\n" for line in lines))
+    jobs = Jobs(MODIFY, ["--model", "emoji", "--from-file", str(path)])
+    groups = batches(items(jobs), 2, MODIFY)
+    assert [[item.photo for item in batch] for batch in groups] == [
+        ["a.png", "b.png"],
+        ["c.png"],
+        ["d.png"],
+        ["e.png"],
+    ]

@@ -1,0 +1,53 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from cli.prompts import Prompt
+from models import NETWORKS
+from runner.conditions import guided_model
+
+
+class Net(nn.Module):
+    chunk = 1
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def forward(self, x, t, cond=None):
+        self.sizes.append(len(x))
+        return x
+
+
+def model_of(net, name, chunk=None):
+    """The guided model of two images of one prompt each."""
+    options = SimpleNamespace(network=NETWORKS[name], chunk=chunk)
+    run = SimpleNamespace(options=options, network=net, device=torch.device("cpu"))
+    batch = SimpleNamespace(image=SimpleNamespace(guidance_interval=None))
+    return guided_model(run, batch, [torch.ones(1, 256)] * 2, [[Prompt("a cat", 3.0)]] * 2)
+
+
+@pytest.mark.parametrize(("chunk", "sizes"), [(None, [1] * 4), (3, [3, 1]), (4, [4])])
+def test_network_is_called_with_as_many_images_as_it_is_best_called_with_unless_asked_otherwise(
+    chunk, sizes
+):
+    x, net = torch.ones(2, 3, 64, 64), Net()
+    v = model_of(net, "emoji", chunk)(x, torch.ones(2))
+    assert net.sizes == sizes
+    assert torch.equal(v, x)
+
+
+@pytest.mark.parametrize(("chunk", "sizes"), [(None, [4]), (2, [2, 2])])
+def test_network_that_says_nothing_is_called_with_all(chunk, sizes):
+    net = Net()
+    net.chunk = None
+    model_of(net, "emoji", chunk)(torch.ones(2, 3, 64, 64), torch.ones(2))
+    assert net.sizes == sizes
+
+
+def test_network_without_conditions_is_its_own_v():
+    x, net = torch.ones(3, 3, 8, 8), Net()
+    assert torch.equal(model_of(net, "wikiart_128", 2)(x, torch.ones(3)), x)
+    assert net.sizes == [2, 1]

@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from cli.errors import UserError
+from runner.device import pick_clip_dtype, pick_device, pick_dtype
+
+
+def test_dtype_is_what_the_device_computes_fastest(monkeypatch):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert pick_dtype("auto", cuda) == torch.float16
+    for capability, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        known = {"avx512_bf16": capability}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known)
+        assert pick_dtype("auto", cpu) == dtype
+    assert pick_dtype("float16", cpu) == torch.float16
+
+
+def test_device_is_the_best_there_is(monkeypatch):
+    assert pick_device("cpu").type == "cpu"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device(None).type == "cuda"
+    assert pick_device("cuda:1").index == 1
+    with pytest.raises(UserError, match="--device cuda:2 is not there"):
+        pick_device("cuda:2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert pick_device(None).type == "cpu"
+
+
+def test_processes_of_a_machine_share_its_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [pick_device(None, rank).index for rank in range(3)] == [0, 1, 0]
+    assert pick_device("cuda:1", 0).index == 1
+    assert pick_device("cpu", 1) == torch.device("cpu")
+
+
+def test_clip_steers_in_what_keeps_small_gradients(monkeypatch):
+    cuda = torch.device("cuda")
+    for native, dtype in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda native=native, **_: native)
+        assert pick_clip_dtype("auto", cuda) == dtype
+    assert pick_clip_dtype("float32", cuda) == torch.float32
