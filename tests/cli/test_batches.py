@@ -80,20 +80,18 @@ def test_a_thousand_shapes_do_not_wait_for_each_other():
     assert (pulled, taken) == (1000, 999)
 
 
-def test_edits_of_several_photos_are_drawn_together_where_the_way_is_the_same(
-    tmp_path, monkeypatch
-):
+def test_edits_of_several_photos_are_drawn_together_where_the_way_is_alike(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in "abcde":
         Path(f"{name}.png").touch()
     path = tmp_path / "jobs.txt"
-    lines = ["a.png cat", "b.png dog", "c.png cat -mt 0.5", "d.png cat --source dog", "e.png owl"]
+    lines = ["'a.png' cat", "'b.png' dog", "c.png cat -mt 0.5"]
+    lines += ["d.png cat --source dog", "'e.png' owl"]
     path.write_text("".join(f"{line}\n" for line in lines))
     jobs = Jobs(MODIFY, ["--model", "emoji", "--from-file", str(path)])
     groups = batches(items(jobs), 2, MODIFY)
     assert [[item.photo for item in batch] for batch in groups] == [
         ["a.png", "b.png"],
+        ["d.png", "e.png"],  # a source of weight 1 is a row, as none is
         ["c.png"],
-        ["d.png"],
-        ["e.png"],
     ]

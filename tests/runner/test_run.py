@@ -15,7 +15,7 @@ from diffusion.errors import NonFiniteError
 from runner.exit import PartialFailure
 from runner.workers import Alone
 
-FLAGS = ("--model", "emoji", "--size", "8", "8")
+FLAGS = ("--model", "emoji", "--size", "16", "16")
 
 
 class Terminal(io.StringIO):
@@ -47,7 +47,7 @@ def tell_seeds(run, batch, drawn):
 def grey(batch):
     """What a batch that was drawn looks like: each image of its seed's grey."""
     watch = batch.watch(3)
-    x = torch.ones(len(batch.items), 3, 8, 8)
+    x = torch.ones(len(batch.items), 3, 16, 16)
     for i in range(3):
         watch(SimpleNamespace(t=1 - (i + 1) / 3, x=x, pred=x))
     return x * torch.tensor([item.seed for item in batch.items]).reshape(-1, 1, 1, 1)
@@ -195,5 +195,5 @@ def test_evaluations_are_counted_in_rows(make):
     batch = next(run.batches())
     model = run.prepared(lambda x, t: x, batch)
     for _ in range(3):
-        model(torch.zeros(2, 3, 8, 8), torch.ones(2))
+        model(torch.zeros(2, 3, 16, 16), torch.ones(2))
     assert batch.evaluations == 6

@@ -9,7 +9,7 @@ import runner
 from cli.scripts import CFG, MODIFY
 from runner import latents
 
-FLAGS = ("--model", "emoji", "--size", "8", "8", "--steps", "4")
+FLAGS = ("--model", "emoji", "--size", "16", "16", "--steps", "4")
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def batch(tmp_path, monkeypatch):
 
 
 def save(name, level):
-    Image.new("RGB", (8, 8), (level,) * 3).save(name)
+    Image.new("RGB", (16, 16), (level,) * 3).save(name)
 
 
 def test_file_that_has_changed_is_read_again(batch, tmp_path):
@@ -36,7 +36,7 @@ def test_file_that_has_changed_is_read_again(batch, tmp_path):
         run, first = batch(MODIFY, "photo.png", "cat")
         assert (run.photos(first) == level / 127.5 - 1).all()
     for level in (0.0, 0.5):
-        x = torch.full((1, 3, 8, 8), level)
+        x = torch.full((1, 3, 16, 16), level)
         latents.save("x.safetensors", x, {"model": "emoji", "timestep": 1.0})
         os.utime("x.safetensors", ns=(int(10 * level), 0))
         run, first = batch(CFG, "--latent", "x.safetensors")
@@ -47,7 +47,7 @@ def test_photos_fill_the_batch_in_which_an_edit_is_drawn_again(batch):
     save("photo.png", 255)
     run, first = batch(MODIFY, "photo.png", "cat")
     first.rows = 3
-    assert run.photos(first).shape == first.noise().shape == (3, 3, 8, 8)
+    assert run.photos(first).shape == first.noise().shape == (3, 3, 16, 16)
 
 
 @pytest.mark.parametrize("method", ["exact", "plms"])
