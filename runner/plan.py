@@ -15,8 +15,8 @@ from cli.wildcards import Wildcards
 from diffusion.methods import WHOLE
 from media.images import fitted
 from runner import results, workers
-from runner.masks import mask_of
 from runner.exit import PartialFailure
+from runner.masks import mask_of
 from runner.run_gallery import RunGallery
 from runner.run_grid import RunGrid
 from runner.watch import Watch

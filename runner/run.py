@@ -27,8 +27,8 @@ from models import checkpoints
 from runner import memory, results
 from runner.conditions import Reader
 from runner.device import compiled, pick_device, pick_dtype
-from runner.masks import mask_of
 from runner.exit import explained, finished_images_are_kept
+from runner.masks import mask_of
 from runner.start import photos, start
 
 SOFTWARE = "v-diffusion 1.0"

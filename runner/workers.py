@@ -164,7 +164,7 @@ def find(shard, environment=os.environ):
     Raises:
         UserError: for a shard of a process that torchrun has started.
     """
-    if "TORCHELASTIC_RUN_ID" not in environment:
+    if not {"TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK"} <= set(environment):
         return Shard(*shard) if shard else Alone()
     if shard:
         raise UserError("--shard and torchrun both share a run: use one of them")
