@@ -112,25 +112,25 @@ def main():
         return
     [target] = targets
 
-    from media import folders, grids, images, labels  # Pillow is imported for a checked line only
+    from media import folders, grids, images  # once the arguments are checked
 
     paths = folders.find_images(args.images, target.path)
     sizes = [images.size_of(path) for path in paths]  # each is found readable on the way
-    if args.size is None:
-        args.size = grids.common_size(paths, sizes, any_size=args.fit is not None)
-    elif args.fit is None:
-        args.fit = "contain"
+    if args.size:
+        size, fit = tuple(args.size), args.fit or "contain"
+    else:
+        size, fit = grids.common_size(paths, sizes, any_size=args.fit is not None), args.fit
     plan = grids.layout(
         len(paths),
-        tuple(args.size),
+        size,
         args.nrow,
-        labels=[labels.label(path, args.label) for path in paths] if args.label else (),
+        labels=[grids.label(path, args.label) for path in paths] if args.label else (),
         row_titles=args.row_titles,
         column_titles=args.column_titles,
         title=args.title,
         spacing=args.spacing,
         background=args.background,
-        fit=args.fit,
+        fit=fit,
         scale=args.scale,
     )
     picture = grids.draw(plan, map(images.open_image, paths))
