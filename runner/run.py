@@ -23,7 +23,7 @@ from cli.errors import note, printable
 from cli.scripts import CFG, CLIP
 from media.images import publish
 from media.tensors import to_image, to_tensor, visible
-from models import checkpoints
+from models import checkpoints, networks
 from runner import memory, results
 from runner.conditions import Reader
 from runner.device import compiled, pick_device, pick_dtype
@@ -54,6 +54,8 @@ class Run:
         self.device = pick_device(options.device, plan.worker.local_rank)
         self.dtype = pick_dtype(options.dtype, self.device)
         self.checkpoint = checkpoints.find(options.network, options.checkpoint, options.mirror)
+        if options.checkpoint:  # before a CLIP is sought, and perhaps downloaded
+            networks.check(options.network.name, self.checkpoint)
         # Of a new file of 2.4 GB this takes two seconds, in which libraries are loaded.
         self._sha256 = ThreadPoolExecutor(1).submit(checkpoints.sha256, self.checkpoint)
         self._clip_sha256 = functools.cache(checkpoints.clip_sha256)

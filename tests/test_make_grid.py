@@ -15,7 +15,7 @@ from cli.errors import UserError
 from cli.picture_types import FITS
 from media import grids
 from media.folders import find_images
-from media.labels import label
+from media.grids import label
 
 ROOT = Path(__file__).parent.parent
 COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
