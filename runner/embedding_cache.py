@@ -147,7 +147,7 @@ def write(place, key, entry):
 
 def check_of(key, embed, unread):
     """A hash by which a damaged entry is told, and one under another's name: 32 bytes."""
-    return hashlib.sha256(key.encode() + embed.numpy().tobytes()).digest()
+    return hashlib.sha256(key.encode() + embed.numpy().tobytes() + unread.encode()).digest()
 
 
 def prune(place):
