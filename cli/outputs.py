@@ -9,6 +9,7 @@ A file appears complete or not at all, however many runs share a folder.
 
 import array
 import hashlib
+import itertools
 import os
 import unicodedata
 from collections.abc import Mapping
@@ -141,11 +142,9 @@ class Outputs:
             )
 
     def _refuse_equal(self, seen, path):
-        import numpy as np
-
         fields = [field for field in ("index", "seed") if field in self.template.fields]
-        hashes = np.sort(np.frombuffer(seen, dtype=np.uint64))
-        if (hashes[1:] == hashes[:-1]).any():
+        hashes = sorted(seen)
+        if any(one == other for one, other in itertools.pairwise(hashes)):
             raise UserError(
                 f"two images would be saved under one name, such as {printable(path, 200)}: "
                 f"add {' or '.join(f'{{{f}}}' for f in fields)} to the output name"

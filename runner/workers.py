@@ -41,7 +41,7 @@ class Alone:
         return self.own(batches())
 
     def report(self, images):
-        """Says that so many images more are finished."""
+        """Tells the others how many more images are finished."""
 
     def give_up(self, batch):
         """Says that an image of a batch cannot be drawn."""
