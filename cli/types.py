@@ -229,8 +229,15 @@ def path(text):
     return Path(expanded(text))
 
 
+def source(text):
+    """The path of a picture, or its address."""
+    if not text:
+        raise UserError('"" names no file')
+    return expanded(text)
+
+
 # A file or an address, which a recipe names without its folders.
-SOURCE = Text(expanded, stored=file_name)
+SOURCE = Text(source, stored=file_name)
 
 
 def _text(value):
