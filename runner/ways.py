@@ -85,7 +85,7 @@ def start(job):
         return start_from_latents(args)
     if args.init:
         init = images.resize_and_crop(open_photo(args.init), args.size)
-        timesteps = diffusion.schedule(args.schedule, args.steps, args.starting_timestep)
+        timesteps = diffusion.timesteps(args.schedule, args.steps, args.starting_timestep)
         image, t = images.to_tensor(init), float(timesteps[0])
         return Start(timesteps, lambda eps, _: (diffusion.add_noise(image, eps, t), None))
     timesteps = diffusion.schedule(args.schedule, args.steps)
@@ -100,8 +100,7 @@ def start_from_latents(args):
         for stored in latents.load(args.latent, args.found)
     )
     if way is None:
-        below = diffusion.schedule(args.schedule, args.steps, start=t)
-        way = below if below[0] == t else [t, *below.tolist()]
+        way = diffusion.timesteps(args.schedule, args.steps, start=t)
 
     def fill(latents_, eps):
         # One that is drawn again in a batch of its old shape fills that batch.
