@@ -139,6 +139,7 @@ def resolve(script, said, is_job=True):
     _check_method(values)
     network = NETWORKS[values["model"]]
     _check_size(values["size"], network)
+    _check_end(script, values, network)
     derived = {
         **_latents(values, head, recipe, said),
         "latent_timesteps": head.timesteps[::-1] if again and head.timesteps else None,
@@ -336,6 +337,17 @@ def _check_size(size, network):
             f"--size {w} {h}: {network.name} draws sides that are multiples of {multiple}: "
             f"the nearest are {' and '.join(sizes)}"
         )
+
+
+def _check_end(script, values, network):
+    """There is a way to go: networks of a limited range know no noise below it."""
+    for name in ("starting_timestep", "max_timestep"):
+        end = values.get(name)
+        if end is not None and end <= network.min_t and (script.takes_photos or values["init"]):
+            raise UserError(
+                f"{options_of(script)[name].flag} {end:g}: {network.name} knows no noise below "
+                f"{network.min_t:.3g}: give more"
+            )
 
 
 def _latents(values, head, recipe, said):
