@@ -64,7 +64,7 @@ def command(recipe, png, scripts="."):
         notes.append("--from-png knows which latent it started from")
     values = _values(script, recipe, row)
     for option in options_of(script).values():
-        if Is.RECORDED not in option.is_ or option.name in ("prompts", "model"):
+        if Is.RECORDED not in option.is_ or option.name in ("prompts", "model", "latent"):
             continue
         words = _words(option, recipe, values, png, notes)
         if words is not None:
@@ -82,8 +82,9 @@ def command(recipe, png, scripts="."):
     dashed = any(text.startswith("-") for text in texts)
     path = script.name if scripts is None else os.path.join(scripts or ".", script.name)
     arguments = [path, *photo, *([] if dashed else texts)]
-    for flag, words in flags.items():
-        arguments += [flag, *words]
+    for option in options_of(script).values():  # in the order of --help
+        if option.flag in flags:
+            arguments += [option.flag, *flags[option.flag]]
     arguments += ["--", *texts] if dashed else []
     if any("\0" in argument or not _is_unicode(argument) for argument in arguments):
         raise UserError("no command line can hold its prompts or names")
@@ -127,7 +128,7 @@ def _words(option, recipe, values, png, notes):
     if option.name in ("steps", "schedule") and recipe.get("timesteps_of_latent"):
         return None
     value = recipe.get(option.name, usual)
-    if value == usual and option.name != "dtype":
+    if value == usual and not (option.name == "dtype" and "dtype" in recipe):
         return None
     if option.is_switch:
         return [] if value else None
