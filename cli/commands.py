@@ -14,7 +14,7 @@ from cli import wildcards
 from cli.defaults import default
 from cli.errors import UserError, printable
 from cli.option import Is
-from cli.options import options_of
+from cli.options import marked, options_of
 from cli.prompts import Prompt, format_prompt
 from cli.scripts import CFG, CLIP, MODIFY
 from cli.types import Name
@@ -63,8 +63,8 @@ def command(recipe, png, scripts="."):
     if "latent" in recipe:
         notes.append("--from-png knows which latent it started from")
     values = _values(script, recipe, row)
-    for option in options_of(script).values():
-        if Is.RECORDED not in option.is_ or option.name in ("prompts", "model", "latent"):
+    for name, option in marked(script, Is.RECORDED).items():
+        if name in ("prompts", "model", "latent"):
             continue
         words = _words(option, recipe, values, png, notes)
         if words is not None:
