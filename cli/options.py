@@ -285,6 +285,12 @@ def options_of(script):
 
 
 @cache
+def marked(script, mark):
+    """Those of the options of a script of which `is_` says something, like `options_of`."""
+    return {name: option for name, option in options_of(script).items() if mark in option.is_}
+
+
+@cache
 def named(script):
     """The options of a script as a dict from what a job file or a sweep may call them.
 

@@ -12,6 +12,7 @@ from cli.types import MAX_TEXT, is_number
 from diffusion.methods import WHOLE
 
 MAX_LENGTH = 10_000  # characters; a longer one is a file pasted by mistake
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, or a byte that is none
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class TextPrompt:
             raise UserError(
                 f"the {self.kind} {_quote(argument)} is empty: write TEXT or TEXT:WEIGHT"
             )
-        if self.kind == "prompt" and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        if self.kind == "prompt" and _SURROGATE.search(text):
             try:  # bytes that the locale has no characters for
                 text = text.encode("utf-8", "surrogateescape").decode("utf-8")
             except UnicodeError:

@@ -59,7 +59,7 @@ class Whole:
         return value
 
     def stored(self, value):
-        return Whole(self.low, 2**64 - 1).check(value)
+        return Whole(self.low, MAX_SEED).check(value)  # a later version may take more
 
 
 class Number:
@@ -118,7 +118,12 @@ class Name:
 
 def is_number(value):
     """Whether a value of JSON is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def seeds(text):
@@ -247,7 +252,7 @@ def _text(value):
 
 
 def _span(kind, low, high):
-    if high in (MAX_SEED, MAX_STEPS, MAX_IMAGES, 2**64 - 1):
+    if high in (MAX_SEED, MAX_STEPS, MAX_IMAGES):
         return f"a {kind}number of at least {low:g}"
     return f"a {kind}number from {low:g} to {high:g}"
 
