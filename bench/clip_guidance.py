@@ -63,7 +63,7 @@ def our_model(net, reader, target, cond, sources, way):
     import diffusion
     from models.clip_guidance import clip_gradient
     from models.unet import recompute_gradients
-    from runner.prompt_reader import CROPS_AT_ONCE
+    from runner.steering import CROPS_AT_ONCE
 
     lean, every = "low" in way, 2 if "every" in way else 1
     interval = (0.9, 1.0) if "outside" in way else (0.0, 1.0)
@@ -80,10 +80,10 @@ def measure_here(way, name, side, file, clip_file):
     import diffusion
     import models
     from models import clip
-    from runner import run
+    from runner.device import pick_clip_dtype, pick_dtype
 
     cpu = torch.device("cpu")
-    dtype = torch.float32 if way == "plain" else run.pick_dtype("auto", cpu)
+    dtype = torch.float32 if way == "plain" else pick_dtype("auto", cpu)
     torch.set_grad_enabled(False)
     reader = clip.load("ViT-B-16", clip_file)
     target = torch.nn.functional.normalize(reader.encode_text(["a lighthouse in a storm"]))
@@ -92,7 +92,7 @@ def measure_here(way, name, side, file, clip_file):
     if way == "plain":
         model = plain_model(net, reader, target, target, sources)
     else:
-        reader.read_images_in(run.pick_clip_dtype("auto", cpu))
+        reader.read_images_in(pick_clip_dtype("auto", cpu))
         model = our_model(net, reader, target, target, sources, way)
     x = diffusion.noise([0], (3, side, side))
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew

@@ -68,16 +68,16 @@ def go_the_plain_way():
 def load(way, name, file):
     import torch
 
-    from models import NETWORKS
-    from runner import run
-    from runner.guided_model import load_network
+    import models
+    from runner.device import compiled, pick_dtype
 
     if way == "plain":
         go_the_plain_way()
         return plain(name, file)
     device = torch.device("cpu")
-    flags = argparse.Namespace(needs_gradients=False, compile=way == "compiled")
-    return load_network(flags, NETWORKS[name], file, device, run.pick_dtype("auto", device))
+    packed = way != "compiled"
+    net = models.load(name, file, device, pick_dtype("auto", device), packed)
+    return net if packed else compiled(net)
 
 
 def measure_here(way, args):

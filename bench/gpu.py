@@ -26,7 +26,7 @@ from bench.common import head, made_up_checkpoint, measured, row  # noqa: E402
 from bench.loading import plain  # noqa: E402
 from cli.errors import UserError  # noqa: E402
 from models import NETWORKS  # noqa: E402
-from runner import run  # noqa: E402
+from runner.device import pick_device  # noqa: E402
 
 WAYS = ("plain", "ours", "ours, CUDA graphs")
 WEIGHT = 3.0
@@ -55,9 +55,10 @@ def load(way, args, device, dtype):
 
 def draw(way, net, x, embed):
     import diffusion
+    from cli.options import options_of
     from cli.scripts import CFG
 
-    name = "plms" if way == "plain" else CFG.method
+    name = "plms" if way == "plain" else options_of(CFG)["method"].default
     method, weights = diffusion.METHODS[name], [WEIGHT]
     interval = diffusion.default_interval(name, weights)
     model = diffusion.guided(net, embed, weights, interval=interval)
@@ -69,7 +70,7 @@ def measure_here(way, args):
     """Prints what a way takes for each batch as JSON, a line each."""
     import torch
 
-    device = run.pick_device(args.device)
+    device = pick_device(args.device)
     cuda = device.type == "cuda"
     dtype = torch.float16 if cuda else torch.bfloat16
     wait = torch.cuda.synchronize if cuda else lambda: None
@@ -158,7 +159,7 @@ def main():
             measure_here(args.measure, args)
         return
     try:
-        run.pick_device(args.device)
+        pick_device(args.device)
     except UserError as error:
         parser.error(str(error))
     with made_up_checkpoint(args.model) as args.file:

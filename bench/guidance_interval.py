@@ -22,11 +22,12 @@ sys.path.insert(0, str(ROOT))
 
 import diffusion  # noqa: E402
 import models  # noqa: E402
-from bench.common import head, row  # noqa: E402
+from bench.common import row  # noqa: E402
 from bench.pictures import SHAPE  # noqa: E402
-from cli import scripts  # noqa: E402
+from cli.options import options_of  # noqa: E402
+from cli.scripts import CFG  # noqa: E402
 from models import clip  # noqa: E402
-from runner import run  # noqa: E402
+from runner.device import pick_dtype  # noqa: E402
 from train import judge, render  # noqa: E402
 from train.drawing import one_each  # noqa: E402
 from train.measures import diversity, judged  # noqa: E402
@@ -34,7 +35,7 @@ from train.measures import diversity, judged  # noqa: E402
 INTERVALS = [(0, 1), (0.1, 1), (0.17, 1), (0.4, 1), (0, 0.9), (0, 0.8), (0.1, 0.9), (0.17, 0.8)]
 COLUMNS = ("weight", "guided at t", "rows", "seconds", "right", "similarity", "pixels")
 AT_ONCE = 32
-METHOD = scripts.CFG.method
+METHOD = options_of(CFG)["method"].default
 
 
 def draw(net, embeds, seeds, weight, interval):
@@ -88,8 +89,9 @@ def main():
     if not judge.JUDGE.exists():
         parser.error(f"{judge.JUDGE} is missing: `python -m train.judge` trains it")
     critic, reader = judge.load(), clip.load("emoji")
-    net = models.load("emoji", dtype=run.pick_dtype("auto", torch.device("cpu")))
-    head(*COLUMNS, "embeddings", "moved")
+    net = models.load("emoji", dtype=pick_dtype("auto", torch.device("cpu")))
+    print(HEAD)
+    print("| --- " * HEAD.count(" |") + "|")
     with torch.inference_mode():
         for weight in args.weights:
             whole = None

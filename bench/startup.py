@@ -30,7 +30,7 @@ def draw_here(spent, arguments):
     """cfg_sample.py in this process; writes to a file how many seconds its network took."""
     import cfg_sample
     import models
-    from runner import run
+    from runner.exit import program
 
     load, seconds = models.load, 0.0
 
@@ -56,7 +56,7 @@ def draw_here(spent, arguments):
         Path(spent).write_text(str(seconds))
 
     sys.argv = ["cfg_sample.py", *arguments]
-    run.program(main)
+    program(main)
 
 
 def took(command, environment, status=0):

@@ -71,7 +71,7 @@ def between_batches(args, folder):
 def measure_inside(folder, images):
     import cfg_sample
     import diffusion
-    from runner import run as run_module
+    from runner.exit import script
 
     sample, at_work = diffusion.sample, []
 
@@ -84,7 +84,7 @@ def measure_inside(folder, images):
     diffusion.sample = timed
     sys.argv = ["cfg_sample.py", PROMPT, "--model", "emoji", "-n", str(images), "-bs", "8"]
     sys.argv += ["-o", f"{folder}/between_{{seed}}.png"]
-    run_module.script(cfg_sample.main)
+    script(cfg_sample.main)
     whole = at_work[-1][1] - at_work[0][0]
     still = whole - sum(end - start for start, end in at_work)
     share, batches = still / whole, len(at_work)
@@ -97,6 +97,9 @@ class Sleeper:
     def __init__(self, seconds):
         self.seconds = seconds
 
+    def register_forward_hook(self, hook):
+        """It frees no memory that could be kept."""
+
     def __call__(self, x, t, *_):
         time.sleep(self.seconds / STEPS)
         return x
@@ -106,8 +109,8 @@ def work_asleep(folder, slow):
     """cfg_sample.py as torchrun starts it, with a Sleeper, from when all are ready."""
     import cfg_sample
     import models
-    from runner import run as run_module
     from runner import workers
+    from runner.exit import script
 
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     models.load = lambda *_: Sleeper(BATCH_SECONDS * (4 if slow and rank == size - 1 else 1))
@@ -121,7 +124,7 @@ def work_asleep(folder, slow):
         Path(folder, f"began_{rank}").write_text(str(time.time()))
 
     workers.Worker.start = start_together
-    run_module.script(cfg_sample.main)
+    script(cfg_sample.main)
     Path(folder, f"ended_{rank}").write_text(str(time.time()))
 
 

@@ -127,7 +127,7 @@ class Run:
 
     def photos(self, batch):
         """The photos of a batch [N, 3, H, W] in [-1, 1]."""
-        return photos(batch.items, self.device)
+        return photos(batch.items, self.device).repeat(batch.rows, 1, 1, 1)
 
     def mask(self, batch):
         """Where the photos of a batch may change: 1, or 0 where they stay [1, H, W]; or None."""

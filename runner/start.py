@@ -1,6 +1,7 @@
 """Where the images of a batch start: at noise, at an image with noise, or at saved latents."""
 
 import functools
+import os
 from typing import Any, NamedTuple
 
 import torch
@@ -49,7 +50,6 @@ def photos(items, device):
     return x.double() if reversible else x.to(device)
 
 
-@functools.lru_cache(maxsize=64)
 def photo_of(source, size):
     return to_tensor(fitted(source, size))
 
@@ -68,7 +68,9 @@ def _start_of(item, eps):
 def _latents_of(image, number, eps):
     """The Start at a saved latent; the way back, where the method has one."""
     t, way = image.head.timestep, image.latent_timesteps
-    found, previous = _stored(image.latent, image.head.reversible)
+    file = os.stat(image.latent)
+    version = os.path.abspath(image.latent), file.st_mtime_ns, file.st_size, file.st_ino
+    found, previous = _stored(image.latent, image.head.reversible, version)
     index = image.latent_indices[number]
     # One that is drawn again in a batch of its old shape fills that batch.
     x = found[index].expand(len(eps), -1, -1, -1)
@@ -80,5 +82,6 @@ def _latents_of(image, number, eps):
 
 
 @functools.lru_cache(maxsize=4)
-def _stored(path, reversible):
+def _stored(path, reversible, version):
+    """What a file holds, kept for the next batch; version: tells one content from another."""
     return latents.load(path, reversible)

@@ -31,9 +31,10 @@ def script(tmp_path, monkeypatch, capsys):
 
     Scripts run in an empty folder, and remember no picture of another one.
     """
-    from runner import run, ways
+    from media import images
+    from runner.exit import script as run_script
 
-    ways.open_photo.cache_clear()
+    images._kept = images._Kept()
     monkeypatch.chdir(tmp_path)
 
     def runner(name):
@@ -44,7 +45,7 @@ def script(tmp_path, monkeypatch, capsys):
             capsys.readouterr()
             status = 0
             try:
-                run.script(main)
+                run_script(main)
             except SystemExit as stop:
                 status = stop.code
             out, err = capsys.readouterr()

@@ -7,7 +7,7 @@ from torch.nn.functional import interpolate, normalize
 import diffusion
 import models
 from models import checkpoints, clip
-from runner import run
+from runner.device import pick_dtype
 from train.vocabulary import CORE, GROUNDS
 
 PAIRS = [
@@ -35,7 +35,7 @@ def reader():
 @pytest.fixture(scope="module")
 def drawings(reader):
     """One drawing for each pair [12, 3, 64, 64], at weight 3."""
-    net = models.load("emoji", dtype=run.pick_dtype("auto", torch.device("cpu")))
+    net = models.load("emoji", dtype=pick_dtype("auto", torch.device("cpu")))
     timesteps = diffusion.schedule("spliced", 25)
     images = []
     with torch.inference_mode():

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 import diffusion
-from cli import metadata
+from cli import recipe as recipes
 
 ROOT = Path(__file__).parent.parent
 FAST = ("--model", "emoji", "--steps", "4", "--dtype", "float32", "--size", "32", "32")
@@ -90,7 +90,7 @@ def test_recipe_edits_again(cfg_modify_image, photo, way):
     flags = ("--source", "a ball:2", "--mask", "mask.png", "--images", "photo.png:-1", "-mt", 0.8)
     status, _, err = cfg_modify_image(photo, "a banana:3", *flags, *FAST, *WAYS[way], "-o", "a.png")
     assert status == 0, err
-    recipe = metadata.read("a.png")
+    recipe = recipes.read("a.png")
     assert recipe["source"] == [["a ball", 2.0]]
     assert (recipe["init"], recipe["mask"], recipe["starting_timestep"]) == (
         "photo.png",

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 import diffusion
 import models
-from cli import metadata
+from cli import recipe as recipes
 from models import checkpoints, clip, cpu
 from models.weights import read
 from models.zoo import NETWORKS
@@ -131,7 +131,7 @@ def test_model_of_a_limited_range_draws_with_every_method(cfg_sample, tiny, meth
         "--model", "tiny", "--checkpoint", tiny, "--steps", 3, "--method", method
     )
     assert (status, out) == (0, ["out_00000.png"]), err
-    assert metadata.read(out[0])["schedule"] == (diffusion.METHODS[method].schedule or "ddpm")
+    assert recipes.read(out[0])["schedule"] == (diffusion.METHODS[method].schedule or "ddpm")
     assert pixels(out[0]).std() > 5
 
 
@@ -143,7 +143,7 @@ def test_prompts_may_stand_between_the_flags(cfg_sample):
 
 def test_published_behaviour_is_one_flag_away(cfg_sample):
     cfg_sample("a cat", "--model", "emoji", "--method", "plms", "--size", 16, 16, "-o", "a.png")
-    recipe = metadata.read("a.png")
+    recipe = recipes.read("a.png")
     assert (recipe["steps"], recipe["schedule"]) == (50, "spliced")
     assert recipe["guidance_interval"] == [0, 1]
 
@@ -157,8 +157,8 @@ def test_guidance_is_left_out_near_the_image_and_where_else_one_says(cfg_sample)
     assert np.array_equal(pixels("usual.png"), pixels("same.png"))
     assert abs(pixels("whole.png") - pixels("usual.png")).max() > 5
     assert abs(pixels("whole.png") - pixels("part.png")).max() > 5
-    assert metadata.read("usual.png")["guidance_interval"] == [0.17, 1.0]
-    assert metadata.read("whole.png")["guidance_interval"] == [0.0, 1.0]
+    assert recipes.read("usual.png")["guidance_interval"] == [0.17, 1.0]
+    assert recipes.read("whole.png")["guidance_interval"] == [0.0, 1.0]
     for name in ("usual", "whole", "part"):
         cfg_sample("--from-png", f"{name}.png", "-o", f"{name}_again.png")
         assert np.array_equal(pixels(f"{name}.png"), pixels(f"{name}_again.png"))
@@ -170,7 +170,7 @@ def test_prompts_are_followed_at_every_timestep_where_no_prompt_does_not_push_aw
 ):
     status, _, err = cfg_sample(*FAST, "--steps", 1, "-o", "a.png", "--", *prompts)
     assert (status, "at t" in err) == (0, False)
-    assert metadata.read("a.png").get("guidance_interval", [0, 1]) == [0, 1]
+    assert recipes.read("a.png").get("guidance_interval", [0, 1]) == [0, 1]
 
 
 def test_compiled_network_draws_the_same(cfg_sample, tiny, monkeypatch):
@@ -266,7 +266,7 @@ def test_overwrite_replaces(cfg_sample):
 
 def test_recipe_says_how_the_image_was_made(cfg_sample):
     cfg_sample(*FAST, "a cat:2", "blurry:-1", "--seeds", "4,8", "-o", "{seed}.png")
-    recipe = metadata.read("8.png")
+    recipe = recipes.read("8.png")
     assert recipe["prompts"] == [["a cat", 2.0], ["blurry", -1.0]]
     wanted = {
         "seed": 8,
@@ -311,7 +311,7 @@ def test_from_png_draws_the_same_image_again(cfg_sample, flags):
     status, out, err = cfg_sample("--from-png", "first.png", "-o", "again.png")
     assert (status, out) == (0, ["again.png"]), err
     assert np.array_equal(pixels("first.png"), pixels("again.png"))
-    assert metadata.read("first.png") == metadata.read("again.png")
+    assert recipes.read("first.png") == recipes.read("again.png")
 
 
 @pytest.mark.parametrize("method", ["plms", "ddpm"])
@@ -321,8 +321,8 @@ def test_image_of_a_batch_is_drawn_again_to_the_bit(cfg_sample, method):
     for seed in (0, 1, 2):
         cfg_sample("--from-png", f"{seed}.png", "-o", f"again_{seed}.png")
         assert np.array_equal(pixels(f"{seed}.png"), pixels(f"again_{seed}.png"))
-        assert metadata.read(f"{seed}.png")["batch"] == [3, seed]
-        assert metadata.read(f"again_{seed}.png")["batch"] == [3, seed]
+        assert recipes.read(f"{seed}.png")["batch"] == [3, seed]
+        assert recipes.read(f"again_{seed}.png")["batch"] == [3, seed]
 
 
 def test_image_from_a_latent_is_drawn_again_from_the_same_one(cfg_sample):
@@ -355,7 +355,7 @@ HOSTILE = {
 def test_recipe_passes_the_same_checks_as_flags(cfg_sample, field):
     value, message = HOSTILE[field]
     info = PngInfo()
-    info.add_text(metadata.KEY, json.dumps({"version": 1, "model": "emoji", field: value}))
+    info.add_text(recipes.KEY, json.dumps({"version": 1, "model": "emoji", field: value}))
     Image.new("RGB", (8, 8)).save("hostile.png", pnginfo=info)
     status, out, err = cfg_sample("--from-png", "hostile.png")
     assert (status, out, err.count("\n")) == (2, [], 1)
@@ -365,7 +365,7 @@ def test_recipe_passes_the_same_checks_as_flags(cfg_sample, field):
 def test_recipe_with_a_thousand_prompts_too_many_is_refused(cfg_sample):
     info = PngInfo()
     pairs = [[f"prompt {i}", 1] for i in range(1001)]
-    info.add_text(metadata.KEY, json.dumps({"version": 1, "model": "emoji", "prompts": pairs}))
+    info.add_text(recipes.KEY, json.dumps({"version": 1, "model": "emoji", "prompts": pairs}))
     Image.new("RGB", (8, 8)).save("hostile.png", pnginfo=info)
     assert "too many" in cfg_sample("--from-png", "hostile.png")[2]
 
@@ -373,7 +373,7 @@ def test_recipe_with_a_thousand_prompts_too_many_is_refused(cfg_sample):
 def test_recipe_downloads_nothing_unasked(cfg_sample, monkeypatch, tmp_path):
     monkeypatch.setattr("models.checkpoints.CHECKPOINTS", tmp_path)
     info = PngInfo()
-    info.add_text(metadata.KEY, json.dumps({"version": 1, "model": "yfcc_2"}))
+    info.add_text(recipes.KEY, json.dumps({"version": 1, "model": "yfcc_2"}))
     Image.new("RGB", (8, 8)).save("large.png", pnginfo=info)
     status, _, err = cfg_sample("--from-png", "large.png")
     assert status == 2
@@ -406,7 +406,7 @@ def test_image_prompts_leave_no_folders_in_file_names(cfg_sample):
 def test_flags_beside_from_png_win(cfg_sample):
     cfg_sample(*FAST, "a cat:5", "--seed", 3, "-o", "first.png")
     cfg_sample("--from-png", "first.png", "a dog", "--steps", 3, "-n", 2, "-o", "{seed}.png")
-    recipe = metadata.read("4.png")
+    recipe = recipes.read("4.png")
     assert (recipe["prompts"], recipe["steps"]) == ([["a dog", 3.0]], 3)
     assert (recipe["seed"], recipe["dtype"]) == (4, "float32")
 
@@ -487,14 +487,14 @@ def test_every_mistake_is_one_line_before_torch_is_imported(tmp_path):
 import contextlib, io, json, sys
 sys.path.insert(0, sys.argv[1])
 import cfg_sample
-from runner import run
+from runner.exit import script
 results = {}
 for line in json.loads(sys.stdin.read()):
     sys.argv = ["cfg_sample.py", *line.split()]
     err = io.StringIO()
     with contextlib.redirect_stderr(err):
         try:
-            run.script(cfg_sample.main)
+            script(cfg_sample.main)
             status = 0
         except SystemExit as stop:
             status = stop.code

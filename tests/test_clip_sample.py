@@ -11,7 +11,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 import diffusion
-from cli import metadata
+from cli import recipe as recipes
 from media.tensors import to_tensor
 from models import clip, clip_guidance, cpu
 from models.unet import UNet
@@ -47,7 +47,7 @@ def test_unsteered_large_network_is_called_with_one_image(clip_sample, monkeypat
 
 def test_draws_with_the_defaults_of_the_published_script(clip_sample):
     assert clip_sample(*FAST, "a cat")[1] == ["out_00000.png"]
-    recipe = metadata.read("out_00000.png")
+    recipe = recipes.read("out_00000.png")
     wanted = {
         "script": "clip_sample.py",
         "prompts": [["a cat", 1.0]],
@@ -109,7 +109,7 @@ def test_from_png_draws_the_same_image_again(clip_sample, method):
     status, out, err = clip_sample("--from-png", "out_00001.png", "-o", "again.png")
     assert (status, out) == (0, ["again.png"]), err
     assert np.array_equal(pixels("out_00001.png"), pixels("again.png"))
-    first, again = metadata.read("out_00001.png"), metadata.read("again.png")
+    first, again = recipes.read("out_00001.png"), recipes.read("again.png")
     assert {**first, "index": 0} == again
 
 
@@ -185,7 +185,7 @@ def test_low_memory_draws_the_same_image(clip_sample):
     clip_sample(*common, "-o", "plain.png")
     clip_sample(*common, "--low-memory", "-o", "lean.png")
     assert abs(pixels("plain.png") - pixels("lean.png")).max() <= 1
-    assert metadata.read("lean.png")["low_memory"] is True
+    assert recipes.read("lean.png")["low_memory"] is True
 
 
 def test_unconditional_model_is_steered_by_the_clip_that_is_named(clip_sample, tiny):
@@ -194,7 +194,7 @@ def test_unconditional_model_is_steered_by_the_clip_that_is_named(clip_sample, t
         status, _, err = clip_sample(*common, prompt, "-o", "{prompt}.png")
         assert status == 0, err
     assert abs(pixels("a_cat.png") - pixels("a_red_heart.png")).max() > 5
-    recipe = metadata.read("a_cat.png")
+    recipe = recipes.read("a_cat.png")
     assert (recipe["schedule"], recipe["clip_model"], "clip" in recipe) == ("ddpm", "emoji", False)
 
 

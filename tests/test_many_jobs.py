@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cli import metadata
+from cli import recipe as recipes
 from runner.workers import Worker
 
 ROOT = Path(__file__).parent.parent
@@ -89,11 +89,11 @@ def test_jobs_of_many_lines_are_drawn_as_each_by_itself(script, pictures):
     assert len(together) == COUNT
     for name in ("002_008.png", "003_004.png", "004_001.png", "005_000.png"):
         assert draw("--from-png", f"alone/{name}", "-o", f"again/{name}")[0] == 0
-        recipes = [metadata.read(Path(folder) / name) for folder in ("alone", "again")]
+        recipes = [recipes.read(Path(folder) / name) for folder in ("alone", "again")]
         assert {**recipes[0], "index": 0} == {**recipes[1], "index": 0}
         with Image.open(f"alone/{name}") as one, Image.open(f"again/{name}") as other:
             assert one.tobytes() == other.tobytes()
-    texts = {tuple(metadata.read(f"alone/003_00{i}.png")["prompts"][0]) for i in range(1, 7)}
+    texts = {tuple(recipes.read(f"alone/003_00{i}.png")["prompts"][0]) for i in range(1, 7)}
     assert texts == {("a cat", 3), ("a dog", 3)}
 
 
@@ -108,7 +108,7 @@ def test_lines_of_results_say_what_was_drawn(cfg_sample):
     assert lines == [json.loads(line) for line in out]
     assert {line["file"] for line in lines} == {f"out/{name}" for name in drawn()}
     for line in lines:
-        recipe = metadata.read(line["file"])
+        recipe = recipes.read(line["file"])
         for field in ("seed", "prompts", "steps", "method", "model"):
             assert line[field] == recipe[field]
         assert line["evaluations"] == line["steps"]

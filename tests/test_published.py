@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cli import metadata
+from cli import recipe as recipes
 from models import NETWORKS
 from tests.weights import deterministic_state_dict
 
@@ -52,7 +52,7 @@ def test_published_example_command_draws_its_images(cfg_sample, checkpoint, clip
             assert image.size == (64, 64)
             images.append(np.asarray(image).astype(int))
     assert abs(images[0] - images[1]).max() > 20
-    recipe = metadata.read(out[3])
+    recipe = recipes.read(out[3])
     assert (recipe["clip"], recipe["checkpoint"]) == ("ViT-B-16", "cc12m_1_cfg.pth")
     assert (recipe["seed"], recipe["steps"], recipe["method"]) == (3, 4, "ab23")
 

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
 import diffusion
+from cli import latents
 from models.zoo import NETWORKS
-from runner import latents
 
 ROOT = Path(__file__).parent.parent
 FAST = ("--model", "emoji", "--steps", "5", "--dtype", "float32", "--size", "32", "32")
@@ -168,7 +168,7 @@ MISTAKES = {
     ("photo.png", "-o", "x.png"): "must end in a name with .safetensors",
     ("photo.png", "-o", "{seed}.safetensors"): "unknown field",
     ("photo.png", "photo.png", "-o", "x.safetensors"): "two images would be saved",
-    ("photo.png", "--round-trip", "--normalise-latent"): "leave out",
+    ("photo.png", "--round-trip", "--normalise-latent"): "exclude each other",
     ("photo.png", "a cat:nan"): "not finite",
     ("huge.png",): "million pixels",
     ("photo.png", "--round-trip", "-o", "y" * 242 + ".safetensors"): "too long",

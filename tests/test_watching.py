@@ -13,7 +13,7 @@ from cli import files
 from cli.picture_types import trajectory_file
 from media import animation, grids, preview
 from media.preview import Preview
-from runner import watching
+from runner import watch
 
 FAST = ("--model", "emoji", "--steps", "4", "--dtype", "float32", "--size", "32", "32")
 APPLE = (*FAST, "a red apple")
@@ -264,7 +264,7 @@ def test_preview_is_renewed_every_so_many_steps(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Preview, "show", show)
     args = SimpleNamespace(preview_every=3, trajectory=None, fps=None, policy=None)
-    watch = watching.Watch(args, tmp_path / "out.png", 1)
+    watch = watch.Watch(args, tmp_path / "out.png", 1)
     watch.begin(1, (8, 8), 8)
     for i in range(8):
         image = torch.full((1, 3, 1, 1), i / 127.5 - 1)
@@ -276,7 +276,7 @@ def test_preview_is_renewed_every_so_many_steps(tmp_path, monkeypatch):
 def test_only_the_first_of_several_processes_watches(tmp_path):
     template = trajectory_file(str(tmp_path / "t.gif"))
     args = SimpleNamespace(preview_every=1, trajectory=template, fps=None, policy=None)
-    watch = watching.Watch(args, tmp_path / "out.png", 1, first=False)
+    watch = watch.Watch(args, tmp_path / "out.png", 1, first=False)
     image = torch.zeros(1, 3, 8, 8)
     watch.begin(1, (8, 8), 1)
     watch.see(SimpleNamespace(t=0.5, x=image, pred=image))

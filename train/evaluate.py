@@ -20,7 +20,8 @@ import models.clip
 from media.tensors import to_image, to_tensor
 from models import NETWORKS, checkpoints
 from models.hashes import hash_file
-from runner import run
+from runner.device import pick_device, pick_dtype
+from runner.exit import program
 from train import judge, pictures, render
 from train.data import replace_file
 from train.drawing import device_of, draw, sampled
@@ -235,8 +236,8 @@ def main(argv=None):
         sys.exit(f"--guidance-prompts is at most {len(things)}, the number of things")
 
     row = NETWORKS[args.model]
-    device = run.pick_device(args.device)
-    dtype = run.pick_dtype(args.dtype, device)
+    device = pick_device(args.device)
+    dtype = pick_dtype(args.dtype, device)
     path = checkpoints.find(row, args.checkpoint)
     net = models.load(args.model, path, device, dtype)
     clip = models.clip.load(row.clip, args.clip_checkpoint)
@@ -302,4 +303,4 @@ def report(summary):
 
 
 if __name__ == "__main__":
-    run.program(main)
+    program(main)

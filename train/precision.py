@@ -2,7 +2,7 @@
 
 import torch
 
-from runner.run import pick_dtype
+from runner.device import pick_dtype
 
 
 def mixed_precision(device):

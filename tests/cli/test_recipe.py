@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cli import parameters, png_texts, recipe as recipes
+from cli import parameters, png_texts
+from cli import recipe as recipes
 from cli.errors import UserError
 from media.images import open_image, save_png
 
