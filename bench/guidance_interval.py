@@ -90,8 +90,7 @@ def main():
         parser.error(f"{judge.JUDGE} is missing: `python -m train.judge` trains it")
     critic, reader = judge.load(), clip.load("emoji")
     net = models.load("emoji", dtype=pick_dtype("auto", torch.device("cpu")))
-    print(HEAD)
-    print("| --- " * HEAD.count(" |") + "|")
+    head(*COLUMNS, "embeddings", "moved")
     with torch.inference_mode():
         for weight in args.weights:
             whole = None
