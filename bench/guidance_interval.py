@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 import diffusion  # noqa: E402
 import models  # noqa: E402
-from bench.common import row  # noqa: E402
+from bench.common import head, row  # noqa: E402
 from bench.pictures import SHAPE  # noqa: E402
 from cli.options import options_of  # noqa: E402
 from cli.scripts import CFG  # noqa: E402
