@@ -20,20 +20,19 @@ def main():
         return
     [target] = targets
 
-    from media import folders, grids, images, labels  # Pillow is imported for a checked line only
+    from media import folders, grids, images  # once the arguments are checked
 
     paths = folders.find_images(args.pictures, target.path)
     sizes = [images.size_of(path) for path in paths]  # each is found readable on the way
-    size, fit = args.size, args.fit
-    if size is None:
-        size = grids.common_size(paths, sizes, any_size=fit is not None)
-    elif fit is None:
-        fit = "contain"
+    if args.size:
+        size, fit = tuple(args.size), args.fit or "contain"
+    else:
+        size, fit = grids.common_size(paths, sizes, any_size=args.fit is not None), args.fit
     plan = grids.layout(
         len(paths),
-        tuple(size),
+        size,
         args.nrow,
-        labels=[labels.label(path, fields) for path in paths] if fields else (),
+        labels=[grids.label(path, fields) for path in paths] if fields else (),
         row_titles=args.row_titles,
         column_titles=args.column_titles,
         title=args.title,

@@ -13,7 +13,6 @@ shapes.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,7 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.loading import memory, write_checkpoint  # noqa: E402
+from bench.common import head, made_up_checkpoint, measured, row, write_clip  # noqa: E402
+from bench.loading import memory  # noqa: E402
 
 WAYS = ("plain", "ours", "ours, every 2", "ours, outside", "ours, low memory")
 CUTN = 16
@@ -105,28 +105,20 @@ def measure_here(way, name, side, file, clip_file):
     print(json.dumps({"seconds": seconds, "peak": memory("self", "VmHWM")}))
 
 
-def measure(way, args, file, clip_file):
-    command = [sys.executable, __file__, "--model", args.model, "--size", str(args.size)]
-    command += ["--measure", way, "--files", file, clip_file]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
-
-
 def compare(args, file, clip_file):
     results = {way: [] for way in WAYS}
     for _ in range(args.runs):
         for way in WAYS:
-            results[way].append(measure(way, args, file, clip_file))
+            command = [__file__, "--model", args.model, "--size", args.size, "--measure", way]
+            results[way] += measured(*command, "--files", file, clip_file)
     print(f"{args.model} at {args.size} x {args.size}, {CUTN} crops, median of {args.runs} runs")
-    print(f"{'':18}{'seconds a step':>18}{'ratio':>8}{'peak GB':>10}{'ratio':>8}")
+    head("one step", "seconds", "", "peak memory", "")
     plain = None
-    for way, measured in results.items():
-        values = [statistics.median(m[what] for m in measured) for what in ("seconds", "peak")]
+    for way, runs in results.items():
+        values = [statistics.median(run[what] for run in runs) for what in ("seconds", "peak")]
         plain = plain or values
-        print(
-            f"{way:18}{values[0]:18.2f}{values[0] / plain[0]:8.2f}"
-            f"{values[1] / 1e9:10.2f}{values[1] / plain[1]:8.2f}"
-        )
+        seconds, peak = (value / base for value, base in zip(values, plain, strict=True))
+        row(way, f"{values[0]:.1f}", f"{seconds:.0%}", f"{values[1] / 1e9:.1f} GB", f"{peak:.0%}")
 
 
 def main():
@@ -140,18 +132,9 @@ def main():
     if args.measure:
         measure_here(args.measure, args.model, args.size, *args.files)
         return
-    import open_clip
-    import torch
-
-    with tempfile.TemporaryDirectory() as folder:
-        file, clip_file = (str(Path(folder) / name) for name in (f"{args.model}.pth", "clip.pt"))
-        print(f"writing {file}", file=sys.stderr)
-        write_checkpoint(args.model, file)
-        torch.manual_seed(0)
-        clip = open_clip.create_model("ViT-B-16-quickgelu", load_weights=False)
-        torch.save(clip.state_dict(), clip_file)
-        del clip
-        compare(args, file, clip_file)
+    with made_up_checkpoint(args.model) as file, tempfile.NamedTemporaryFile(suffix=".pt") as clip:
+        write_clip(clip.name)
+        compare(args, file, clip.name)
 
 
 if __name__ == "__main__":

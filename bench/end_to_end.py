@@ -7,10 +7,9 @@ result in memory of its own, a network built with random weights that torch.load
 with 50 steps, and both conditions at every step. It loads the network and then CLIP, as the
 published script does. With --clip-first it is measured in the other order as well: what CLIP's
 loading frees then lies where the activations find it, and the system need not clear new pages for
-them. Both are processes of their own, in turns, with
-the files in the system's page cache; ours runs twice, as its first run of a prompt reads CLIP and
-its second knows the embedding. Peak memory includes the pages of mapped files. The weights are made
-up, of the published shapes.
+them. Both are processes of their own, in turns, with the files in the system's page cache; ours
+runs twice, as its first run of a prompt reads CLIP and its second knows the embedding. Peak memory
+includes the pages of mapped files. The weights are made up, of the published shapes.
 """
 
 import argparse
@@ -24,6 +23,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+
+from bench.common import head, row, write_clip  # noqa: E402
 
 PROMPT = "a lighthouse in a storm"
 WEIGHT = 3.0
@@ -70,18 +71,6 @@ def run(command):
     return seconds, usage.ru_maxrss * 1024
 
 
-def write_checkpoints(name, checkpoint, clip_checkpoint):
-    import open_clip
-    import torch
-
-    from bench.loading import write_checkpoint
-
-    write_checkpoint(name, checkpoint)
-    torch.manual_seed(0)
-    clip = open_clip.create_model("ViT-B-16-quickgelu", load_weights=False)
-    torch.save(clip.state_dict(), clip_checkpoint)
-
-
 def compare(args, folder):
     checkpoint, clip_checkpoint = folder / f"{args.model}.pth", folder / "clip.pt"
     print(f"writing {checkpoint}", file=sys.stderr)
@@ -103,14 +92,11 @@ def compare(args, folder):
             results[way].append(run(command))
             print(way, results[way][-1], file=sys.stderr, flush=True)
     base = [statistics.median(values) for values in zip(*results["plain"], strict=True)]
-    print("| one image | seconds | times as fast | peak memory | |")
-    print("| --- | --- | --- | --- | --- |")
+    head("one image", "seconds", "times as fast", "peak memory", "")
     for way, found in results.items():
         seconds, peak = (statistics.median(values) for values in zip(*found, strict=True))
-        print(
-            f"| {way} | {seconds:.1f} | {base[0] / seconds:.1f} | {peak / 1e9:.2f} GB | "
-            f"{peak / base[1]:.0%} |"
-        )
+        cells = [way, f"{seconds:.1f}", f"{base[0] / seconds:.1f}", f"{peak / 1e9:.2f} GB"]
+        row(*cells, f"{peak / base[1]:.0%}")
 
 
 def main():
@@ -118,14 +104,15 @@ def main():
     parser.add_argument("--model", default="cc12m_1_cfg", help="a published conditional network")
     parser.add_argument("--runs", type=int, default=1, help="measurements of each way")
     parser.add_argument("--steps", type=int, default=50, help="of the plain way")
-    parser.add_argument(
-        "--clip-first", action="store_true", help="measure the plain way in the other order, too"
-    )
+    parser.add_argument("--clip-first", action="store_true", help="the other order as well")
     parser.add_argument("--write", nargs=2, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--plain", nargs=3, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.write:
-        write_checkpoints(args.model, *args.write)
+        from bench.loading import write_checkpoint
+
+        write_checkpoint(args.model, args.write[0])
+        write_clip(args.write[1])
         return
     if args.plain:
         import torch

@@ -15,16 +15,15 @@ matrices of 4096 x 4096 in bfloat16. The weights are made up, of the published s
 import argparse
 import json
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.loading import memory, plain, write_checkpoint  # noqa: E402
+from bench.common import head, made_up_checkpoint, measured, row  # noqa: E402
+from bench.loading import memory, plain  # noqa: E402
 
 TIMED = 3  # evaluations in a process
 SIDE = 4096
@@ -120,11 +119,9 @@ def measure_here(way, args):
 
 
 def measure(way, args, file):
-    command = [sys.executable, __file__, "--model", args.model, "--size", str(args.size)]
-    command += ["--rows", str(args.rows), "--measure", way, "--file", file]
-    command += ["--chunk", str(args.chunk)] if args.chunk and way != "plain" else []
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
+    command = [__file__, "--model", args.model, "--size", args.size, "--rows", args.rows]
+    command += ["--chunk", args.chunk] if args.chunk and way != "plain" else []
+    return measured(*command, "--measure", way, "--file", file)[0]
 
 
 def count_flops(args):
@@ -162,20 +159,14 @@ def compare(args, file):
         f"{SIDE} x {SIDE} matrices in bfloat16: {machine / 1e9:.0f} GFLOP/s; "
         f"medians of {args.runs} runs"
     )
-    print(
-        "| | seconds | times as fast | peak memory | | of evaluations | | GFLOP/s | "
-        "of the matrices' |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    columns = ("", "seconds", "times as fast", "peak memory", "", "of evaluations", "")
+    head(*columns, "GFLOP/s", "of the matrices'")
     for way, found in middle.items():
         rate, base = flops / found["seconds"], middle["plain"]
-        share = {key: f"{found[key] / base[key]:.0%}" for key in ("peak", "evaluating")}
-        print(
-            f"| {way} | {found['seconds']:.2f} | {base['seconds'] / found['seconds']:.2f} | "
-            f"{found['peak'] / 1e9:.2f} GB | {share['peak']} | "
-            f"{found['evaluating'] / 1e9:.2f} GB | {share['evaluating']} | "
-            f"{rate / 1e9:.0f} | {rate / machine:.0%} |"
-        )
+        cells = [way, f"{found['seconds']:.2f}", f"{base['seconds'] / found['seconds']:.2f}"]
+        for key in ("peak", "evaluating"):
+            cells += [f"{found[key] / 1e9:.2f} GB", f"{found[key] / base[key]:.0%}"]
+        row(*cells, f"{rate / 1e9:.0f}", f"{rate / machine:.0%}")
     if args.compile:
         print(f"The first evaluation takes {middle['compiled']['first']:.1f} s when compiled.")
 
@@ -197,10 +188,7 @@ def main():
     if args.file:
         compare(args, args.file)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        file = str(Path(folder) / f"{args.model}.pth")
-        print(f"writing {file}", file=sys.stderr)
-        write_checkpoint(args.model, file)
+    with made_up_checkpoint(args.model) as file:
         compare(args, file)
 
 

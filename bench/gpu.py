@@ -15,16 +15,15 @@ shapes. With `--device cpu` it runs in bfloat16, to see that it runs.
 import argparse
 import json
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.loading import plain, write_checkpoint  # noqa: E402
+from bench.common import head, made_up_checkpoint, measured, row  # noqa: E402
+from bench.loading import plain  # noqa: E402
 from cli.errors import UserError  # noqa: E402
 from models import NETWORKS  # noqa: E402
 from runner.device import pick_device  # noqa: E402
@@ -113,12 +112,10 @@ def measure_here(way, args):
 
 
 def measure(way, args):
-    command = [sys.executable, __file__, "--model", args.model, "--size", str(args.size)]
-    command += ["--measure", way, "--file", args.file, "--batches", *map(str, args.batches)]
-    command += ["--device", args.device]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    print(way, done.stdout, file=sys.stderr, flush=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    command = [__file__, "--model", args.model, "--size", args.size, "--device", args.device]
+    found = measured(*command, "--measure", way, "--file", args.file, "--batches", *args.batches)
+    print(way, *found, sep="\n", file=sys.stderr, flush=True)
+    return found
 
 
 def compare(args):
@@ -129,20 +126,19 @@ def compare(args):
     results = {way: measure(way, args) for way in args.ways}
     print(
         f"{args.model} at {args.size} x {args.size} on {machine['card']}, whose matrices take "
-        f"{machine['rate'] / 1e12:.3g} TFLOP/s; a row of the network: {flops / 2e9:.0f} GFLOP\n\n"
-        "| batch | way | images a second | times as fast | ms an evaluation | TFLOP/s | "
-        "of the matrices' | peak memory |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
+        f"{machine['rate'] / 1e12:.3g} TFLOP/s; a row of the network: {flops / 2e9:.0f} GFLOP\n"
     )
+    columns = ("batch", "way", "images a second", "times as fast", "ms an evaluation", "TFLOP/s")
+    head(*columns, "of the matrices'", "peak memory")
     for i, batch in enumerate(args.batches):
         base = results[args.ways[0]][i]["drawing"]
         for way in args.ways:
             found = results[way][i]
             rate = flops * batch / found["evaluation"]
-            print(
-                f"| {batch} | {way} | {batch / found['drawing']:.3g} | "
-                f"{base / found['drawing']:.1f} | {found['evaluation'] * 1e3:.1f} | "
-                f"{rate / 1e12:.3g} | {rate / machine['rate']:.0%} | {found['peak'] / 1e9:.1f} GB |"
-            )
+            cells = [batch, way, f"{batch / found['drawing']:.3g}"]
+            cells += [f"{base / found['drawing']:.1f}", f"{found['evaluation'] * 1e3:.1f}"]
+            cells += [f"{rate / 1e12:.3g}", f"{rate / machine['rate']:.0%}"]
+            row(*cells, f"{found['peak'] / 1e9:.1f} GB")
 
 
 def main():
@@ -166,10 +162,7 @@ def main():
         pick_device(args.device)
     except UserError as error:
         parser.error(str(error))
-    with tempfile.TemporaryDirectory() as folder:
-        args.file = str(Path(folder) / f"{args.model}.pth")
-        print(f"writing {args.file}", file=sys.stderr)
-        write_checkpoint(args.model, args.file)
+    with made_up_checkpoint(args.model) as args.file:
         compare(args)
 
 

@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 import diffusion  # noqa: E402
 import models  # noqa: E402
+from bench.common import head, row  # noqa: E402
 from bench.pictures import SHAPE  # noqa: E402
 from cli.options import options_of  # noqa: E402
 from cli.scripts import CFG  # noqa: E402
@@ -32,9 +33,7 @@ from train.drawing import one_each  # noqa: E402
 from train.measures import diversity, judged  # noqa: E402
 
 INTERVALS = [(0, 1), (0.1, 1), (0.17, 1), (0.4, 1), (0, 0.9), (0, 0.8), (0.1, 0.9), (0.17, 0.8)]
-HEAD = (
-    "| weight | guided at t | rows | seconds | right | similarity | pixels | embeddings | moved |"
-)
+COLUMNS = ("weight", "guided at t", "rows", "seconds", "right", "similarity", "pixels")
 AT_ONCE = 32
 METHOD = options_of(CFG)["method"].default
 
@@ -42,8 +41,8 @@ METHOD = options_of(CFG)["method"].default
 def draw(net, embeds, seeds, weight, interval):
     """Images [N, 3, H, W], and the rows that the network evaluated for each."""
     rows, images = 0, []
-    row = diffusion.METHODS[METHOD]
-    timesteps = diffusion.schedule(row.schedule, row.steps)
+    method = diffusion.METHODS[METHOD]
+    timesteps = diffusion.schedule(method.schedule, method.steps)
 
     def counted(x, t, cond):
         nonlocal rows
@@ -60,7 +59,7 @@ def draw(net, embeds, seeds, weight, interval):
 
 
 def measure(args, net, reader, critic, weight, interval, whole=None):
-    """A row of the table, and the images; `whole` are those guided at all timesteps."""
+    """Prints a row of the table; returns the images. `whole` are those guided everywhere."""
     things = random.Random(0).sample(critic[1], args.prompts)
     asked = [(render.article(thing), thing, None) for thing in things for _ in range(args.seeds)]
     embeds = reader.encode_text([prompt for prompt, _, _ in asked])
@@ -74,13 +73,11 @@ def measure(args, net, reader, critic, weight, interval, whole=None):
     shape = (args.prompts, args.seeds, -1)
     levels = images.reshape(shape) * 127.5 / images[0].numel() ** 0.5
     moved = (images - (images if whole is None else whole)).square().mean((1, 2, 3)).sqrt()
-    row = (
-        f"| {weight:g} | {interval[0]:g} to {interval[1]:g} | {rows:g} | {seconds:.0f} | "
-        f"{top1['share']:.1%} ({top1['low']:.1%} to {top1['high']:.1%}) | {similar:.3f} | "
-        f"{diversity(levels):.1f} | {diversity(seen.reshape(shape)):.3f} | "
-        f"{moved.median() * 127.5:.1f} |"
-    )
-    return row, images
+    right = f"{top1['share']:.1%} ({top1['low']:.1%} to {top1['high']:.1%})"
+    cells = [f"{weight:g}", "{:g} to {:g}".format(*interval), f"{rows:g}", f"{seconds:.0f}", right]
+    cells += [f"{similar:.3f}", f"{diversity(levels):.1f}"]
+    row(*cells, f"{diversity(seen.reshape(shape)):.3f}", f"{moved.median() * 127.5:.1f}")
+    return images
 
 
 def main():
@@ -93,15 +90,13 @@ def main():
         parser.error(f"{judge.JUDGE} is missing: `python -m train.judge` trains it")
     critic, reader = judge.load(), clip.load("emoji")
     net = models.load("emoji", dtype=pick_dtype("auto", torch.device("cpu")))
-    print(HEAD)
-    print("| --- " * HEAD.count(" |") + "|")
+    head(*COLUMNS, "embeddings", "moved")
     with torch.inference_mode():
         for weight in args.weights:
             whole = None
             for interval in INTERVALS:
-                row, images = measure(args, net, reader, critic, weight, interval, whole)
+                images = measure(args, net, reader, critic, weight, interval, whole)
                 whole = images if whole is None else whole
-                print(row, flush=True)
 
 
 if __name__ == "__main__":

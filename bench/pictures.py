@@ -24,7 +24,12 @@ def pictures(draw):
     waves[:, 40:56, 8:30] *= 0.3
     waves += 0.15 * random.standard_normal((1, 64, 64)) * (y > 0.5)
     made = torch.from_numpy(np.stack([disc, waves, random.random(SHAPE)])) * 2 - 1
-    return ((torch.cat([made, draw]).clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+    return in_8_bits(torch.cat([made, draw]))
+
+
+def in_8_bits(images):
+    """Images as a PNG holds them."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
 
 
 def psnr(images, others):
@@ -39,33 +44,23 @@ def paint(source):
     image = Image.new("RGB", (SIDE * scale, SIDE * scale))
     pen = ImageDraw.Draw(image)
     thing, ground = source.removesuffix(" background").split(" on a ")
-    pen.rectangle(
-        (0, 0, *image.size), {"gray": "#8a8782", "white": "#e9e6e0"}.get(ground, "#3b62b5")
-    )
+    colour = {"gray": "#8a8782", "white": "#e9e6e0"}.get(ground, "#3b62b5")
+    pen.rectangle((0, 0, *image.size), colour)
     if "heart" in thing:
         angles = np.linspace(0, 2 * np.pi, 200)
         x = 16 * np.sin(angles) ** 3
-        y = (
-            13 * np.cos(angles)
-            - 5 * np.cos(2 * angles)
-            - 2 * np.cos(3 * angles)
-            - np.cos(4 * angles)
-        )
+        waves = ((13, 1), (-5, 2), (-2, 3), (-1, 4))
+        y = sum(size * np.cos(times * angles) for size, times in waves)
         pen.polygon([(128 + 5 * a, 120 - 5 * b) for a, b in zip(x, y, strict=True)], "#c01f2e")
     elif "star" in thing:
-        radii = [90 if i % 2 == 0 else 40 for i in range(10)]
-        turns = [math.pi * (i / 5 - 0.5) for i in range(10)]
-        points = [
-            (128 + r * math.cos(a), 132 + r * math.sin(a))
-            for r, a in zip(radii, turns, strict=True)
-        ]
-        pen.polygon(points, "#f2c230")
+        turns = np.pi * (np.arange(10) / 5 - 0.5)
+        x, y = np.tile([90, 40], 5) * np.stack([np.cos(turns), np.sin(turns)])
+        pen.polygon([(128 + a, 132 + b) for a, b in zip(x, y, strict=True)], "#f2c230")
     else:
         pen.ellipse((48, 56, 208, 208), "#cf2a1b")
         pen.polygon([(128, 70), (96, 44), (126, 56), (140, 36), (138, 58), (168, 50)], "#2f7d32")
-    levels = np.asarray(image.filter(ImageFilter.GaussianBlur(3)).resize((SIDE, SIDE))).astype(
-        float
-    )
+    small = image.filter(ImageFilter.GaussianBlur(3)).resize((SIDE, SIDE))
+    levels = np.asarray(small, float)
     y, x = np.mgrid[:SIDE, :SIDE] / SIDE
     light = 1.15 - 0.5 * np.hypot(x - 0.3, y - 0.25)
     levels = levels * light[..., None] + random.normal(0, 4, levels.shape)

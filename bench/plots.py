@@ -39,6 +39,7 @@ def schedules(axes, steps=200):
 def latents(axes):
     """Statistics of latents by number of steps, the median and the range of all drawings."""
     import models
+    from bench.pictures import in_8_bits
     from models import clip
 
     prompts = [f"{thing} on a {ground} background" for thing in THINGS for ground in GROUNDS]
@@ -47,7 +48,7 @@ def latents(axes):
     drawn = diffusion.guided(net, list(embeds[:, None]), [[3.0]] * len(prompts))
     x = diffusion.noise(range(len(prompts)), (3, 64, 64))
     x = diffusion.sample(drawn, x, diffusion.schedule("logit", 20), "ab2")
-    x = ((x.clamp(-1, 1) + 1) * 127.5).round().double() / 127.5 - 1  # as a PNG holds them
+    x = in_8_bits(x.double())
     empty = diffusion.in_doubles(diffusion.guided(net, embeds[:0], []), "cpu")
     for method in METHODS:
         reports = []
@@ -74,17 +75,13 @@ def latents(axes):
 PLOTS = {"schedules": (schedules, 2, (7.5, 3)), "latents": (latents, 4, (11, 2.8))}
 
 
-def parse(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=PLOTS)
-    parser.add_argument("-o", "--output", type=Path)
-    return parser.parse_args(argv)
-
-
 def main(argv=None):
     from matplotlib.figure import Figure
 
-    args = parse(argv)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=PLOTS)
+    parser.add_argument("-o", "--output", type=Path)
+    args = parser.parse_args(argv)
     plot, columns, size = PLOTS[args.what]
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, columns)

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import diffusion
 import models
+from bench.common import head, row
 from bench.pictures import SHAPE, pictures, psnr
 from models import clip
 
@@ -46,16 +47,14 @@ def measure(steps):
     images = pictures(drawn.double())
     is_noise = torch.tensor([False, False, True, False])
     found = {}
-    print("| method |", " | ".join(f"{n} steps" for n in steps), "|")
-    print("| --- |", " | ".join("---" for _ in steps), "|")
+    head("method", *(f"{n} steps" for n in steps))
     for method in METHODS:
         for n in steps:
             back = trip(model, images, method, n)
             pair = [psnr(images[these], back[these]) for these in (~is_noise, is_noise)]
             found.setdefault(method, []).append((n, *pair))
             print(f"{method} {n}: {pair[0]:.1f} {pair[1]:.1f}", file=sys.stderr, flush=True)
-        cells = (f"{pictures_:.0f}, {noise_:.0f}" for _, pictures_, noise_ in found[method])
-        print(f"| {method} |", " | ".join(cells), "|", flush=True)
+        row(method, *(f"{pair[0]:.0f}, {pair[1]:.0f}" for _, *pair in found[method]))
     return found
 
 
@@ -64,16 +63,11 @@ def plot(found, path):
 
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    for column, (ax, title) in enumerate(
-        zip(axes, ("the worst of three pictures", "an image of plain noise"), strict=True), 1
-    ):
+    titles = ("the worst of three pictures", "an image of plain noise")
+    for column, (ax, title) in enumerate(zip(axes, titles, strict=True), 1):
         for method, rows in found.items():
-            ax.plot(
-                [row[0] for row in rows],
-                [min(row[column], 160) for row in rows],
-                "o-",
-                label=method,
-            )
+            steps, decibels = [each[0] for each in rows], [min(each[column], 160) for each in rows]
+            ax.plot(steps, decibels, "o-", label=method)
         ax.set(xscale="log", xlabel="steps", title=title)
         ax.grid(alpha=0.3)
     axes[0].set_ylabel("PSNR of the round trip, dB (cut at 160)")

@@ -6,7 +6,7 @@
 Draws with the bundled model, in float32, and prints the RMS distance (median over the seeds; 2/255
 is one grey level) from a solution of 400 steps of `ab2`, and the share of drawings in which the
 judge of `train.evaluate` finds what was asked for. Guided at all timesteps, or between two, as the
-solution then is. What is measured is kept in --results: the same
+solution then is. What is measured is kept in --results, which is not in the repository: the same
 command goes on where it was stopped, and others add to it. `adaptive` is run at several tolerances.
 """
 
@@ -23,8 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 import diffusion  # noqa: E402
 import models  # noqa: E402
+from bench.common import head, row  # noqa: E402
 from bench.pictures import SHAPE  # noqa: E402
-from cli.files import write_whole  # noqa: E402
 from diffusion.methods import WHOLE  # noqa: E402
 from models import clip  # noqa: E402
 from train import judge, render  # noqa: E402
@@ -135,10 +135,9 @@ def measure_all(args, results):
                     results[key] = drawer.measure(weight, schedule, method, steps, tolerance)
                     median = statistics.median(results[key]["rms"])
                     print(f"{key}: {median:.4f}", file=sys.stderr, flush=True)
-                    text = json.dumps(results, indent=0)
-                    write_whole(
-                        args.results, lambda p, text=text: Path(p).write_text(text), overwrite=True
-                    )
+                    new = args.results.with_suffix(".new")
+                    new.write_text(json.dumps(results, indent=0))
+                    new.replace(args.results)
 
 
 def chosen(args, results, weight, method, schedule):
@@ -153,8 +152,7 @@ def chosen(args, results, weight, method, schedule):
 
 
 def print_table(args, results):
-    print("| weight | method | schedule |", " | ".join(f"{n}" for n in args.evaluations), "|")
-    print("| --- | --- | --- |", " | ".join("---" for _ in args.evaluations), "|")
+    head("weight", "method", "schedule", *args.evaluations)
     for weight in args.weights:
         for method in args.methods:
             for schedule in args.schedules:
@@ -166,7 +164,7 @@ def print_table(args, results):
                     cell = f"{rms:.4f}" + ("" if right is None else f", {right:.0%}")
                     exactly = evaluations in args.evaluations
                     cells.append(cell if exactly else f"{cell} ({evaluations:.3g})")
-                print(f"| {weight:g} | {method} | {schedule} |", " | ".join(cells), "|")
+                row(f"{weight:g}", method, schedule, *cells)
 
 
 def plot(args, results, path):
@@ -178,8 +176,8 @@ def plot(args, results, path):
     grid = figure.subplots(
         len(args.weights), len(args.schedules), sharex=True, sharey=True, squeeze=False
     )
-    for weight, row in zip(args.weights, grid, strict=True):
-        for ax, schedule in zip(row, args.schedules, strict=True):
+    for weight, axes in zip(args.weights, grid, strict=True):
+        for ax, schedule in zip(axes, args.schedules, strict=True):
             for i, method in enumerate(args.methods):
                 found = chosen(args, results, weight, method, schedule)
                 if found:
@@ -191,7 +189,7 @@ def plot(args, results, path):
             ax.set_xticks(args.evaluations, [str(n) for n in args.evaluations])
             ax.minorticks_off()
             ax.grid(alpha=0.3)
-        row[0].set_ylabel(f"RMS error at weight {weight:g}")
+        axes[0].set_ylabel(f"RMS error at weight {weight:g}")
     for ax, schedule in zip(grid[0], args.schedules, strict=True):
         ax.set_title(schedule)
     for ax in grid[-1]:

@@ -20,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from bench.common import head, row  # noqa: E402
+
 SCRIPT = ROOT / "cfg_sample.py"
 PROMPT = "a red apple on a blue background"
 
@@ -90,14 +92,13 @@ def compare(runs):
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         measure(Path(folder), environment)  # fills all caches
         results = [measure(Path(folder), environment) for _ in range(runs)]
-    print("| seconds, median of", runs, "| | least to most |\n| --- | --- | --- |")
+    for result in results:
+        result["the rest / import torch"] = result["one image, the rest"] / result["import torch"]
+    head(f"seconds, median of {runs}", "", "least to most")
     for what in results[0]:
         values = [result[what] for result in results]
         span = f"{min(values):.2f} to {max(values):.2f}"
-        print(f"| {what} | {statistics.median(values):.2f} | {span} |")
-    ratios = [result["one image, the rest"] / result["import torch"] for result in results]
-    span = f"{min(ratios):.2f} to {max(ratios):.2f}"
-    print(f"| the rest / import torch | {statistics.median(ratios):.2f} | {span} |")
+        row(what, f"{statistics.median(values):.2f}", span)
 
 
 def main():

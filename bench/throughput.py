@@ -21,6 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from bench.common import head, row  # noqa: E402
+
 SCRIPT = ROOT / "cfg_sample.py"
 PROMPT = "a red apple on a blue background"
 BATCH_SECONDS = 1.0
@@ -41,22 +43,18 @@ def against_a_loop(args, folder):
     jobs = folder / "jobs.txt"
     jobs.write_text("".join(f'"{PROMPT}" --seed {i}\n' for i in range(args.images)))
     loop = sum(run(*draw, "--seed", i, "-o", folder / f"loop_{i}.png") for i in range(args.loop))
+    many, from_file = [*draw, "-n", args.images], [sys.executable, SCRIPT, "--model", "emoji"]
+    from_file += ["--from-file", jobs, "-o", folder / "jobs_{line}_{seed}.png"]
     ways = {
-        f"a loop of {args.loop} runs": loop / args.loop,
-        f"-n {args.images} -bs 1": run(*draw, "-n", args.images, "-o", names) / args.images,
-        f"-n {args.images} -bs 8": run(
-            *draw, "-n", args.images, "-bs", 8, "-o", names, "--overwrite"
-        )
-        / args.images,
-        f"--from-file of {args.images} lines, -bs 8": run(
-            *[sys.executable, SCRIPT, "--model", "emoji", "--from-file", jobs],
-            *["-bs", 8, "-o", folder / "jobs_{line}_{seed}.png"],
-        )
-        / args.images,
+        f"-n {args.images} -bs 1": run(*many, "-o", names),
+        f"-n {args.images} -bs 8": run(*many, "-bs", 8, "-o", names, "--overwrite"),
+        f"--from-file of {args.images} lines, -bs 8": run(*from_file, "-bs", 8),
     }
-    print("| bundled model | images a second | times a loop |\n| --- | --- | --- |")
+    head("bundled model", "images a second", "times a loop")
+    row(f"a loop of {args.loop} runs", f"{args.loop / loop:.2f}", "1.0")
     for way, seconds in ways.items():
-        print(f"| {way} | {1 / seconds:.2f} | {loop / args.loop / seconds:.1f} |", flush=True)
+        rate = args.images / seconds
+        row(way, f"{rate:.2f}", f"{rate * loop / args.loop:.1f}")
 
 
 def between_batches(args, folder):
@@ -164,13 +162,14 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         against_a_loop(args, Path(folder))
         between_batches(args, Path(folder))
-    print("\n| processes | of linear | one of them four times slower |\n| --- | --- | --- |")
+    print()
+    head("processes", "of linear", "one of them four times slower")
     for processes in args.processes:
         shares = []
         for slow in (False, True) if processes > 1 else (False,):
             with tempfile.TemporaryDirectory() as folder:
                 shares.append(f"{scaling(args, Path(folder), processes, slow):.1%}")
-        print(f"| {processes} |", " | ".join(shares), "|", flush=True)
+        row(processes, *shares)
 
 
 if __name__ == "__main__":

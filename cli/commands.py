@@ -14,7 +14,7 @@ from cli import wildcards
 from cli.defaults import default
 from cli.errors import UserError, printable
 from cli.option import Is
-from cli.options import options_of
+from cli.options import marked, options_of
 from cli.prompts import Prompt, format_prompt
 from cli.scripts import CFG, CLIP, MODIFY
 from cli.types import Name
@@ -63,8 +63,8 @@ def command(recipe, png, scripts="."):
     if "latent" in recipe:
         notes.append("--from-png knows which latent it started from")
     values = _values(script, recipe, row)
-    for option in options_of(script).values():
-        if Is.RECORDED not in option.is_ or option.name in ("prompts", "model"):
+    for name, option in marked(script, Is.RECORDED).items():
+        if name in ("prompts", "model", "latent"):
             continue
         words = _words(option, recipe, values, png, notes)
         if words is not None:
@@ -82,8 +82,9 @@ def command(recipe, png, scripts="."):
     dashed = any(text.startswith("-") for text in texts)
     path = script.name if scripts is None else os.path.join(scripts or ".", script.name)
     arguments = [path, *photo, *([] if dashed else texts)]
-    for flag, words in flags.items():
-        arguments += [flag, *words]
+    for option in options_of(script).values():  # in the order of --help
+        if option.flag in flags:
+            arguments += [option.flag, *flags[option.flag]]
     arguments += ["--", *texts] if dashed else []
     if any("\0" in argument or not _is_unicode(argument) for argument in arguments):
         raise UserError("no command line can hold its prompts or names")
@@ -127,9 +128,7 @@ def _words(option, recipe, values, png, notes):
     if option.name in ("steps", "schedule") and recipe.get("timesteps_of_latent"):
         return None
     value = recipe.get(option.name, usual)
-    if option.name == "dtype" and "dtype" in recipe:  # which the machine chooses otherwise
-        usual = None
-    if value == usual:
+    if value == usual and not (option.name == "dtype" and "dtype" in recipe):
         return None
     if option.is_switch:
         return [] if value else None

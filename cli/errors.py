@@ -26,9 +26,8 @@ def note(message, environment=os.environ):
 
 def prefix(environment=os.environ):
     """What a process's lines on stderr begin with."""
-    if "TORCHELASTIC_RUN_ID" in environment and environment.get("WORLD_SIZE", "1") != "1":
-        return f"[{environment['RANK']}] "
-    return ""
+    shared = "TORCHELASTIC_RUN_ID" in environment and environment.get("WORLD_SIZE", "1") != "1"
+    return f"[{environment['RANK']}] " if shared and "RANK" in environment else ""
 
 
 def printable(text, limit=500):

@@ -104,6 +104,11 @@ def _place(part, path):
         raise
 
 
+def expanded(path):
+    """A path, or an address, with the home folder that a leading ~ stands for."""
+    return os.path.expanduser(path) if path.startswith("~") else path
+
+
 def file_name(source):
     """The name of a file or address without its folders, query and credentials."""
     source = str(source)

@@ -31,6 +31,10 @@ def find(path):
         return Found(size, recipes.parse(texts[recipes.KEY], path), None)
     if texts.get(parameters.KEY, "").strip():
         return Found(size, None, parameters.parse(texts[parameters.KEY]))
+    _, graphs = png_texts.read(path, parameters.GRAPHS)
+    for text in graphs.values():
+        if (found := parameters.parse(text))["settings"]:
+            return Found(size, None, found)
     raise UserError(
         f'{printable(path, 200)}: holds no recipe: neither ours nor a "{parameters.KEY}" text'
     )

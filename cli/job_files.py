@@ -20,8 +20,10 @@ from cli.types import is_number
 from cli.wildcards import escape
 
 MAX_LINE = 2**20  # characters
+_PLAIN = re.compile(r"""(?:"([^"\\]*)"|'([^']*)'|([^\s"'\\#][^\s"'\\]*))(?=\s|\Z)""")
 _WORD = re.compile(r"""(?:[^\s"'\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+""", re.DOTALL)
 _PIECE = re.compile(r"""\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*)\"|([^\s"'\\]+)""", re.DOTALL)
+_SPACE = re.compile(r"\s*")
 _ALIASES = {"prompt": "prompts", "photo": "photos", "image": "images"}
 
 
@@ -104,7 +106,11 @@ def words_of(line):
     """
     words, place = [], 0
     while True:
-        place += len(line[place:]) - len(line[place:].lstrip())
+        place = _SPACE.match(line, place).end()
+        if match := _PLAIN.match(line, place):  # most are
+            words.append((match[match.lastindex], place))
+            place = match.end()
+            continue
         if line[place : place + 1] in ("", "#"):
             return words
         match = _WORD.match(line, place)

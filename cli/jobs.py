@@ -14,10 +14,10 @@ from cli.errors import UserError, note, printable
 from cli.files import file_name, open_regular
 from cli.job_files import Place, column_of, entries, is_shell, read_entry, words_of
 from cli.option import Is
-from cli.options import named, options_of
+from cli.options import marked, named, options_of
 from cli.parser import parse, read
 from cli.prompts import Prompt, merge
-from cli.resolve import ImageOptions, resolve
+from cli.resolve import ImageOptions, resolve, resolve_image
 from cli.wildcards import Wildcards
 from diffusion.methods import NEGLIGIBLE
 
@@ -203,7 +203,7 @@ class Jobs:
             for name, (_, value) in zip(names, values, strict=True):
                 option = named(self.script)[name.replace("-", "_")]
                 all_said = merged(self.script, all_said, {option.name: value})
-            _, image = resolve(self.script, all_said)
+            image = resolve_image(self.script, all_said)
             swept = dict(zip(names, (shown for shown, _ in values), strict=True))
             yield Job(line, image, swept, i // across)
 
@@ -216,7 +216,7 @@ def merged(script, said, more):
             if other not in more:
                 result.pop(other, None)
     for name, value in more.items():
-        joins = Is.JOINS in options[name].is_
+        joins = name in marked(script, Is.JOINS)
         result[name] = [*value, *said.get(name, [])] if joins else value
     return result
 
@@ -264,8 +264,8 @@ def batches(images, size, script):
 
 def shape_of(item, script):
     """What images must have in common to be drawn in one batch."""
-    image, shaped = item.image, [o for o in options_of(script).values() if Is.SHAPE in o.is_]
-    values = [getattr(image, option.name) for option in shaped]
+    image = item.image
+    values = [getattr(image, name) for name in marked(script, Is.SHAPE)]
     values = [tuple(value) if isinstance(value, list) else value for value in values]
     start = image.starting_timestep if image.init else None
     return (_rows(item.conditions), _rows(image.source or []), start, *values)

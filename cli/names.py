@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.errors import UserError, printable
+from cli.files import expanded
 
 DEFAULT_TEMPLATE = "out_{index:05}.png"
 LATENT_TEMPLATE = "latent_{index:05}.safetensors"
@@ -47,6 +48,11 @@ class Template:
     fields: tuple[str, ...] = FIELDS
 
     def __post_init__(self):
+        # The folder that ~ stands for is no part of the pattern.
+        first, slash, rest = self.text.partition("/")
+        if first.startswith("~") and slash:
+            home = expanded(first).replace("{", "{{").replace("}", "}}")
+            object.__setattr__(self, "text", home + slash + rest)
         quoted = f'the output name "{printable(self.text, 100)}"'
         *others, last = (f"{{{field}}}" for field in self.fields)
         fields = f"use {', '.join(others)} or {last}, with formats like {{index:05}}"
@@ -114,17 +120,29 @@ class _Slug(str):
 def slug(text):
     """Text as part of a file name that every file system takes: "a cat, 3:00" -> "a_cat_3_00".
 
-    Letters, digits and inner dashes of any script stay; at most `MAX_SLUG` bytes of UTF-8; never
-    empty, nor a name that Windows reserves.
+    Letters, digits and inner dashes of any script stay, marks with the letter that they belong to,
+    as far as names can hold them here; at most `MAX_SLUG` bytes of UTF-8; never empty, nor a name
+    that Windows reserves.
     """
-    text = unicodedata.normalize("NFKC", text)
-    kept = "".join(
-        character if character == "-" or unicodedata.category(character)[0] in "LNM" else "_"
-        for character in text
-    )
+    kept = ""
+    for character in unicodedata.normalize("NFKC", text):
+        kind = unicodedata.category(character)[0]
+        stays = (
+            character == "-" or kind in "LN" or (kind == "M" and kept[-1:] not in ("", "-", "_"))
+        )
+        kept += character if stays and _can_be_named(character) else "_"
     kept = re.sub(r"_+", "_", kept).strip("-_")
     kept = kept.encode()[: MAX_SLUG - 1].decode(errors="ignore").rstrip("-_")
     return f"{kept}_" if kept.casefold() in _RESERVED else kept or "image"
+
+
+def _can_be_named(character):
+    """Whether names of files can hold a character: under some locales they are ASCII."""
+    try:
+        os.fsencode(character)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _format(values, field, spec):

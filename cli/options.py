@@ -6,7 +6,6 @@ new option is a row here, and what it does.
 """
 
 from functools import cache, partial
-from pathlib import Path
 
 from cli import defaults, types
 from cli.names import DEFAULT_TEMPLATE, FIELDS, LATENT_FIELDS, LATENT_TEMPLATE, Template
@@ -205,7 +204,7 @@ TABLE = {
         "save PNGs without how they were made"),
     Option("--grid", PNGS, Text(picture_file), "FILE", None, Is.RUNS,
         "put the images on one picture as well, labelled with what is swept"),
-    Option("--results", SAMPLING, Text(Path), "FILE", None, Is.RUNS,
+    Option("--results", SAMPLING, Text(types.path), "FILE", None, Is.RUNS,
         "add a line of JSON to this file for each finished image"),
     Option("--json", SAMPLING, None, None, False, Is.RUNS, of(
         "print these lines instead of the files' names",
@@ -224,7 +223,7 @@ TABLE = {
         "frames a second of an animation (10)"),
 ),
 "what to show": (
-    Option("pictures", (GRID,), Text(), "IMAGE", None, Is.RUNS,
+    Option("pictures", (GRID,), types.SOURCE, "IMAGE", None, Is.RUNS,
         'files, folders and patterns like "runs/*.png"; what a folder or a pattern holds is shown '
         "in the order of the names, 2 before 10", many="+"),
     Option("--size", (GRID,), Whole(1, MAX_SIDE), ("W", "H"), None, Is.RUNS,
@@ -235,10 +234,11 @@ TABLE = {
         "without, all must be alike)"),
     Option("--scale", (GRID,), Whole(1, 64), "N", 1, Is.RUNS,
         "show images N times as wide and high, each pixel as a square"),
-    Option("folder", (GALLERY,), Text(Path), "FOLDER", None, Is.RUNS, "the folder with the PNGs"),
+    Option("folder", (GALLERY,), Text(types.path), "FOLDER", None, Is.RUNS,
+        "the folder with the PNGs"),
     Option("--recursive -r", (GALLERY,), None, None, False, Is.RUNS,
         "show those in the folders within it, too"),
-    Option("files", (INFO,), Text(), "FILE", None, Is.RUNS,
+    Option("files", (INFO,), types.SOURCE, "FILE", None, Is.RUNS,
         'PNGs by the scripts of this suite, or with a "parameters" text by other tools', many="+"),
 ),
 "how to arrange them": (
@@ -261,7 +261,7 @@ TABLE = {
 "where it goes": (
     Option("--output -o", (GRID,), Text(picture_file), "FILE", lambda _: picture_file("grid.png"),
         Is.RUNS, "a PNG (grid.png)"),
-    Option("--output -o", (GALLERY,), Text(Path), "FILE", None, Is.RUNS,
+    Option("--output -o", (GALLERY,), Text(types.path), "FILE", None, Is.RUNS,
         "the page, an .html file (default: index.html in the folder); a gallery that is there is "
         "replaced"),
 ),
@@ -282,6 +282,12 @@ def options_of(script):
     rows = [(title, row) for title, rows in TABLE.items() for row in rows if script in row.scripts]
     options = [row.of(script, title) for title, row in rows]
     return {option.name: option for option in options}
+
+
+@cache
+def marked(script, mark):
+    """Those of the options of a script of which `is_` says something, like `options_of`."""
+    return {name: option for name, option in options_of(script).items() if mark in option.is_}
 
 
 @cache

@@ -9,6 +9,7 @@ A file appears complete or not at all, however many runs share a folder.
 
 import array
 import hashlib
+import itertools
 import os
 import unicodedata
 from collections.abc import Mapping
@@ -90,7 +91,11 @@ class Outputs:
 
     def exists(self, image):
         """Whether there is a file of an image's name, which numbered ones are not known to have."""
-        return self.policy is not Policy.NUMBER and os.path.lexists(self.template.path(image))
+        return self.policy is not Policy.NUMBER and self._is_there(self.template.path(image))
+
+    def _is_there(self, path):
+        """Whether a file is there; one without a byte is no finished image."""
+        return os.path.lexists(path) and not (self.policy is Policy.SKIP and is_empty(path))
 
     def check(self, images):
         """Goes through the images of a run, of which none are kept in memory.
@@ -118,11 +123,9 @@ class Outputs:
                 continue
             if not unique:
                 seen.append(_hash(path))
-            if os.path.lexists(path):
-                if path.is_dir():
-                    raise UserError(
-                        f"{printable(path, 200)} is a folder: choose another output name"
-                    )
+            if path.is_dir():
+                raise UserError(f"{printable(path, 200)} is a folder: choose another output name")
+            if self._is_there(path):
                 existing, first = existing + 1, first or path
         if len(seen) > 1:
             self._refuse_equal(seen, path)
@@ -139,14 +142,21 @@ class Outputs:
             )
 
     def _refuse_equal(self, seen, path):
-        import numpy as np
-
-        hashes = np.sort(np.frombuffer(seen, dtype=np.uint64))
-        if (hashes[1:] == hashes[:-1]).any():
+        fields = [field for field in ("index", "seed") if field in self.template.fields]
+        hashes = sorted(seen)
+        if any(one == other for one, other in itertools.pairwise(hashes)):
             raise UserError(
                 f"two images would be saved under one name, such as {printable(path, 200)}: "
-                "add {index} or {seed} to the output name"
+                f"add {' or '.join(f'{{{f}}}' for f in fields)} to the output name"
             )
+
+
+def is_empty(path):
+    """Whether a regular file has not a byte, as a full disk leaves them."""
+    try:
+        return path.is_file() and not path.stat().st_size
+    except OSError:
+        return False
 
 
 def _hash(path):
@@ -197,6 +207,9 @@ def place(save, target):
                 save(path, number, target.policy is Policy.OVERWRITE)
                 return path
             except FileExistsError:
+                if target.policy is Policy.SKIP and is_empty(path):
+                    save(path, number, True)
+                    return path
                 if target.policy is Policy.SKIP:
                     return None
                 if target.policy is Policy.REFUSE:

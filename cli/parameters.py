@@ -13,9 +13,10 @@ from cli.errors import printable
 from cli.prompts import Prompt, format_prompt
 
 KEY = "parameters"
+GRAPHS = ("prompt", "workflow")  # under which programs of nodes keep their graph
 NEGATIVE = "Negative prompt:"
 _NAME = re.compile(r'\s*([^\s:,"][^:,"\n]{0,60}):\s*')
-_PLAIN = re.compile("[^,]*")
+_NEXT = re.compile(r',\s*[^\s:,"][^:,"\n]{0,60}:\s')
 _END = re.compile(r"\s*(,|\Z)")
 
 
@@ -45,11 +46,16 @@ def parse(text):
         a dict: `prompt` and `negative_prompt`, texts of one or more lines or "", and `settings`,
         a dict from names to texts in the order of the file.
     """
-    *lines, last = text.strip().replace("\r\n", "\n").split("\n")
-    settings = _settings(last)
-    if len(settings) < 3 and "Steps" not in settings:  # a prompt may hold a colon or two
-        lines.append(last)
-        settings = {}
+    if (found := _json(text)) is not None:
+        return _of_json(found)
+    lines = text.strip().replace("\r\n", "\n").split("\n")
+    # Settings may be followed by more of them, in lines of their own: look from the end.
+    place = next((i for i in reversed(range(len(lines))) if _is_settings(lines[i])), len(lines))
+    settings = {}
+    for line in lines[place:]:
+        for name, value in _settings(line).items():
+            settings.setdefault(name, value)
+    lines = lines[:place]
     negative = next((i for i, line in enumerate(lines) if line.startswith(NEGATIVE)), len(lines))
     unwanted = "\n".join(lines[negative:]).removeprefix(NEGATIVE)
     return {
@@ -59,29 +65,59 @@ def parse(text):
     }
 
 
+def _is_settings(line):
+    found = _settings(line)
+    return bool(_NAME.match(line)) and (len(found) >= 3 or "Steps" in found)
+
+
 def _settings(line):
-    """The `Name: value` pairs of a line; {} unless it holds nothing else."""
-    found, place = {}, 0
-    while place < len(line):
-        name = _NAME.match(line, place)
-        if not name:
-            return {}
-        value, place = _value(line, name.end())
+    """The `Name: value` pairs of a line; a value goes on to the next name, commas and all."""
+    found, name = {}, _NAME.match(line)
+    while name:
+        value, end = _value(line, name.end())
         found.setdefault(name[1].rstrip(), value)
+        name = _NAME.match(line, end)
     return found
 
 
 def _value(line, start):
     """The value that starts at a place, and the place behind it and its comma."""
-    if line[start : start + 1] in ('"', "{", "["):  # as JSON, where it holds commas
+    if line[start : start + 1] in ('"', "{", "["):  # as JSON, where it holds commas and names
         try:
             value, end = json.JSONDecoder().raw_decode(line, start)
         except (ValueError, RecursionError):
             end = len(line) + 1
         if comma := end <= len(line) and _END.match(line, end):
             return (value if isinstance(value, str) else line[start:end]), comma.end()
-    plain = _PLAIN.match(line, start)
-    return plain[0].strip(), plain.end() + 1
+    following = _NEXT.search(line, start)
+    if not following:
+        return line[start:].strip().rstrip(",").rstrip(), len(line)
+    return line[start : following.start()].strip(), following.start() + 1
+
+
+def _json(text):
+    """The object of JSON that a text is; None for any other."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _of_json(found):
+    """What another tool's JSON says: an object of settings, or a graph of nodes."""
+    nodes = found.get("nodes", found)
+    nodes = list(nodes.values()) if isinstance(nodes, dict) else nodes
+    if isinstance(nodes, list) and nodes and all(isinstance(node, dict) for node in nodes):
+        kinds = [str(node.get("class_type", node.get("type", "?"))) for node in nodes]
+        said = {"made by": f"a graph of {len(nodes)} nodes, of another tool"}
+        return {"prompt": "", "negative_prompt": "", "settings": said | {"nodes": ", ".join(kinds)}}
+    texts = {name: found.pop(name, "") for name in ("prompt", "negative_prompt")}
+    settings = {k: v if isinstance(v, str) else json.dumps(v) for k, v in found.items()}
+    prompts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in texts.items()}
+    return {**prompts, "settings": settings}
 
 
 def _pairs(recipe):

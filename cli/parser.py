@@ -30,8 +30,10 @@ def parse(script, argv=None, needs_words=True):
     argv = sys.argv[1:] if argv is None else list(argv)
     end = argv.index("--") if "--" in argv else len(argv)
     # Words may stand before, between and after the flags; after -- there are no flags.
-    found, words = _parser_of_flags(script).parse_known_args(argv[:end])
-    said = vars(found)
+    said, words = {}, argv[:end]
+    if any(word.startswith("-") for word in words):  # else argparse need not look for flags
+        found, words = _parser_of_flags(script).parse_known_args(words)
+        said = vars(found)
     if "help" in said:
         build(script).print_help()
         raise SystemExit(0)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import struct
 from typing import NamedTuple
 
 from cli.errors import UserError, printable
@@ -61,10 +60,9 @@ def chunks(stream, file):
     """
     size = os.fstat(file.fileno()).st_size
     for _ in range(MAX_CHUNKS):
-        try:
-            kind, place, length = stream.read()
-        except struct.error:
-            raise ValueError("the file is cut short") from None
+        if file.tell() + 8 > size:
+            raise ValueError("the file is cut short")
+        kind, place, length = stream.read()
         if place + length + 4 > size:
             raise ValueError("the file is cut short")
         yield kind, place, length

@@ -1,16 +1,18 @@
 """Weighted prompts: `TEXT[:WEIGHT]` on the command line, for texts and for images."""
 
+import itertools
 import math
 import os
 import re
 from dataclasses import dataclass
 
 from cli.errors import UserError, printable
-from cli.files import file_name
+from cli.files import expanded, file_name
 from cli.types import MAX_TEXT, is_number
 from diffusion.methods import WHOLE
 
 MAX_LENGTH = 10_000  # characters; a longer one is a file pasted by mistake
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, or a byte that is none
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,14 @@ class TextPrompt:
             raise UserError(
                 f"the {self.kind} {_quote(argument)} is empty: write TEXT or TEXT:WEIGHT"
             )
-        if self.kind == "prompt" and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-            raise UserError(f"the prompt {_quote(text)} is not valid UTF-8: type it anew")
-        return prompt
+        if self.kind == "prompt" and _SURROGATE.search(text):
+            try:  # bytes that the locale has no characters for
+                text = text.encode("utf-8", "surrogateescape").decode("utf-8")
+            except UnicodeError:
+                raise UserError(
+                    f"the prompt {_quote(text)} is not valid UTF-8: type it anew"
+                ) from None
+        return Prompt(text, prompt.weight)
 
 
 class ImagePrompt(TextPrompt):
@@ -100,6 +107,10 @@ class ImagePrompt(TextPrompt):
         text, weight = super().stored(value)
         return [file_name(text), weight]
 
+    def _checked(self, prompt, argument):
+        prompt = super()._checked(prompt, argument)
+        return Prompt(expanded(prompt.text), prompt.weight)
+
     def _may_end(self, before):
         in_authority = re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#]*", before, re.IGNORECASE)
         return not in_authority and not re.fullmatch(r"[A-Za-z]", before)
@@ -111,16 +122,23 @@ def photos_and_prompts(words, default_weight):
     Returns:
         (photos, prompts): a list of strings and a list of Prompts, either of which may be empty.
     Raises:
-        UserError: where a word behind the photos is no prompt.
+        UserError: where a word behind the photos is no prompt, or another photo.
     """
-    photos = []
-    for word in words:
-        address = re.match("https?://", word, re.IGNORECASE)
-        named = re.search(r"\.(png|jpe?g|webp|gif|bmp|tiff?)$", word, re.IGNORECASE)
-        if not (address or named or os.path.exists(word)):
-            break
-        photos.append(word)
-    return photos, [TextPrompt(default_weight)(word) for word in words[len(photos) :]]
+    photos = list(itertools.takewhile(_is_photo, words))
+    for word in words[len(photos) :]:
+        if photos and _is_photo(word):
+            raise UserError(
+                f"{_quote(word)} is a photo behind the prompts: name it before them, or with "
+                "--images where it is to guide"
+            )
+    prompts = [TextPrompt(default_weight)(word) for word in words[len(photos) :]]
+    return [expanded(photo) for photo in photos], prompts
+
+
+def _is_photo(word):
+    address = re.match("https?://", word, re.IGNORECASE)
+    named = re.search(r"\.(png|jpe?g|webp|gif|bmp|tiff?)$", word, re.IGNORECASE)
+    return bool(address or named or os.path.isfile(expanded(word)))
 
 
 def format_prompt(prompt):

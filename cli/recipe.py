@@ -12,7 +12,7 @@ from functools import cache
 from cli import parameters, png_texts
 from cli.errors import UserError, printable
 from cli.option import Is
-from cli.options import options_of
+from cli.options import marked
 from cli.prompts import Prompt
 from cli.scripts import SAMPLING
 from cli.types import SOURCE, Text, Whole
@@ -60,10 +60,9 @@ FACTS = {
 def fields():
     """A dict from all names that a recipe may hold to the functions that check their values."""
     recorded = {
-        option.name: option.stored
+        name: option.stored
         for script in SAMPLING
-        for option in options_of(script).values()
-        if Is.RECORDED in option.is_
+        for name, option in marked(script, Is.RECORDED).items()
     }
     return {"script": FACTS["script"], **recorded, **FACTS}
 
@@ -85,8 +84,11 @@ def of(run, image):
     Args:
         run, image: the RunOptions and ImageOptions, as `cli.resolve` makes them.
     """
-    recorded = [o for o in options_of(run.script).values() if Is.RECORDED in o.is_]
-    return {o.name: _plain(getattr(image if Is.IMAGES in o.is_ else run, o.name)) for o in recorded}
+    of_images = marked(run.script, Is.IMAGES)
+    return {
+        name: _plain(getattr(image if name in of_images else run, name))
+        for name in marked(run.script, Is.RECORDED)
+    }
 
 
 def texts(recipe):

@@ -7,16 +7,16 @@ stranger's file: its values pass the checks of the flags that they stand for.
 
 import math
 import os
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
+from functools import cache
 from pathlib import Path
 
 from cli import latents, wildcards
 from cli import recipe as recipes
-from cli.defaults import default
 from cli.errors import UserError, printable
 from cli.names import Template
 from cli.option import Is
-from cli.options import TABLE, options_of
+from cli.options import TABLE, marked, options_of
 from cli.outputs import Policy
 from cli.prompts import merge
 from cli.scripts import CFG, CLIP, MODIFY, SAMPLING, Script
@@ -30,7 +30,7 @@ HASHES = ("model_sha256", "clip_sha256", "guiding_clip_sha256")
 EDITED = Template("out.png")  # the name of a single edit
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Run:
     """What the table does not say of a run.
 
@@ -49,7 +49,7 @@ class _Run:
     policy: Policy | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Image:
     """What the table does not say of the images of a job.
 
@@ -81,6 +81,15 @@ class _Image:
         return bool(self.conditions) and (self.clip_guidance_scale or 0) > 0
 
 
+@cache
+def classes():
+    """RunOptions and ImageOptions, made from the table."""
+    return (
+        _dataclass("RunOptions", _Run, False, "a run"),
+        _dataclass("ImageOptions", _Image, True, "the images of a job"),
+    )
+
+
 def _dataclass(name, base, scope, about):
     """A frozen dataclass with a field for each option of a scope, None where a script lacks it."""
     names = {
@@ -97,8 +106,7 @@ def _dataclass(name, base, scope, about):
     )
 
 
-RunOptions = _dataclass("RunOptions", _Run, False, "a run")
-ImageOptions = _dataclass("ImageOptions", _Image, True, "the images of a job")
+RunOptions, ImageOptions = classes()
 
 
 def resolve(script, said, is_job=True):
@@ -113,6 +121,27 @@ def resolve(script, said, is_job=True):
     Raises:
         UserError: for options that do not go together and for recipes that cannot be followed.
     """
+    run_options, image_options = classes()
+    values, of_run, of_image = _settle(script, said, is_job)
+    of_run["policy"] = _policy(script, values, said)
+    rest = {n: v for n, v in values.items() if n not in image_options.__dataclass_fields__}
+    return run_options(script=script, **of_run, **rest), _image(values, of_image)
+
+
+def resolve_image(script, said):
+    """The ImageOptions alone, where those of the run are known; as `resolve`."""
+    values, _, of_image = _settle(script, said, is_job=True)
+    return _image(values, of_image)
+
+
+def _image(values, of_image):
+    _, image_options = classes()
+    names = image_options.__dataclass_fields__
+    return image_options(**{n: v for n, v in values.items() if n in names}, **of_image)
+
+
+def _settle(script, said, is_job):
+    """The values of all options; and what else there is to say of the run, and of the images."""
     given = {name: value for name, value in said.items() if value != []}
     source = given.get("from_png")
     recipe = recipes.read(source) if source else {}
@@ -139,13 +168,14 @@ def resolve(script, said, is_job=True):
     _check_method(values)
     network = NETWORKS[values["model"]]
     _check_size(values["size"], network)
+    _check_end(script, values, network)
     derived = {
         **_latents(values, head, recipe, said),
         "latent_timesteps": head.timesteps[::-1] if again and head.timesteps else None,
         "head": head,
         # Rows of a batch are rounded alike where the batch has the same shape.
         "batch": None if {"batch_size", "n", "seeds"} & set(given) else recipe.get("batch"),
-        "makes_choices": "wildcards" in options_of(script)
+        "makes_choices": "wildcards" in values
         and any(wildcards.may_choose(prompt.text) for prompt in given.get("prompts", [])),
         "asks": bool(values["prompts"] or values["images"]),
     }
@@ -156,16 +186,7 @@ def resolve(script, said, is_job=True):
         _check_steering(values, derived["asks"])
     if script is MODIFY:
         _check_edit(values, is_job)
-    policy = _policy(script, values, said)
-    of_images = {field.name for field in fields(ImageOptions)}
-    run = {name: value for name, value in values.items() if name not in of_images}
-    image = {name: value for name, value in values.items() if name in of_images}
-    return (
-        RunOptions(
-            script=script, network=network, note=note, expected=expected, policy=policy, **run
-        ),
-        ImageOptions(**image, **derived),
-    )
+    return values, {"network": network, "note": note, "expected": expected}, derived
 
 
 def _name_photos(script, given, is_job):
@@ -235,7 +256,7 @@ def _recalled(script, recipe, given, path):
     """
     if not recipe:
         return {}
-    options = dict(options_of(script))
+    options = dict(marked(script, Is.RECORDED))
     if script is MODIFY:
         options["init"] = options_of(CFG)["init"]  # the photo, which is no flag there
     skipped = {"model"}
@@ -246,7 +267,7 @@ def _recalled(script, recipe, given, path):
     recalled = {}
     for name, option in options.items():
         value = recipe.get(name)
-        if Is.RECORDED not in option.is_ or name in given or name in skipped or value is None:
+        if name in given or name in skipped or value is None:
             continue
         if any(other in given for other in option.excludes):
             continue
@@ -298,17 +319,27 @@ def _find(name, folder):
 
 def _with_defaults(script, values, head):
     """All options of a script, by name, with the defaults where nothing says otherwise."""
-    options = options_of(script)
-    values = {"script": script} | {k: v for k, v in values.items() if v is not None}
-    if head and "size" not in values:
+    plain, derived = _defaults(script)
+    values = (
+        {"script": script, "init": None}
+        | plain
+        | {name: value for name, value in values.items() if value is not None}
+    )
+    if head and values.get("size") is None:
         values["size"] = list(head.shape[:0:-1])  # that of the latents
-    # Those that depend on others come after all that do not.
-    for option in sorted(options.values(), key=lambda option: callable(option.default)):
-        if option.name not in values:
-            values[option.name] = default(option, values)
-    values["init"] = values.get("init")
+    for option in derived:
+        if values.get(option.name) is None:
+            values[option.name] = option.default(values)
     del values["script"]
     return values
+
+
+@cache
+def _defaults(script):
+    """Default values, by name, and the options whose defaults depend on the values of others."""
+    options = options_of(script).values()
+    plain = {o.name: o.default for o in options if not callable(o.default)}
+    return plain, [option for option in options if callable(option.default)]
 
 
 def _check_method(values):
@@ -336,6 +367,17 @@ def _check_size(size, network):
             f"--size {w} {h}: {network.name} draws sides that are multiples of {multiple}: "
             f"the nearest are {' and '.join(sizes)}"
         )
+
+
+def _check_end(script, values, network):
+    """There is a way to go: networks of a limited range know no noise below it."""
+    for name in ("starting_timestep", "max_timestep"):
+        end = values.get(name)
+        if end is not None and end <= network.min_t and (script.takes_photos or values["init"]):
+            raise UserError(
+                f"{options_of(script)[name].flag} {end:g}: {network.name} knows no noise below "
+                f"{network.min_t:.3g}: give more"
+            )
 
 
 def _latents(values, head, recipe, said):

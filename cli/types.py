@@ -12,12 +12,12 @@ import urllib.parse
 from pathlib import Path
 
 from cli.errors import UserError, printable
-from cli.files import file_name
+from cli.files import expanded, file_name
 from models.zoo import CLIPS
 
 MAX_IMAGES = 1_000_000
 MAX_STEPS = 100_000
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**64 - 1
 MAX_SIDE = 16_384  # pixels
 MAX_SCALE = 1e9
 MAX_POWER = 100
@@ -59,7 +59,7 @@ class Whole:
         return value
 
     def stored(self, value):
-        return Whole(self.low, 2**64 - 1).check(value)
+        return Whole(self.low, MAX_SEED).check(value)  # a later version may take more
 
 
 class Number:
@@ -118,7 +118,12 @@ class Name:
 
 def is_number(value):
     """Whether a value of JSON is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def seeds(text):
@@ -155,7 +160,7 @@ def clip_name(text):
 
 def existing_file(text):
     """The path of a regular file that is there."""
-    path = Path(text)
+    path = Path(expanded(text))
     try:
         if not path.exists():
             raise UserError(f"{_quote(text)}: no such file")
@@ -169,17 +174,17 @@ def existing_file(text):
 def existing_folder(text):
     """The path of a folder that is there."""
     try:
-        there = Path(text).is_dir()
+        there = Path(expanded(text)).is_dir()
     except (OSError, ValueError):  # no name at all
         there = False
     if not there:
         raise UserError(f"{_quote(text)}: no such folder")
-    return Path(text)
+    return Path(expanded(text))
 
 
 def page(text):
     """The path of an HTML file."""
-    path = Path(text)
+    path = Path(expanded(text))
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{_quote(text)}: the name of a page must end in .html")
     return path
@@ -224,7 +229,20 @@ def sweep(text):
     return name, values
 
 
-SOURCE = Text(stored=file_name)  # a file or an address, which a recipe names without its folders
+def path(text):
+    """The path of a file or folder that may not be there."""
+    return Path(expanded(text))
+
+
+def source(text):
+    """The path of a picture, or its address."""
+    if not text:
+        raise UserError('"" names no file')
+    return expanded(text)
+
+
+# A file or an address, which a recipe names without its folders.
+SOURCE = Text(source, stored=file_name)
 
 
 def _text(value):
@@ -234,7 +252,7 @@ def _text(value):
 
 
 def _span(kind, low, high):
-    if high in (MAX_SEED, MAX_STEPS, MAX_IMAGES, 2**64 - 1):
+    if high in (MAX_SEED, MAX_STEPS, MAX_IMAGES):
         return f"a {kind}number of at least {low:g}"
     return f"a {kind}number from {low:g} to {high:g}"
 

@@ -17,7 +17,7 @@ FOLDER = "wildcards"  # where lists lie, if nothing else is said
 MAX_BYTES = 16 * 2**20  # of a list
 MAX_DEPTH = 16  # of what stands in one another
 
-_LIST = re.compile(r"__([A-Za-z0-9]+(?:[-_/]?[A-Za-z0-9]+)*?)__")
+_LIST = re.compile(r"(?<!\\)__([A-Za-z0-9]+(?:[-_/]?[A-Za-z0-9]+)*?)__")
 
 
 def may_choose(text):

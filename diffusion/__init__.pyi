@@ -1,7 +1,7 @@
 # The public names and the modules they are in, which `lazy_loader.attach_stub` reads at run time.
 
 from .chunking import in_chunks
-from .discretization import ascending, schedule
+from .discretization import ascending, schedule, timesteps
 from .errors import NonFiniteError
 from .gaussianity import mix_noise, noise_report, normalise
 from .guidance import conditions, guided, steered
@@ -49,6 +49,7 @@ __all__ = [
     "sample",
     "schedule",
     "steered",
+    "timesteps",
     "to_latents",
     "to_pred_eps",
     "to_x_v",

@@ -16,6 +16,9 @@ from diffusion.solvers import evaluate, transfer
 
 # Where alpha is below this, lambda falls to minus infinity though little happens to an image.
 LEAST_ALPHA = 0.01
+# Limits the noise-to-image ratio of `deis` in plain noise; of 0 to 0.1, 0.03 is best on the bundled
+# model in 10 and in 20 steps.
+LEAST_RATIO = 0.03
 
 
 def ab2_step(model, x, t, s, past):
@@ -72,7 +75,7 @@ def follow(now, s, past, variable):
     return x
 
 
-def deis_step(model, x, t, s, past, variable=lambda t: t):
+def deis_step(model, x, t, s, past, variable=None):
     """DEIS (tAB) of three earlier evaluations and this one: one evaluation.
 
     Zhang and Chen, 2022, arXiv 2204.13902. With `rho = sigma / alpha` the flow is
@@ -81,10 +84,14 @@ def deis_step(model, x, t, s, past, variable=lambda t: t):
     history fourth.
 
     Args:
-        variable: the function of t in which eps is taken for a polynomial.
+        variable: the function of t in which eps is taken for a polynomial. None: rho towards the
+            image and 1 / rho towards the noise, with a limit. These fall towards 0, so that
+            extrapolation is never far: in t, whose steps are short near 1, weights reach 149.
     """
     now = evaluate(model, x, t)
     known = [*past, now]
+    if variable is None:
+        variable = limited_ratio if s < t else lambda t: limited_ratio(1 - t)
     weights = blend_weights([e.t for e in known], t, s, variable)
     eps = sum(w * e.eps for w, e in zip(weights, known, strict=True)) if past else None
     return transfer(now, s, eps=eps), now
@@ -102,6 +109,12 @@ def blend_weights(known, t, s, variable):
 
 
 def noise_ratio(t):
-    """sigma / alpha at t."""
+    """rho = sigma / alpha at t, a float; finite at t = 1, where alpha is 0 but for rounding."""
     alpha, sigma = alpha_sigma(t)
     return sigma / alpha
+
+
+def limited_ratio(t):
+    """Nearly rho at t, but 1 / LEAST_RATIO in plain noise; at 1 - t the same of 1 / rho."""
+    alpha, sigma = alpha_sigma(t)
+    return sigma / (alpha + LEAST_RATIO * sigma)

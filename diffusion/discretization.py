@@ -4,46 +4,64 @@ import torch
 
 from diffusion.schedules import SCHEDULES
 
+# A timestep of the schedule this near to the end of a run, as a share of the schedule's own step
+# there, is left out. With 1/3 the first step is a third to 4/3 of the schedule's, and no choice of
+# steps and of a start of two decimals is on the border, where rounding would decide.
+NEAR = 1 / 3
 
-def schedule(name, steps, start=None):
-    """The timesteps of a run.
+
+def schedule(name, steps):
+    """The timesteps of a run from noise.
 
     Args:
         name: one of SCHEDULES.
-        steps: how many steps a run from noise takes.
-        start: leave out the timesteps that are not below this one, as for a run that starts from
-            an image with noise added. If none but 0 is below it, the run is one step from `start`.
+        steps: how many steps the run takes.
     Returns:
-        float64 tensor of descending timesteps on the CPU, `steps + 1` of them without `start`;
-        the last one is 0.
+        float64 tensor [steps + 1] of descending timesteps on the CPU. The first one is 1 or what
+        the schedule takes for it (0.9957 or more), the last one is 0.
     Raises:
-        ValueError: for an unknown name, steps < 1 or a start outside (0, 1].
+        ValueError: for an unknown name or steps < 1.
     """
     if name not in SCHEDULES:
         raise ValueError(f"unknown schedule {name!r}: choose from {', '.join(SCHEDULES)}")
     if steps < 1:
         raise ValueError(f"steps must be at least 1, not {steps}")
-    u = torch.linspace(1, 0, steps + 1, dtype=torch.float64)[:-1]
-    timesteps = SCHEDULES[name](u)
-    if start is not None:
-        if not 0 < start <= 1:
-            raise ValueError(f"a run starts at a timestep above 0 and up to 1, not {start}")
-        timesteps = timesteps[timesteps < start]
-        if not len(timesteps):
-            timesteps = torch.tensor([start], dtype=torch.float64)
-    return torch.cat([timesteps, torch.zeros(1, dtype=torch.float64)])
+    u = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    return torch.cat([SCHEDULES[name](u[:-1]), u[-1:]])
 
 
-def ascending(name, steps, end=1.0, min_t=0.0, max_t=1.0):
-    """The timesteps of a run from images to their noise; reversed, those of the way back.
+def timesteps(name, steps, start=1.0, min_t=0.0, max_t=1.0):
+    """The timesteps of a run that starts between noise and image: at `start` itself.
+
+    After it come the timesteps of the schedule below it, but for one that is too near to it (see
+    NEAR). From the start of the schedule or above it these are `steps` steps; from below it, those
+    that are left of them, and at least one.
 
     Args:
         name, steps: as for `schedule`.
-        end: the timestep to go up to.
-        min_t, max_t: the range that the model knows: where images and noise are for it.
+        start: the timestep of the x that the run starts from, such as the strength of an edit.
+        min_t, max_t: the range that the model knows, as the ends of the run.
     Returns:
-        a list of ascending floats, the first one min_t, the last one end or max_t.
+        a list of descending floats, the first one `start` or max_t, the last one min_t. It holds
+        min_t alone if start is not above that.
+    Raises:
+        ValueError: as `schedule`, and for a start outside (0, 1].
     """
-    below = schedule(name, steps, start=end).tolist()
-    way = [end, *(t for t in below if t < end)]
-    return sorted({min_t, *(min(t, max_t) for t in way if t > min_t)})
+    if not 0 < start <= 1:
+        raise ValueError(f"a run starts at a timestep above 0 and up to 1, not {start}")
+    grid, start = schedule(name, steps).tolist(), min(start, max_t)
+    if start <= min_t:
+        return [min_t]
+    grid[0] = max(grid[0], start)
+    inside = [t for t in grid if min_t < t < start]
+    above, below = min(t for t in grid if t >= start), max(t for t in grid if t <= min_t)
+    if inside and start - inside[0] < NEAR * (above - inside[0]):
+        del inside[0]
+    if inside and inside[-1] - min_t < NEAR * (inside[-1] - below):
+        del inside[-1]
+    return [start, *inside, min_t]
+
+
+def ascending(name, steps, end=1.0, min_t=0.0, max_t=1.0):
+    """The timesteps of a run from images to their latents at `end`: `timesteps` in reverse."""
+    return timesteps(name, steps, end, min_t, max_t)[::-1]

@@ -36,7 +36,8 @@ def dpmpp_2m_step(model, x, t, s, past, eta=0.0, noise=None):
     kept = math.exp(-eta * h)
     own = sigma / sigma_t * kept
     x = own * x + alpha * (1 - math.exp(-h) * kept) * pred
-    return x + sigma * math.sqrt(1 - kept**2) * noise(), now
+    # Rounding may leave less than 0 of a very short step.
+    return x + sigma * math.sqrt(max(0.0, 1 - kept**2)) * noise(), now
 
 
 def dpmpp_3m_step(model, x, t, s, past):
@@ -60,16 +61,22 @@ def dpmpp_3m_step(model, x, t, s, past):
     return transfer(now, s, pred=pred), now
 
 
-def unipc_step(model, x, t, s, past):
-    """UniPC of up to order 3 with `B(h) = exp(h) - 1`: a predictor and a corrector, one evaluation.
+def unipc_step(model, x, t, s, past, order=2):
+    """UniPC with `B(h) = exp(h) - 1`: a predictor and a corrector, one evaluation.
 
     The pred that a step evaluates at its start also corrects the step before, which did not have
     it: the corrector costs no evaluation of its own.
+
+    Args:
+        order: 2, which its paper recommends for guided models: parabolas swing where steps are
+            long. Or 3, for `looks_back` of 3.
     """
     now = evaluate(model, x, t)
-    if past:
+    # Towards the noise a change of pred moves x by up to sigma_s / sigma_t times as much: what the
+    # corrector adds there is an error.
+    if past and s < t:
         now = correct(now, past)
-    return transfer(now, s, pred=blend(now, s, past[-2:])), now
+    return transfer(now, s, pred=blend(now, s, past[1 - order :])), now
 
 
 def correct(now, past):
@@ -92,7 +99,7 @@ def blend(base, s, others):
         return base.pred
     h = end - start
     knots = [0.0, *((half_log_snr(e.t) - start) / h for e in known)]
-    if len(known) == 1:
+    if len(known) == 1 and h > 0:
         weights = [0.5 / knots[1]]  # as published: the limit for small h
     else:
         flow = [(u, w * h * math.exp(h * (u - 1))) for u, w in zip(*quadrature(), strict=True)]

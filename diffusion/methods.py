@@ -47,7 +47,8 @@ class Method(NamedTuple):
         evaluations: of the model, in a run of n steps; None: as many as the tolerance takes.
         reversible: whether a run back from its last two states undoes it exactly.
         schedule: the schedule it is best on; None: the one that the network was trained on.
-        steps: by default: enough for errors that do not show; of an adaptive method, at least.
+        steps: by default: with the default schedule enough for an RMS error below 2.5 of 255 grey
+            levels on the mixture that tests draw from; of an adaptive method, at least.
         interval: the timesteps to guide at where the zero embedding's weight is negative, as
             `guided` takes them.
     """
@@ -81,7 +82,7 @@ METHODS = {
     "dpmpp_2m": _newer(dpmpp_2m_step, 1, eta_range=(0.0, 1.0)),
     "dpmpp_2m_sde": _newer(dpmpp_2m_step, 1, eta=1.0, eta_range=(1.0, 1.0)),
     "dpmpp_3m": _newer(dpmpp_3m_step, 2, schedule="log"),
-    "unipc": _newer(unipc_step, 3, schedule="log"),
+    "unipc": _newer(unipc_step, 2),
     "deis": _newer(deis_step, 3),
     # Guided everywhere: it would take many steps to get over the jump where guidance ends.
     "adaptive": Method(adaptive_step, 1, evaluations=None, schedule="logit", steps=5),

@@ -10,7 +10,11 @@ from diffusion.methods import METHODS, resolve_eta
 from diffusion.objective import alpha_sigma
 from diffusion.solvers import Evaluation
 
-MAX_SEED = 2**63
+MAX_SEED = 2**64 - 1
+
+# Evaluations at timesteps this near to each other, as a share of the distance of the next one, tell
+# nothing of the curvature of the flow: the differences between them are errors of rounding.
+NEAR = 1e-3
 
 
 class Progress(NamedTuple):
@@ -34,7 +38,7 @@ def generators(seeds):
     """One random generator per image, on the CPU so that every device draws the same.
 
     Args:
-        seeds: integers in [0, 2**63).
+        seeds: integers in [0, 2**64).
     Raises:
         ValueError: for a seed out of range.
     """
@@ -42,8 +46,8 @@ def generators(seeds):
 
 
 def _generator(seed):
-    if not 0 <= seed < MAX_SEED:
-        raise ValueError(f"a seed is a whole number from 0 to 2**63 - 1, not {seed}")
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"a seed is a whole number from 0 to 2**64 - 1, not {seed}")
     # The generator uses 32 bits of its seed: larger seeds are folded, so that 2**32 is not 0 again.
     low, high = seed & 0xFFFFFFFF, seed >> 32
     return torch.Generator().manual_seed(low ^ (high * 0x9E3779B1 & 0xFFFFFFFF))
@@ -53,7 +57,7 @@ def noise(seeds, shape):
     """Standard normal noise, one image per seed.
 
     Args:
-        seeds: N integers in [0, 2**63), or N generators, which continue from their state; image i
+        seeds: N integers in [0, 2**64), or N generators, which continue from their state; image i
             depends on seeds[i] alone.
         shape: (channels, height, width) of one image, in pixels.
     Returns:
@@ -111,7 +115,9 @@ def sample(
     Args:
         model: callable (x [N, C, H, W], t [N]) -> v [N, C, H, W].
         x: noised images [N, C, H, W] at timesteps[0].
-        timesteps: strictly monotonic floats in [0, 1], a tensor or a list.
+        timesteps: strictly monotonic floats in [0, 1], a tensor or a list. Multistep methods leave
+            out those that are much nearer to one neighbour than to the other (see NEAR): they
+            divide by the distance.
         method: one of METHODS.
         eta: the share of fresh noise in each step, for methods that add any: 0 is deterministic,
             1 is DDPM; None: the method's default.
@@ -129,6 +135,8 @@ def sample(
     """
     ts = [float(t) for t in timesteps]
     row, eta = _check(method, eta, ts)
+    if row.looks_back and not row.reversible:  # one that is reversible visits the same both ways
+        ts = _apart(ts)
     options = {}
     if eta:
         if noise is None:
@@ -158,6 +166,16 @@ def sample(
             callback(Progress(i, t, now.x, now.v, now.pred))
         past = [*past, now][-row.looks_back :] if row.looks_back else []
     return x
+
+
+def _apart(ts):
+    """Timesteps without the inner ones that are within NEAR of a neighbour."""
+    kept = ts[:1]
+    for t, after in itertools.pairwise(ts[1:]):
+        gaps = abs(t - kept[-1]), abs(after - t)
+        if min(gaps) >= NEAR * max(gaps):
+            kept.append(t)
+    return kept + ts[1:][-1:]
 
 
 def _comes_from(before, x, ts, method):

@@ -72,8 +72,9 @@ def ddim_step(model, x, t, s, past, eta=0.0, noise=None):
     if not eta:
         return transfer(now, s), now
     (alpha_t, sigma_t), (alpha_s, sigma_s) = alpha_sigma(t), alpha_sigma(s)
-    fresh = eta * sigma_s / sigma_t * math.sqrt(1 - (alpha_t / alpha_s) ** 2)
-    kept = math.sqrt(sigma_s**2 - fresh**2)
+    # Of very short steps, and of one from plain noise, rounding may leave less than 0.
+    fresh = eta * sigma_s / sigma_t * math.sqrt(max(0.0, 1 - (alpha_t / alpha_s) ** 2))
+    kept = math.sqrt(max(0.0, sigma_s**2 - fresh**2))
     return alpha_s * now.pred + kept * now.eps + fresh * noise(), now
 
 

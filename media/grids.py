@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from cli import recipe as recipes
 from cli.errors import UserError, printable
 from cli.picture_types import GAP, WHITE
+from cli.prompts import Prompt, format_prompt
 from media import fonts
 from media.images import MAX_PIXELS, resize_and_crop, scaled
 
@@ -206,6 +208,34 @@ def common_size(paths, sizes, any_size=False):
                 "--fit stretch"
             )
     return tuple(map(max, zip(*sizes, strict=True)))
+
+
+def label(path, fields):
+    """The label of a PNG by its recipe: a line for each field, or its name for want of one."""
+    try:
+        recipe = recipes.read(path)
+    except UserError:  # of another origin, or damaged
+        recipe = {}
+    recipe = {**recipe, "file": path.name}
+    if prompts := recipe.get("prompts"):
+        recipe["prompt"] = prompts[0][0] if len(prompts) == 1 else prompts
+    lines = [_shown(field, recipe[field]) if field in recipe else path.name for field in fields]
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _shown(field, value):
+    """A value as a label says it: texts and sizes for themselves, others with their field."""
+    if isinstance(value, str):
+        return " ".join(value.split())
+    if field in ("prompt", "prompts", "images", "source"):
+        return " ".join(" | ".join(format_prompt(Prompt(*pair)) for pair in value).split())
+    if field == "size":
+        return f"{value[0]} x {value[1]}"
+    if isinstance(value, float):
+        value = f"{value:g}"
+    elif isinstance(value, list):
+        value = ", ".join(f"{part:g}" for part in value)
+    return f"{field.replace('_', ' ')} {value}"
 
 
 def _columns(count, row_titles, column_titles):

@@ -37,6 +37,13 @@ def load(name, checkpoint=None, device=None, dtype=None, packed=False):
     return load_weights(lambda: build(name), path, device or "cpu", dtype, packed)
 
 
+def check(name, path):
+    """CheckpointError unless a file holds the weights of the network called `name`."""
+    with torch.device("meta"):
+        net = build(name)
+    match(net.state_dict(), read(path, net.state_dict()), path, "network")
+
+
 def load_weights(build, path, device="cpu", dtype=None, packed=False):
     """A network with the weights of a checkpoint, ready to sample with.
 

@@ -11,25 +11,40 @@ import os
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load, save
 
-from cli.errors import printable
+from cli.errors import note, printable
 from cli.files import read_file, write_whole
 from models.cache import cache_folder
 from models.checkpoints import clip_sha256
-from models.zoo import clip_row
+from models.zoo import clip_row, may_be_cut
 
-VERSION = 2
+VERSION = 3
 MAX_ENTRIES = 2000  # some 5 MB
 MAX_BYTES = 2**16  # of an entry; ours have 2 or 3 KB
 # Ours, and what a killed process has left of one: the folder may hold other things.
-ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors|\.[0-9a-f]{16}\.part")
+ENTRY_FILE = re.compile(r"[0-9a-f]{64}\.safetensors|\.[0-9a-f]{16}\.part")
+
+
+class Entry(NamedTuple):
+    """What a CLIP made of a text.
+
+    Args:
+        embed: the embedding, float32 [dim].
+        unread: the end of the text that is beyond its limit of tokens, or "".
+    """
+
+    embed: torch.Tensor
+    unread: str = ""
 
 
 def embed_texts(texts, name, checkpoint, dim, load_clip, enabled=True, device="cpu"):
     """The embeddings of texts by a CLIP, which is loaded only if one of them is not remembered.
+
+    A note on stderr says of each text what the CLIP does not read of it.
 
     Args:
         texts: K strings.
@@ -48,14 +63,22 @@ def embed_texts(texts, name, checkpoint, dim, load_clip, enabled=True, device="c
     place = cache_folder("embeddings") if enabled else None
     circumstances = place and circumstances_of(name, checkpoint, device)
     keys = {text: place and key_of(circumstances, text) for text in texts}
-    embeds = {text: read(place, key, dim) for text, key in keys.items() if place}
-    missing = [text for text in keys if embeds.get(text) is None]
+    found = {text: read(place, key, dim) for text, key in keys.items() if place}
+    missing = [text for text in keys if found.get(text) is None]
     if missing:
-        embeds.update(zip(missing, load_clip().encode_text(missing), strict=True))
+        clip = load_clip()
+        unread = [clip.unread(text) if may_be_cut(name, text) else "" for text in missing]
+        found.update(zip(missing, map(Entry, clip.encode_text(missing), unread), strict=True))
         # One note is enough where nothing can be written.
-        if place and all(write(place, keys[text], embeds[text]) for text in missing):
+        if place and all(write(place, keys[text], found[text]) for text in missing):
             prune(place)
-    return torch.stack([embeds[text].to(device) for text in texts])
+    for text in keys:
+        if found[text].unread:
+            note(
+                f'note: of "{printable(text, 60)}" the CLIP {name} does not read '
+                f'"{printable(found[text].unread, 100)}": it takes {clip_row(name).tokens} tokens'
+            )
+    return torch.stack([found[text].embed.to(device) for text in texts])
 
 
 def circumstances_of(name, checkpoint, device):
@@ -83,27 +106,31 @@ def key_of(circumstances, text):
 
 
 def read(place, key, dim):
-    """An embedding [dim] from the cache; None: it is not there, or not as `write` left it."""
+    """An Entry of the cache; None: it is not there, or not as `write` left it."""
     path = place / f"{key}.safetensors"
     try:
         tensors = load(read_file(path, MAX_BYTES))
-        embed, check = tensors["embedding"], tensors["sha256"]
+        embed, check, unread = (tensors[name] for name in ("embedding", "sha256", "unread"))
+        unread = bytes(unread.flatten().tolist()).decode("utf-8")
     except Exception:  # the parser of a damaged file may raise anything
         return None
     if embed.dtype != torch.float32 or embed.shape != (dim,) or not embed.isfinite().all():
         return None
-    if check.dtype != torch.uint8 or bytes(check.flatten().tolist()) != check_of(key, embed):
+    if check.dtype != torch.uint8 or bytes(check.flatten().tolist()) != check_of(
+        key, embed, unread
+    ):
         return None
     with contextlib.suppress(OSError):  # a folder that may only be read
         os.utime(path)  # the oldest goes first
-    return embed
+    return Entry(embed, unread)
 
 
-def write(place, key, embed):
-    """Adds an embedding [dim]; False: it cannot be written, which a line on stderr has said."""
-    embed = embed.cpu().contiguous()
-    check = torch.tensor(list(check_of(key, embed)), dtype=torch.uint8)
-    data = save({"embedding": embed, "sha256": check})
+def write(place, key, entry):
+    """Adds an Entry; False: it cannot be written, which a line on stderr has said."""
+    embed, unread = entry.embed.cpu().contiguous(), entry.unread
+    texts = {"sha256": check_of(key, embed, unread), "unread": unread.encode()}
+    tensors = {name: torch.tensor(list(text), dtype=torch.uint8) for name, text in texts.items()}
+    data = save({"embedding": embed, **tensors})
     try:
         place.mkdir(parents=True, exist_ok=True)
         path = place / f"{key}.safetensors"
@@ -118,15 +145,15 @@ def write(place, key, embed):
     return True
 
 
-def check_of(key, embed):
+def check_of(key, embed, unread):
     """A hash by which a damaged entry is told, and one under another's name: 32 bytes."""
-    return hashlib.sha256(key.encode() + embed.numpy().tobytes()).digest()
+    return hashlib.sha256(key.encode() + embed.numpy().tobytes() + unread.encode()).digest()
 
 
 def prune(place):
     """Removes the entries that were not used for longest, beyond MAX_ENTRIES."""
     with contextlib.suppress(OSError):  # another process may be at it
-        entries = [entry for entry in os.scandir(place) if ENTRY.fullmatch(entry.name)]
+        entries = [entry for entry in os.scandir(place) if ENTRY_FILE.fullmatch(entry.name)]
         entries.sort(key=lambda entry: entry.stat(follow_symlinks=False).st_mtime_ns)
         for entry in entries[:-MAX_ENTRIES]:
             os.unlink(entry)

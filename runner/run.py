@@ -8,12 +8,10 @@ for batch in run.batches():
 """
 
 import functools
-import itertools
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import torch
 from tqdm import tqdm
 
 import diffusion
@@ -22,9 +20,10 @@ from cli import recipe as recipes
 from cli.errors import note, printable
 from cli.scripts import CFG, CLIP
 from media.images import publish
-from media.tensors import to_image, to_tensor, visible
-from models import checkpoints
+from media.tensors import to_image, to_tensor
+from models import checkpoints, networks
 from runner import memory, results
+from runner.batch import Batch
 from runner.conditions import Reader
 from runner.device import compiled, pick_device, pick_dtype
 from runner.exit import explained, finished_images_are_kept
@@ -54,6 +53,8 @@ class Run:
         self.device = pick_device(options.device, plan.worker.local_rank)
         self.dtype = pick_dtype(options.dtype, self.device)
         self.checkpoint = checkpoints.find(options.network, options.checkpoint, options.mirror)
+        if options.checkpoint:  # before a CLIP is sought, and perhaps downloaded
+            networks.check(options.network.name, self.checkpoint)
         # Of a new file of 2.4 GB this takes two seconds, in which libraries are loaded.
         self._sha256 = ThreadPoolExecutor(1).submit(checkpoints.sha256, self.checkpoint)
         self._clip_sha256 = functools.cache(checkpoints.clip_sha256)
@@ -295,85 +296,3 @@ class Run:
             if digest is not None and facts.get(name) not in (None, digest):
                 whose = name.removesuffix("_sha256").replace("_", " ")
                 print(f"note: the {whose}'s weights are not those of the recipe", file=sys.stderr)
-
-
-class Batch:
-    """Images that are drawn together, inside of a `with` that sees what goes wrong.
-
-    Args:
-        run: the Run.
-        items: the `cli.jobs.Item`s, alike in shape.
-        wanted: the places of those that are to be saved.
-    Attributes:
-        image: the ImageOptions that they share, by all that must be alike.
-        sources: a random generator for each image.
-        error: what went wrong, where the run is to keep going; or None.
-        evaluations: rows of x that the model has been asked for.
-        last_pred: what the model last took the images to be, of those that are watched.
-    """
-
-    def __init__(self, run, items, wanted):
-        self.run, self.items, self.wanted = run, items, wanted
-        self.image, self.error, self.evaluations = items[0].image, None, 0
-        self.sources = diffusion.generators([item.seed for item in items])
-        # An image that is drawn again is rounded as then in a batch of the same shape alone.
-        rows, row = self.image.batch or (None, None)
-        self.rows = rows or 1
-        self.its_rows = slice(row, row + 1) if rows else slice(None)
-
-    def __enter__(self):
-        self.began = time.perf_counter()
-        # What gradients flow through cannot be made in inference mode.
-        self._mode = torch.no_grad() if self.run.needs_gradients else torch.inference_mode()
-        self._mode.__enter__()
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        self._mode.__exit__(kind, error, traceback)
-        keeps_going = self.run.options.keep_going and isinstance(error, Exception)
-        if keeps_going and explained(error):
-            self.error = error
-            return True
-        return False
-
-    @property
-    def conditions(self):
-        """The prompts of each image, of texts and of images."""
-        return [item.conditions for item in self.items]
-
-    @property
-    def asked(self):
-        """(text prompts, image prompts) of each image, as `Run.embed` takes them."""
-        return [(item.prompts, item.image.images) for item in self.items]
-
-    def noise(self):
-        """Fresh noise [N, 3, H, W], from each image's own generator."""
-        width, height = self.image.size
-        return diffusion.noise(self.sources, (3, height, width)).repeat(self.rows, 1, 1, 1)
-
-    def watch(self, steps, noised=True):
-        """A callback for a run of so many steps, which shows how it goes.
-
-        Args:
-            noised: whether the x seen are images with the noise of their timesteps.
-        """
-        count, self.last_pred = itertools.count(), None
-        self.run.plan.watch.begin(len(self.items), tuple(self.image.size), steps, noised)
-
-        def see(progress):
-            number = next(count)
-            self.run.show(min(1, (number + 1) / steps) * len(self.wanted))
-            self.last_pred = progress.pred[self.its_rows]
-            self._look(number, progress.t, progress.x[self.its_rows], self.last_pred)
-
-        return see
-
-    def watch_end(self, x, t=0.0, pred=None):
-        """Shows what the run has come to: x at t; of images, which x is at 0, it is the pred."""
-        self._look(None, t, x, x if pred is None else pred)
-
-    def _look(self, number, t, x, pred):
-        watch = self.run.plan.watch
-        if watch.wants(number):
-            x = visible(x, t) if watch.noised else x
-            watch.show(number, t, *([to_image(image) for image in part] for part in (x, pred)))

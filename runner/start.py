@@ -59,7 +59,7 @@ def _start_of(item, eps):
     if image.latent:
         return _latents_of(image, item.number, eps)
     if image.init:
-        timesteps = diffusion.schedule(image.schedule, image.steps, image.starting_timestep)
+        timesteps = diffusion.timesteps(image.schedule, image.steps, image.starting_timestep)
         photo = photo_of(image.init, tuple(image.size))
         return Start(diffusion.add_noise(photo, eps, float(timesteps[0])), timesteps)
     return Start(eps, diffusion.schedule(image.schedule, image.steps))
@@ -75,8 +75,7 @@ def _latents_of(image, number, eps):
     # One that is drawn again in a batch of its old shape fills that batch.
     x = found[index].expand(len(eps), -1, -1, -1)
     if way is None:
-        below = diffusion.schedule(image.schedule, image.steps, start=t)
-        way = below if below[0] == t else [t, *below.tolist()]
+        way = diffusion.timesteps(image.schedule, image.steps, t)
     elif previous is not None and diffusion.METHODS[image.method].reversible:
         return Start(previous[index].expand(len(eps), -1, -1, -1), way[1:], (t, x))
     return Start(x.float(), way)

@@ -41,7 +41,7 @@ class Alone:
         return self.own(batches())
 
     def report(self, images):
-        """Says that so many images more are finished."""
+        """Tells the others how many more images are finished."""
 
     def give_up(self, batch):
         """Says that an image of a batch cannot be drawn."""
@@ -164,7 +164,7 @@ def find(shard, environment=os.environ):
     Raises:
         UserError: for a shard of a process that torchrun has started.
     """
-    if "TORCHELASTIC_RUN_ID" not in environment:
+    if not {"TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE", "LOCAL_RANK"} <= set(environment):
         return Shard(*shard) if shard else Alone()
     if shard:
         raise UserError("--shard and torchrun both share a run: use one of them")

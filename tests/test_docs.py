@@ -1,8 +1,8 @@
-"""What docs/ and the README tell people to type works; the pictures they show are there.
+"""The commands in docs/ and the README work; the files, flags and pictures they name exist.
 
 Commands run as they stand, in one process and on a small network in the place of the bundled one,
 so that all take seconds. Of blocks marked `parse-only`, and of commands for checkpoints that are
-not here, the arguments alone are checked.
+not here, only the arguments are checked.
 
     python -m tests.test_docs docs/guidance.md FOLDER
 
@@ -15,10 +15,10 @@ import re
 import shlex
 import subprocess
 import sys
+from argparse import ArgumentParser
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -31,7 +31,12 @@ from models import NETWORKS, checkpoints
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-TEXTS = {path: path.read_text() for path in [README, *PAGES]}
+CARDS = [ROOT / name for name in ("bench/README.md", "train/README.md", "checkpoints/emoji.md")]
+TEXTS = {path: path.read_text() for path in [README, *PAGES, *CARDS]}
+ALL = pytest.mark.parametrize("page", TEXTS, ids=lambda page: str(page.relative_to(ROOT)))
+README_BYTES = 12 * 1024
+# Of torchrun and Slurm, whose commands the pages show.
+OTHERS_FLAGS = {"--nnodes", "--nproc-per-node", "--max-restarts", "--standalone", "--requeue"}
 SLURM = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "8"}
 
 
@@ -49,6 +54,8 @@ def commands(text):
 
 def script_of(words):
     """(the module of the script that a command starts, its arguments)."""
+    if words[:2] == ["python", "-m"]:
+        return words[2], words[3:]
     for i, word in enumerate(words):
         name = word.removeprefix("./").removesuffix(".py")
         if word.endswith(".py") and (name in SCRIPTS or name.startswith("bench/")):
@@ -86,25 +93,41 @@ def folder(script, tmp_path, monkeypatch):
     return tmp_path
 
 
-def parse_only(name, arguments):
-    row = next(row for row in vars(scripts).values() if getattr(row, "name", None) == f"{name}.py")
-    if row in scripts.SAMPLING:
-        Jobs(row, arguments)  # all lines of a job file, too
-    else:
-        all_values(row, arguments)
+class Parsed(Exception):
+    """Arguments were parsed; the work need not be done."""
+
+
+def parse(name, arguments):
+    """Checks the arguments of a script, of a benchmark or of a module of train/."""
+    if name in SCRIPTS:
+        row = next(r for r in vars(scripts).values() if getattr(r, "name", None) == f"{name}.py")
+        if row in scripts.SAMPLING:
+            Jobs(row, arguments)  # all lines of a job file, too
+        else:
+            all_values(row, arguments)
+        return
+    module, parse_args = importlib.import_module(name), ArgumentParser.parse_args
+
+    def stop(*args, **options):
+        parse_args(*args, **options)
+        raise Parsed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [name, *arguments])
+        patch.setattr(ArgumentParser, "parse_args", stop)
+        with pytest.raises(Parsed):
+            module.main()
 
 
 def run_block(script, text, only_parsed):
-    if not re.search(r"\.py\b", text):
+    if not re.search(r"\.py\b|python -m", text):
         subprocess.run(["bash", "-euc", text], check=True)
         return
     for words in commands(text):
         name, arguments = script_of(words)
         if only_parsed or is_only_parsed(arguments):
-            parse_only(name, arguments)
+            parse(name, arguments)
             continue
-        if name == "make_grid" and "-o" not in arguments:
-            arguments.append("--overwrite")  # examples of one name
         status, _, err = script(name)(*arguments)
         assert status == 0, f"{shlex.join(words)}\n{err}"
 
@@ -116,35 +139,82 @@ def test_commands_of_a_page_run_one_after_the_other(page, script, folder, small)
         run_block(script, text, only_parsed)
 
 
-def make_what_readers_have():
-    """The photos and drawings that the README's commands speak of."""
-    chance = np.random.default_rng(0)
-    photo = Image.fromarray(chance.integers(0, 256, (80, 96, 3), dtype=np.uint8))
-    names = ["photo.jpg", "runs/1.png", "runs/more/2.png"]
-    names += [f"{method}_{steps}.png" for method in ("ddim", "ab2") for steps in (2, 4, 8, 16)]
-    for name in names:
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        photo.save(name)
-    photo.convert("L").save("head.png")
-
-
 @pytest.mark.slow
 def test_commands_of_the_readme_run(script, folder, small):
-    make_what_readers_have()
     for text, only_parsed in blocks(README, "sh"):
         run_block(script, text, only_parsed)
 
 
-@pytest.mark.parametrize("page", TEXTS, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
 def test_python_of_a_page_runs(page, folder, small):
     everything = "\n".join(text for text, _ in blocks(page, "python"))
     exec(compile(everything, str(page), "exec"), {"__name__": "__main__"})
 
 
-@pytest.mark.parametrize("page", TEXTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_readme_is_short():
+    assert len(README.read_bytes()) <= README_BYTES
+
+
+def anchors(page):
+    """What links to the headings of a page are called, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@ALL
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", TEXTS[page]):
-        assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", TEXTS[page]):
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
+
+
+def inline_code(page):
+    text = re.sub(r"^```.*?^```$", "", TEXTS[page], flags=re.M | re.S)
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+@ALL
+def test_files_that_a_page_names_are_there(page):
+    folders = "|".join(path.name for path in ROOT.iterdir() if path.is_dir())
+    for code in inline_code(page):
+        for name in re.findall(rf"(?:{folders})/[\w/]+\.(?:py|md|toml)\b", code):
+            assert (ROOT / name).exists(), name
+        for module in re.findall(r"python -m ([\w.]+)", code):
+            assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
+        for script in re.findall(r"(?<![\w/.-])(?:\./)?(\w+_\w+\.py)\b", code):
+            assert list(ROOT.glob(script)) or (page.parent / script).exists(), script
+        for target in re.findall(r"^make (\w+)", code):
+            assert f"\n{target}:" in (ROOT / "Makefile").read_text(), target
+
+
+@pytest.fixture(scope="module")
+def flags():
+    """All flags of all scripts."""
+    said = "".join(
+        path.read_text() for path in [*ROOT.glob("bench/*.py"), *ROOT.glob("train/*.py")]
+    )
+    known = set(re.findall(r'"(--?[a-z][\w-]*)"', said)) | OTHERS_FLAGS
+    for name in SCRIPTS:
+        command = [sys.executable, str(ROOT / f"{name}.py"), "--help"]
+        help_ = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        known |= set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", help_))
+    return known
+
+
+@ALL
+def test_flags_that_a_page_names_are_there(page, flags):
+    for code in inline_code(page):
+        code = re.sub(r"^python -[cm] ", "", code)
+        named = re.findall(r"(?<![\w-])(--[a-z][\w-]*|-[a-z]{1,2}\b)(?![\w-])", code)
+        assert set(named) <= flags, code
+
+
+def test_every_picture_is_shown():
+    shown = "\n".join(TEXTS.values())
+    for picture in (ROOT / "docs").glob("*.png"):
+        assert f"{picture.name})" in shown, picture.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

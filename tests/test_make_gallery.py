@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cli import metadata
+from cli import recipe as recipes
 from media import gallery
+from media.images import save_png
 from tests.models.server import Server
 from tests.shell import arguments_in_bash
 
@@ -25,9 +26,9 @@ OTHER = f"{EVIL}\nNegative prompt: {EVIL}\nSteps: 20, Sampler: Euler a, Seed: 1,
 
 def picture(name, color="red", **fields):
     """A PNG with a recipe of ours, or with none if no fields are given."""
-    info = metadata.write({"model": "emoji", **fields}) if fields else None
+    texts = recipes.texts({"model": "emoji", **fields}) if fields else None
     Path(name).parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8), color).save(name, pnginfo=info)
+    save_png(Image.new("RGB", (8, 8), color), name, texts, overwrite=True)
     return str(name)
 
 
@@ -55,11 +56,11 @@ def test_page_knows_how_the_images_were_made(make_gallery):
         "prompt": "a cat\nblurry",
         "rows": [
             ["prompts", " 3  a cat\n-1  blurry"],
-            ["seed", "9223372036854775807"],
             ["model", "emoji"],
+            ["seed", "9223372036854775807"],
         ],
-        "command": "cfg_sample.py 'a cat:3' blurry:-1 --model emoji --seed 9223372036854775807 "
-        "--guidance-interval 0 1",
+        "command": "cfg_sample.py 'a cat:3' blurry:-1 --guidance-interval 0 1 --model emoji "
+        "--seed 9223372036854775807",
         "notes": [],
         "problem": "",
     }

@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-import make_grid as program
-from cli import metadata
+from cli import recipe as recipes
 from cli.errors import UserError
+from cli.parser import parse
 from cli.picture_types import FITS
+from cli.scripts import GRID
 from media import grids
 from media.folders import find_images
-from media.labels import label
+from media.grids import label
+from media.images import save_png
 
 ROOT = Path(__file__).parent.parent
 COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}
@@ -24,9 +25,11 @@ COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "black"
 def paint(name, colour="red", shape=(8, 6), mode="RGB", **recipe):
     path = Path(name)
     path.parent.mkdir(exist_ok=True)
-    info = metadata.write(recipe) if recipe else PngInfo()
-    options = {"pnginfo": info} if path.suffix == ".png" else {}
-    Image.new(mode, shape, colour).save(path, **options)
+    image = Image.new(mode, shape, colour)
+    if path.suffix == ".png":
+        save_png(image, path, recipes.texts(recipe) if recipe else None, overwrite=True)
+    else:
+        image.save(path)
     return path
 
 
@@ -226,9 +229,7 @@ def test_file_without_the_field_is_called_by_its_name(script):
     assert label(paint("a.png", seed=7), ["seed", "prompt"]) == "seed 7\na.png"
     assert label(paint("b.png"), ["seed", "prompt"]) == "b.png"
     assert label(paint("c.jpg"), ["seed", "prompt"]) == "c.jpg"
-    damaged = PngInfo()
-    damaged.add_text(metadata.KEY, "{")
-    Image.new("RGB", (8, 6)).save("d.png", pnginfo=damaged)
+    save_png(Image.new("RGB", (8, 6)), "d.png", {recipes.KEY: "{"})
     assert label(Path("d.png"), ["seed"]) == "d.png"
 
 
@@ -298,7 +299,7 @@ MISTAKES = {
     "a.png -o empty": ".png",
     "a.png -o folder.png": "is a folder",
     "a.png -o a.png/grid.png": "not a folder",
-    "a.png --overwrite --skip-existing": "not allowed with",
+    "a.png --overwrite --skip-existing": "exclude each other",
     "a.png --column-titles one two": "2 column titles for 1 column",
     "a.png --nonsense": "unrecognized",
 }
@@ -347,5 +348,5 @@ def test_help_and_grids_need_no_torch(tmp_path):
 
 
 def test_examples_of_the_help_are_right():
-    for line in program.EXAMPLES:
-        assert program.parse(line.split()[1:])
+    for line in GRID.examples:
+        assert parse(GRID, line.split()[1:])

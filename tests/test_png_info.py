@@ -12,7 +12,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import diffusion
-from cli import metadata
+from cli import recipe as recipes
+from media.images import save_png
 from runner import latents
 from tests.shell import arguments_in_bash
 
@@ -39,7 +40,8 @@ def picture(name, **texts):
 
 
 def recipe(name, **fields):
-    Image.new("RGB", (8, 8)).save(name, pnginfo=metadata.write({"model": "emoji", **fields}))
+    texts = recipes.texts({"model": "emoji", **fields})
+    save_png(Image.new("RGB", (8, 8)), name, texts, overwrite=True)
     return name
 
 
@@ -80,7 +82,7 @@ def test_command_draws_the_same_image(script, run):
     status, again, err = draw(*arguments)
     assert (status, len(again)) == (0, 1), err
     assert np.array_equal(pixels("first.png"), pixels(again[0]))
-    first, second = metadata.read("first.png"), metadata.read(again[0])
+    first, second = recipes.read("first.png"), recipes.read(again[0])
     assert {**first, "index": 0} == {**second, "index": 0}
 
 

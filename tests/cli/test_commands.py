@@ -2,19 +2,16 @@ import subprocess
 
 import pytest
 
-import cfg_modify_image
-import cfg_sample
-import clip_sample
-import reverse_sample
 from cli import commands
+from cli import recipe as recipes
 from cli.commands import command, quote
 from cli.errors import UserError, printable
-from cli.scripts import CFG, CLIP, MODIFY
-from runner import drawing
-from runner.batches import items
+from cli.jobs import Jobs, items
+from cli.options import PNGS
+from cli.parser import parse
+from cli.scripts import CFG, CLIP, GRID, MODIFY, REVERSE
 from tests.shell import arguments_in_bash
 
-MODULES = {CFG: cfg_sample, CLIP: clip_sample, MODIFY: cfg_modify_image}
 PLAIN = {"script": CFG.name, "model": "emoji"}
 NASTY = [
     "it's",
@@ -55,7 +52,7 @@ def test_what_is_as_usual_is_left_out():
 
 def test_a_recipe_without_an_interval_was_guided_everywhere():
     recipe = {"prompts": [["a cat", 3.0]]}
-    assert line(recipe) == "./cfg_sample.py 'a cat:3' --model emoji --guidance-interval 0 1"
+    assert line(recipe) == "./cfg_sample.py 'a cat:3' --guidance-interval 0 1 --model emoji"
     assert line({**recipe, "method": "plms"}).endswith("--method plms")
 
 
@@ -73,8 +70,8 @@ def test_what_differs_is_said():
         "device": "cpu",
     }
     assert line(recipe) == (
-        "./cfg_sample.py --model emoji --seed 1000000 --method ddim --steps 9 --schedule log "
-        "--eta 0.5 --chunk 2 --size 64 32 --guidance-interval 0.25 1 --dtype float32 --device cpu"
+        "./cfg_sample.py --guidance-interval 0.25 1 --model emoji --device cpu --dtype float32 "
+        "--seed 1000000 --size 64 32 --method ddim --steps 9 --schedule log --eta 0.5 --chunk 2"
     )
 
 
@@ -85,7 +82,7 @@ def test_usual_is_what_the_script_and_the_method_have_for_it():
     assert line({**usual, **steering}) == "./clip_sample.py --model emoji"
     assert line({"method": "unipc", "steps": 20, "schedule": "log"}).endswith("--method unipc")
     other = {**usual, "low_memory": True, "steps": 20, "cutn": 8}
-    assert line(other) == "./clip_sample.py --model emoji --steps 20 --cutn 8 --low-memory"
+    assert line(other) == "./clip_sample.py --cutn 8 --low-memory --model emoji --steps 20"
 
 
 def test_edit_names_its_photo_first_and_a_free_name_for_the_result(tmp_path):
@@ -104,23 +101,23 @@ def test_edit_names_its_photo_first_and_a_free_name_for_the_result(tmp_path):
     made = command(recipe, tmp_path / "x.png")
     assert made.notes == []
     assert made.line() == (
-        f"./cfg_modify_image.py {tmp_path}/photo.jpg 'a tiger:3' --mask {tmp_path}/head.png "
-        "--source 'a cat:1' --direct --model emoji --strength 0.7 -n 1"
+        f"./cfg_modify_image.py {tmp_path}/photo.jpg 'a tiger:3' --source 'a cat:1' "
+        f"--mask {tmp_path}/head.png --strength 0.7 --direct --model emoji -n 1"
     )
 
 
 def test_image_of_a_batch_or_from_a_latent_is_drawn_from_its_png(tmp_path):
     made = command({**PLAIN, "batch": [4, 2], "seed": 2}, "runs/x.png")
-    assert made.line() == "./cfg_sample.py --model emoji --seed 2 --from-png runs/x.png"
+    assert made.line() == "./cfg_sample.py --from-png runs/x.png --model emoji --seed 2"
     assert "batch of 4" in made.notes[0]
     made = command({**PLAIN, "latent": "x.safetensors", "latent_index": 2}, "-x.png")
-    assert made.line() == "./cfg_sample.py --model emoji --from-png ./-x.png"
+    assert made.line() == "./cfg_sample.py --from-png ./-x.png --model emoji"
     assert "latent" in made.notes[0]
 
 
 def test_files_that_are_not_found_are_spoken_of():
-    made = command({**PLAIN, "init": "gone.png", "images": [["-odd.png", 2.0]]}, "x.png")
-    assert made.arguments[1:5] == ["--images", "./-odd.png:2", "--init", "gone.png"]
+    made = command({**PLAIN, "init": "gone.png", "images": [["-odd.png", 1.0]]}, "x.png")
+    assert made.arguments[1:5] == ["--images", "./-odd.png:1", "--init", "gone.png"]
     assert made.notes == ["it needs -odd.png: give its path", "it needs gone.png: give its path"]
 
 
@@ -170,24 +167,19 @@ def test_line_of_a_recipe_is_read_as_the_run_that_wrote_it(script, argv, tmp_pat
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.png").touch()
 
-    def recipe_of(jobs):
-        args, item = jobs.args, next(items(jobs))
-        steering = clip_sample.DEFAULTS if script is CLIP else ()
-        more = ("guidance_interval", "source", "mask", "direct", "clip_model", *steering)
-        own = {name: getattr(args, name) for name in more if hasattr(args, name)}
-        if "source" in own:
-            own["source"] = [[p.text, p.weight] for p in own["source"]]
-        recipe = {**drawing.recipe_of(item), **own}
-        dtype = {} if args.dtype == "auto" else {"dtype": args.dtype}
-        return {k: v for k, v in {**recipe, **dtype}.items() if v is not None}
+    def recipe_of(argv):
+        jobs = Jobs(script, argv)
+        run, image = jobs.run, jobs.all[0].image
+        dtype = None if run.dtype == "auto" else run.dtype  # what it comes to is known to the run
+        own = {"script": script.name, "init": image.init, "dtype": dtype}
+        return recipes.checked({**recipes.of(run, image), **own})
 
-    parse = MODULES[script].parse
-    recipe = recipe_of(parse([*argv, "--model", "emoji"]))
-    made = command({"script": script.name, **recipe}, "x.png")
+    recipe = recipe_of([*argv, "--model", "emoji"])
+    made = command(recipe, "x.png")
     assert made.notes == []
     name, *arguments = arguments_in_bash(f"./{made.line()}")
     assert name.endswith(script.name)
-    assert recipe_of(parse(arguments)) == recipe
+    assert recipe_of(arguments) == recipe
 
 
 # Whatever a prompt is, it stays one.
@@ -199,7 +191,7 @@ def test_prompts_reach_the_script_as_they_are_and_no_terminal(text):
         recipe = {**PLAIN, "prompts": [[t, 3.0 + i] for i, t in enumerate(texts)], "seed": 1}
         made = command(recipe, "x.png").line()
         assert printable(made, 10**6) == made
-        (item,) = items(cfg_sample.parse(arguments_in_bash(made)[1:]))
+        (item,) = items(Jobs(CFG, arguments_in_bash(made)[1:]))
         assert [[p.text, p.weight] for p in item.prompts] == recipe["prompts"]
         assert item.seed == 1
 
@@ -233,7 +225,7 @@ def test_what_no_command_can_say_is_refused(wrong, words):
 
 
 def test_all_scripts_that_save_pngs_are_known():
-    assert set(commands.SCRIPTS) == {script.name for script in MODULES}
+    assert set(commands.SCRIPTS) == {script.name for script in PNGS}
 
 
 # What makes that possible: no flags behind `--`.
@@ -241,19 +233,21 @@ def test_all_scripts_that_save_pngs_are_known():
 
 @pytest.mark.parametrize("before", [[], ["--steps", "3"], ["a"], ["--images", "x.png"]])
 def test_behind_two_dashes_all_are_prompts(before):
-    args = cfg_sample.parse([*before, "--model", "emoji", "--", "-n", "--steps:2", "-o x"]).args
-    assert [p.text for p in args.prompts][-3:] == ["-n", "--steps", "-o x"]
-    assert args.n == 1
+    said = parse(CFG, [*before, "--model", "emoji", "--", "-n", "--steps:2", "-o x"])
+    assert [p.text for p in said["prompts"]][-3:] == ["-n", "--steps", "-o x"]
+    assert "n" not in said
 
 
 def test_behind_two_dashes_prompts_are_checked_alike():
     with pytest.raises(UserError, match="is empty"):
-        cfg_sample.parse(["--", ":3"])
+        parse(CFG, ["--", ":3"])
+    with pytest.raises(UserError, match="name the photo"):
+        Jobs(REVERSE, ["--model", "emoji", "--"])
     with pytest.raises(UserError, match="required"):
-        reverse_sample.parse(["--model", "emoji", "--"])
+        parse(GRID, ["--nrow", "2", "--"])
 
 
 def test_behind_two_dashes_there_may_be_all_photos(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "-x.png").touch()
-    assert reverse_sample.parse(["--model", "emoji", "--", "-x.png"]).photos == ["-x.png"]
+    assert parse(REVERSE, ["--model", "emoji", "--", "-x.png"])["photos"] == ["-x.png"]

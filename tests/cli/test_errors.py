@@ -42,7 +42,7 @@ def test_long_text_is_cut():
 
 def test_shared_modules_import_without_heavy_libraries():
     code = (
-        "import sys, cli.errors, cli.prompts, cli.metadata, cli.outputs\n"
+        "import sys, cli.errors, cli.prompts, cli.recipe, cli.outputs\n"
         "heavy = {'torch', 'torchvision', 'open_clip', 'numpy', 'PIL', 'urllib.request'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

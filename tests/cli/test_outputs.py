@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cli import metadata
+from cli import recipe as recipes
 from cli.errors import UserError
 from cli.names import Template, slug
-from cli.outputs import Policy, check_folder, plan, publish
+from cli.outputs import Policy, check_folder, plan
+from media.images import publish
 
 ROOT = Path(__file__).parents[2]
 PICTURE = Image.new("RGB", (4, 4))
@@ -177,7 +178,7 @@ def test_finished_images_are_skipped():
 def test_overwrite_replaces():
     Path("x.png").write_bytes(b"old")
     assert run("x.png", 1, "overwrite") == ["x.png"]
-    assert metadata.read("x.png") == {"seed": 100, "index": 0}
+    assert recipes.read("x.png") == {"seed": 100, "index": 0}
 
 
 def test_names_that_cannot_be_made_are_refused():
@@ -221,7 +222,7 @@ def test_default_names_go_on_at_the_next_free_number():
 def test_metadata_holds_the_number_of_the_file():
     run(None, 3)
     run(None, 1)
-    assert metadata.read("out_00003.png") == {"seed": 100, "index": 3}
+    assert recipes.read("out_00003.png") == {"seed": 100, "index": 3}
 
 
 def test_other_templates_can_be_numbered_too():
@@ -280,7 +281,7 @@ def test_several_runs_at_once_share_a_folder(tmp_path):
     for process in runs:
         process.stdin.close()
     assert sorted(os.listdir()) == [f"out_{i:05}.png" for i in range(100)]
-    recipes = [metadata.read(f"out_{i:05}.png") for i in range(100)]
+    recipes = [recipes.read(f"out_{i:05}.png") for i in range(100)]
     assert [recipe["index"] for recipe in recipes] == list(range(100))
     seeds = [recipe["seed"] for recipe in recipes]
     assert sorted(seeds) == [1000 * i + j for i in range(4) for j in range(25)]

@@ -1,7 +1,6 @@
 import pytest
 
-from cli import metadata
-from cli.parameters import parse
+from cli.parameters import parse, text_of
 
 USUAL = """\
 masterpiece, a (lighthouse:1.2) in a storm
@@ -39,7 +38,7 @@ def test_text_of_ours_is_read_like_the_others():
         "seed": 2**63 - 1,
         "size": [64, 32],
     }
-    assert parse(metadata.parameters_text(recipe)) == {
+    assert parse(text_of(recipe)) == {
         "prompt": "a cat, 3:00:3",
         "negative_prompt": "blurry:-1",
         "settings": {

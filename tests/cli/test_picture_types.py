@@ -1,7 +1,9 @@
 import pytest
 
 from cli.errors import UserError
-from cli.picture_types import colour, label_fields, picture_file, trajectory_file
+from cli.picture_types import colour, picture_file, trajectory_file
+from cli.recipe import label_fields
+from cli.types import comma_list
 
 
 def test_braces_in_a_file_name_are_literal():
@@ -26,6 +28,6 @@ def test_colours():
 
 
 def test_fields_of_a_label_are_those_of_a_recipe():
-    assert label_fields("seed, prompt,file") == ["seed", "prompt", "file"]
+    assert label_fields(comma_list("seed, prompt,file")) == ["seed", "prompt", "file"]
     with pytest.raises(UserError, match=r"did you mean seed\?"):
-        label_fields("sed")
+        label_fields(["sed"])

@@ -9,6 +9,7 @@ import torch
 import diffusion
 from diffusion import METHODS
 from diffusion.adams_bashforth import deis_step
+from diffusion.dpm_solver import unipc_step
 from tests.diffusion.mixture import REFERENCE, mixture
 
 diffusers = pytest.importorskip("diffusers")
@@ -25,8 +26,17 @@ SOLVERS = {
         "DPMSolverMultistepScheduler",
         {**DPM, "solver_order": 2, "algorithm_type": "sde-dpmsolver++"},
     ),
-    "unipc": ("UniPCMultistepScheduler", {**COMMON, "solver_order": 3, "solver_type": "bh2"}),
+    "unipc": ("UniPCMultistepScheduler", {**COMMON, "solver_order": 2, "solver_type": "bh2"}),
+    "unipc3": ("UniPCMultistepScheduler", {**COMMON, "solver_order": 3, "solver_type": "bh2"}),
     "deis": ("DEISMultistepScheduler", {**COMMON, "solver_order": 3, "solver_type": "logrho"}),
+}
+
+# Theirs looks back on two, and takes eps for a polynomial in log rho.
+log_rho = functools.partial(deis_step, variable=lambda t: math.log(math.tan(t * math.pi / 2)))
+third_order = functools.partial(unipc_step, order=3)
+VARIANTS = {
+    "deis": METHODS["deis"]._replace(step=log_rho, looks_back=2),
+    "unipc3": METHODS["unipc"]._replace(step=third_order, looks_back=3),
 }
 
 
@@ -55,9 +65,8 @@ def theirs(method, x, timesteps):
 @pytest.mark.parametrize("steps", [4, 20])
 @pytest.mark.parametrize("schedule", ["linear", "karras", "log"])
 def test_agrees_with_diffusers(method, steps, schedule, monkeypatch):
-    if method == "deis":  # theirs looks back on two, and takes eps for a polynomial in log rho
-        step = functools.partial(deis_step, variable=lambda t: math.log(math.tan(t * math.pi / 2)))
-        monkeypatch.setitem(METHODS, "deis", METHODS["deis"]._replace(step=step, looks_back=2))
+    if method in VARIANTS:
+        monkeypatch.setitem(METHODS, method, VARIANTS[method])
     x = REFERENCE["x"]
     timesteps = [0.05 + 0.93 * t for t in diffusion.schedule(schedule, steps).tolist()]
     ours = diffusion.sample(mixture, x, timesteps, method, noise=noises())

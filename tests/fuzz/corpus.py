@@ -3,8 +3,10 @@
 import functools
 import io
 import json
+import pathlib
 import re
 import struct
+import tempfile
 import zlib
 
 SCAN = b"\xff\xda"
@@ -196,9 +198,13 @@ def png_with(text, kind, key=b"v-diffusion"):
 
 
 def png_of(recipe):
-    from cli import metadata
+    from cli import recipe as recipes
+    from media.images import save_png
 
-    return encoded(picture("1", (4, 3)), "PNG", pnginfo=metadata.write(recipe))
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "a.png")
+        save_png(picture("1", (4, 3)), path, recipes.texts(recipe))
+        return path.read_bytes()
 
 
 @functools.cache

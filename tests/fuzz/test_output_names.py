@@ -8,8 +8,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import metadata, outputs
+from cli import outputs
 from cli.errors import UserError
+from cli.files import file_name
+from cli.names import Template
 from tests.fuzz import mutate
 from tests.fuzz.lines import one_line
 
@@ -33,8 +35,8 @@ def safe_name(path):
 def test_prompt_stays_in_the_folder(prompt, seed, length):
     image = {"index": 1, "seed": seed, "prompt": prompt, "photo": prompt, "model": "emoji"}
     for name in (f"{{prompt{length}}}_{{seed}}.png", f"{{prompt{length}}}.png"):
-        safe_name(outputs.Template(f"dir/{name}").path(image))
-    latent = outputs.Template(f"dir/{{photo{length}}}.safetensors", ".safetensors", ("photo",) * 2)
+        safe_name(Template(f"dir/{name}").path(image))
+    latent = Template(f"dir/{{photo{length}}}.safetensors", ".safetensors", ("photo",) * 2)
     safe_name(latent.path(image))
 
 
@@ -42,7 +44,7 @@ def test_prompt_stays_in_the_folder(prompt, seed, length):
 def test_any_template_is_a_name_or_refused_in_one_line(text, prompt):
     image = {"index": 1, "seed": 2, "prompt": prompt, "model": "emoji"}
     try:
-        template = outputs.Template(text + ".png")
+        template = Template(text + ".png")
         path = outputs.named(template, image)
         (target,) = outputs.plan(template, [image])
     except UserError as error:
@@ -57,6 +59,6 @@ def test_any_template_is_a_name_or_refused_in_one_line(text, prompt):
 
 @given(mutate.texts())
 def test_name_of_a_file_has_no_folders(text):
-    name = metadata.file_name(text)
+    name = file_name(text)
     assert "/" not in name
     assert "\\" not in name

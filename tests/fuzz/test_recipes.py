@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cli import metadata
+from cli import recipe as recipes
 from cli.errors import UserError
 from tests.fuzz import corpus, mutate
 from tests.fuzz.command_line import answer
@@ -25,7 +25,7 @@ def reads_or_is_refused(data):
     """The recipe of a PNG, or None."""
     Path("a.png").write_bytes(data)
     try:
-        return metadata.read("a.png")
+        return recipes.read("a.png")
     except UserError as error:
         one_line(error)
         return None
@@ -35,10 +35,10 @@ def reads_or_is_refused(data):
 def test_odd_recipe_is_read_or_refused_in_one_line(text, kind):
     recipe = reads_or_is_refused(corpus.png_with(text, kind))
     if recipe is not None:
-        for line in metadata.parameters_text(recipe).splitlines():
+        for line in parameters.text_of(recipe).splitlines():
             one_line(line, 100_000)
         Path("b.png").write_bytes(corpus.png_of(recipe))
-        assert metadata.read("b.png") == recipe
+        assert recipes.read("b.png") == recipe
 
 
 # What arguments can be: longer than prompts and names may be, without the first half of a pair.
@@ -50,7 +50,7 @@ weighted = st.lists(st.tuples(texts, st.floats(-1e300, 1e300)).map(list), max_si
 def test_what_is_written_is_read_and_shown_in_harmless_lines(prompts, images, text):
     recipe = {**corpus.RECIPE, "prompts": prompts, "images": images, "init": text, "model": text}
     Path("a.png").write_bytes(corpus.png_of(recipe))
-    assert metadata.read("a.png") == metadata.checked(recipe)
+    assert recipes.read("a.png") == recipes.checked(recipe)
     with Image.open("a.png") as image:
         harmless(image.text["parameters"])
 

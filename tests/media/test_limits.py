@@ -5,7 +5,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from cli import metadata
+from cli import recipe as recipes
 from cli.errors import UserError
 from media import limits
 from media.images import open_image
@@ -35,7 +35,7 @@ def test_png_in_too_many_pieces_is_refused(tmp_path):
         assert open_image(path).size == (4, 4)
         path.write_bytes(data[:place] + empty * limits.MAX_READS + data[place:])
         assert "too many pieces" in refusal(open_image, path)
-        assert "damaged" in refusal(metadata.read, path)
+        assert "damaged" in refusal(recipes.read, path)
 
 
 @pytest.mark.parametrize("piece", [b"\xff\xfe\0\2", b"\xff"])

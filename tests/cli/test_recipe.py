@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cli import metadata, png_texts
+from cli import parameters, png_texts
+from cli import recipe as recipes
 from cli.errors import UserError
 from media.images import open_image, save_png
 
@@ -56,21 +57,19 @@ RECIPE = {
 
 def written(tmp_path, recipe):
     path = tmp_path / "a.png"
-    save_png(Image.new("RGB", (4, 4)), path, metadata.write(recipe), overwrite=True)
+    save_png(Image.new("RGB", (4, 4)), path, recipes.texts(recipe), overwrite=True)
     return path
 
 
-def with_chunk(tmp_path, text, key=metadata.KEY):
-    info = PngInfo()
-    info.add_text(key, text)
+def with_chunk(tmp_path, text, key=recipes.KEY):
     path = tmp_path / "a.png"
-    save_png(Image.new("RGB", (4, 4)), path, info, overwrite=True)
+    save_png(Image.new("RGB", (4, 4)), path, {key: text}, overwrite=True)
     return path
 
 
 def refusal(path):
     with pytest.raises(UserError) as refused:
-        metadata.read(path)
+        recipes.read(path)
     message = str(refused.value)
     assert message.isprintable()
     assert len(message) < 400
@@ -86,9 +85,9 @@ def chunks(path):
 
 
 def test_recipe_comes_back_as_it_was_written(tmp_path):
-    assert set(RECIPE) == set(metadata.FIELDS)
-    assert metadata.read(written(tmp_path, RECIPE)) == RECIPE
-    assert metadata.read(written(tmp_path, {})) == {}
+    assert set(RECIPE) == set(recipes.fields())
+    assert recipes.read(written(tmp_path, RECIPE)) == RECIPE
+    assert recipes.read(written(tmp_path, {})) == {}
 
 
 def test_any_prompt_comes_back(tmp_path):
@@ -97,16 +96,16 @@ def test_any_prompt_comes_back(tmp_path):
     for _ in range(50):
         text = "".join(chr(source.randrange(*source.choice(kinds))) for _ in range(40))
         recipe = {"prompts": [[text, source.gauss(0, 3)], ["\x00\x1b[2J\u202e\ud800", -1.0]]}
-        assert metadata.read(written(tmp_path, recipe)) == recipe
+        assert recipes.read(written(tmp_path, recipe)) == recipe
 
 
 def test_largest_prompts_come_back(tmp_path):
     recipe = {"prompts": [["😀" * 10_000, float(i)] for i in range(10)]}
-    assert metadata.read(written(tmp_path, recipe)) == recipe
+    assert recipes.read(written(tmp_path, recipe)) == recipe
 
 
 def test_fields_that_are_none_are_left_out(tmp_path):
-    assert metadata.read(written(tmp_path, {"seed": 0, "init": None})) == {"seed": 0}
+    assert recipes.read(written(tmp_path, {"seed": 0, "init": None})) == {"seed": 0}
 
 
 def test_folders_and_addresses_stay_private(tmp_path):
@@ -121,7 +120,7 @@ def test_folders_and_addresses_stay_private(tmp_path):
         "checkpoint": "/data/models/x.pth",
     }
     path = written(tmp_path, recipe)
-    assert metadata.read(path) == {
+    assert recipes.read(path) == {
         "images": [["photo.png", 1.0]] * 3 + [["host", 1.0]],
         "init": "start.png",
         "checkpoint": "x.pth",
@@ -157,7 +156,7 @@ def test_recipe_is_json_of_version_1_under_our_key(tmp_path):
 )
 def test_wrong_recipe_is_not_written(wrong):
     with pytest.raises(ValueError, match=r"unknown field|cannot be"):
-        metadata.write(wrong)
+        recipes.texts(wrong)
 
 
 # What viewers show
@@ -165,7 +164,7 @@ def test_wrong_recipe_is_not_written(wrong):
 
 def test_viewers_are_shown_the_common_form():
     recipe = {**RECIPE, "seed": 0, "init": None, "images": [], "eta": None}
-    assert metadata.parameters_text(recipe) == (
+    assert parameters.text_of(recipe) == (
         "a cat\n"
         "Steps: 50, Sampler: plms, Schedule type: spliced, CLIP guidance scale: 500, Seed: 0, "
         "Size: 256x192, Model hash: 4fc95ee1b3, Model: cc12m_1_cfg, Version: v-diffusion 1.0"
@@ -174,18 +173,18 @@ def test_viewers_are_shown_the_common_form():
 
 def test_several_prompts_show_their_weights_and_negative_ones_stand_apart():
     recipe = {"prompts": [["a cat", 3], ["blurry", -1.0], ["12:30", 2], ["text", -0.5]], "steps": 9}
-    assert metadata.parameters_text(recipe) == (
+    assert parameters.text_of(recipe) == (
         "a cat:3\n12:30:2\nNegative prompt: blurry:-1\ntext:-0.5\nSteps: 9, CFG scale: 5"
     )
 
 
 def test_a_single_negative_prompt_is_one():
-    text = metadata.parameters_text({"prompts": [["blurry", -1.0]], "steps": 9})
+    text = parameters.text_of({"prompts": [["blurry", -1.0]], "steps": 9})
     assert text == "Negative prompt: blurry\nSteps: 9"
 
 
 def test_image_prompts_are_shown_quoted():
-    text = metadata.parameters_text({"images": [["a.png", 2.0], ["b.png", -1.0]], "seed": 1})
+    text = parameters.text_of({"images": [["a.png", 2.0], ["b.png", -1.0]], "seed": 1})
     assert text == 'CFG scale: 2, Seed: 1, Image prompts: "a.png:2 | b.png:-1"'
 
 
@@ -222,7 +221,7 @@ def test_recipe_behind_the_pixels_is_found(tmp_path):
     text = b"".join(data for kind, data in parts if kind == b"tEXt")
     rest = b"".join(data for kind, data in parts if kind not in (b"tEXt", b"IEND"))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + rest + text + parts[-1][1])
-    assert metadata.read(path) == RECIPE
+    assert recipes.read(path) == RECIPE
 
 
 @pytest.mark.parametrize(
@@ -258,7 +257,7 @@ def test_damaged_recipe_is_refused_in_one_line(tmp_path, text, words):
 
 
 def test_unknown_fields_are_not_handed_on(tmp_path):
-    assert metadata.read(with_chunk(tmp_path, '{"version": 1, "seed": 3, "x": {}}')) == {"seed": 3}
+    assert recipes.read(with_chunk(tmp_path, '{"version": 1, "seed": 3, "x": {}}')) == {"seed": 3}
 
 
 def test_files_without_a_recipe_are_refused(tmp_path):
@@ -279,9 +278,9 @@ def test_too_large_texts_are_refused(tmp_path):
 
 def test_text_that_unpacks_to_very_much_is_refused(tmp_path):
     info = PngInfo()
-    info.add_text(metadata.KEY, "x" * 100_000_000, zip=True)
+    info.add_text(recipes.KEY, "x" * 100_000_000, zip=True)
     path = tmp_path / "a.png"
-    save_png(Image.new("RGB", (4, 4)), path, info)
+    Image.new("RGB", (4, 4)).save(path, pnginfo=info)
     assert path.stat().st_size < 200_000
     refusal(path)
 
@@ -295,7 +294,7 @@ def test_damaged_files_are_refused_or_read_but_never_crash(tmp_path):
             damaged[source.randrange(len(whole))] = source.randrange(256)
         path.write_bytes(damaged[: source.randrange(len(whole))])
         with contextlib.suppress(UserError):  # and nothing but a UserError
-            assert isinstance(metadata.read(path), dict)
+            assert isinstance(recipes.read(path), dict)
 
 
 def test_every_cut_of_the_json_is_refused(tmp_path):

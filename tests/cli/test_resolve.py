@@ -3,11 +3,13 @@
 import pytest
 from PIL import Image
 
-import cfg_sample
-import clip_sample
 import diffusion
-from cli import metadata
+from cli import recipe as recipes
 from cli.errors import UserError
+from cli.parser import parse
+from cli.resolve import resolve
+from cli.scripts import CFG, CLIP, MODIFY, REVERSE
+from media.images import save_png
 from runner import latents
 
 CAT = {"prompts": [["a cat", 3.0]]}
@@ -24,11 +26,12 @@ def interval(tmp_path, monkeypatch):
     """A function (flags, the recipe of x.png) -> the interval of the run."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*argv, recipe=None, script=cfg_sample):
+    def call(*argv, recipe=None, script=CFG):
         if recipe is not None:
-            Image.new("RGB", (64, 64)).save("x.png", pnginfo=metadata.write(recipe))
+            save_png(Image.new("RGB", (64, 64)), "x.png", recipes.texts(recipe), overwrite=True)
             argv = ("--from-png", "x.png", *argv)
-        return script.parse(["--model", "emoji", *argv]).args.guidance_interval
+        _, image = resolve(script, parse(script, ["--model", "emoji", *argv]))
+        return image.guidance_interval
 
     return call
 
@@ -54,8 +57,15 @@ def test_newer_methods_leave_guidance_out_late_if_no_prompt_pushes_away(interval
     assert interval(*argv) == expected
 
 
+@pytest.mark.parametrize("script", [REVERSE, MODIFY])
+@pytest.mark.parametrize("text", ["a cat", "x" * 5_000, "a/" * 5_000, "a\0b", "nowhere/photo"])
+def test_first_word_is_a_photo(script, text):
+    with pytest.raises(UserError, match="no such file: the first is a photo"):
+        resolve(script, parse(script, [text]))
+
+
 def test_steering_has_no_such_default(interval):
-    assert interval("a cat:5", "--method", "ab23", script=clip_sample) == [0, 1]
+    assert interval("a cat:5", "--method", "ab23", script=CLIP) == [0, 1]
 
 
 @pytest.mark.parametrize(
