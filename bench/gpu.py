@@ -59,10 +59,10 @@ def draw(way, net, x, embed):
     from cli.scripts import CFG
 
     name = "plms" if way == "plain" else options_of(CFG)["method"].default
-    method, weights = diffusion.METHODS[name], [WEIGHT]
+    weights = [WEIGHT]
     interval = diffusion.default_interval(name, weights)
     model = diffusion.guided(net, embed, weights, interval=interval)
-    timesteps = diffusion.schedule(method.schedule or "spliced", method.steps)
+    timesteps = diffusion.schedule(diffusion.default_schedule(name), diffusion.default_steps(name))
     return diffusion.sample(model, x, timesteps, name)
 
 

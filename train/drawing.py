@@ -30,7 +30,7 @@ def one_each(net, embeds):
 def sampled(args, model, seeds, device):
     """Images of a model, one a seed, as their PNGs would hold them: float32 [N, 3, H, W]."""
     x = diffusion.noise(seeds, NETWORKS[args.model].shape).to(device)
-    schedule = diffusion.METHODS[args.method].schedule or "spliced"
+    schedule = diffusion.default_schedule(args.method, NETWORKS[args.model].min_t)
     timesteps = diffusion.schedule(schedule, args.steps)
     images = diffusion.sample(model, x, timesteps, args.method)
     return torch.stack([to_tensor(to_image(image)) for image in images])
