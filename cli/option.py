@@ -82,8 +82,12 @@ class Option:
     def check(self, value):
         """The option's value of a value of JSON, from a job file or a recipe; UserError.
 
-        A text is read as the command line would.
+        A text is read as the command line would; several values may be one text.
         """
+        if isinstance(value, str) and self.is_switch and value.lower() in ("true", "false"):
+            value = value.lower() == "true"
+        if isinstance(value, str) and isinstance(self.many, int):
+            value = value.split()
         return self._each(
             value, lambda v: (self.type if isinstance(v, str) else self.type.check)(v)
         )
