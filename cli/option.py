@@ -76,6 +76,13 @@ class Option:
         return dataclasses.replace(self, group=group, **chosen)
 
     @property
+    def shown_default(self):
+        """The default where that is a plain value, as text; else "", and the help tells it."""
+        if self.is_switch or not isinstance(self.default, int | float | str):
+            return ""
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+    @property
     def is_switch(self):
         return self.type is None
 

@@ -103,9 +103,10 @@ class _Parser(argparse.ArgumentParser):
 
 @cache
 def _parser_of_flags(script, make=_Parser):
+    words = _words_of(script)
     parser = make(
         prog=script.name,
-        usage=f"{script.name} {_words_of(script).metavar} ... [flags]",
+        usage=f"{script.name} {words.metavar}{' ...' if words.many else ''} [flags]",
         description=script.about,
         epilog="examples:\n" + "\n".join(f"  {line}" for line in script.examples),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -144,9 +145,8 @@ def _add(group, option):
 
 
 def _help(option):
-    plain = isinstance(option.default, int | float | str) and not option.is_switch
-    shown = f"{option.default:g}" if isinstance(option.default, float) else option.default
-    return (option.help + (f" ({shown})" if plain else "")).replace("%", "%%")
+    shown = option.shown_default
+    return (option.help + (f" ({shown})" if shown else "")).replace("%", "%%")
 
 
 def _values_of(option, words):
