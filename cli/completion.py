@@ -6,18 +6,14 @@ A file that the shell reads once per terminal: nothing is started at a press of 
 know nothing of it.
 """
 
-import importlib
 import sys
 
-SCRIPTS = (
-    "cfg_sample",
-    "clip_sample",
-    "reverse_sample",
-    "cfg_modify_image",
-    "make_grid",
-    "png_info",
-    "make_gallery",
-)
+from cli import scripts
+from cli.options import options_of
+from cli.parser import build
+from cli.types import Name
+
+SCRIPTS = {script.name.removesuffix(".py"): script for script in scripts.SCRIPTS}
 SHELLS = ("bash", "zsh")
 
 
@@ -26,12 +22,12 @@ def script(shell):
     import shtab
 
     parts = []
-    for name in SCRIPTS:
-        parser = importlib.import_module(name).make_parser()
-        parser.prog = f"{name}.py"
+    for row in SCRIPTS.values():
+        parser, options = build(row), options_of(row)
         for action in parser._actions:
-            if hasattr(action.type, "names"):
-                action.choices = list(action.type.names)
+            option = options.get(action.dest)
+            if option and isinstance(option.type, Name):
+                action.choices = option.type.names
             elif action.nargs != 0:
                 action.complete = shtab.FILE
         parts.append(shtab.complete(parser, shell=shell))

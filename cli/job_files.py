@@ -1,30 +1,32 @@
 """Job files, taken apart: what each job says, as `cli.parser.parse` would return it.
 
 A line is a prompt, words and flags quoted as in a shell, or a JSON object with the flags' names. A
-JSON array of objects and a table with a header (CSV) are read, too. What looks like anything else
-is refused with its place.
+JSON array of objects, objects of several lines and a table with a header (CSV) are read, too. What
+looks like anything else is refused with its place.
 """
 
 import csv
 import difflib
+import io
 import json
 import re
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import NamedTuple
 
 from cli.errors import UserError, printable
 from cli.option import Is
 from cli.options import named, options_of
-from cli.parser import parse
+from cli.parser import parse, refuse_both
 from cli.types import is_number
 from cli.wildcards import escape
+from cli.words import Place, first_wrong, words_of
 
 MAX_LINE = 2**20  # characters
-_PLAIN = re.compile(r"""(?:"([^"\\]*)"|'([^']*)'|([^\s"'\\#][^\s"'\\]*))(?=\s|\Z)""")
-_WORD = re.compile(r"""(?:[^\s"'\\]|\\.|'[^']*'|"(?:[^"\\]|\\.)*")+""", re.DOTALL)
-_PIECE = re.compile(r"""\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*)\"|([^\s"'\\]+)""", re.DOTALL)
-_SPACE = re.compile(r"\s*")
 _ALIASES = {"prompt": "prompts", "photo": "photos", "image": "images"}
+_JSON = re.compile(r"""\s*(?:\{\s*(?:["'}]|\Z)|\[\s*(?:[\[\]{"']|\Z))""")
+_SPACE, _BETWEEN, _END = re.compile(r"\s*"), re.compile(r"\s*,\s*"), re.compile(r"\s*\]")
+_REST_OF_OBJECT = re.compile(r"^\}.*$", re.MULTILINE)
 
 
 def _refuse_constant(name):
@@ -34,45 +36,46 @@ def _refuse_constant(name):
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-class Place(UserError):
-    """A mistake at a column, from 0, of a line."""
-
-    def __init__(self, message, column=0):
-        super().__init__(message)
-        self.column = column
+def _start(key):
+    return 0, 0
 
 
 class Entry(NamedTuple):
-    """A job as its file holds it: the number of its line, from 1, and its text or its values."""
+    """A job as its file holds it.
+
+    Args:
+        line: the number of its first line, from 1.
+        said: a line's text; what JSON or a row of a table holds, by name; or what is wrong with it.
+        place_of: function (a name) -> (lines below the first, column from 0) of what it holds.
+    """
 
     line: int
-    said: str | dict
+    said: str | dict | Place
+    place_of: Callable = _start
 
 
 def entries(text, script):
-    """All jobs of a file, not yet checked.
+    """All jobs of a file, as an iterator of Entries, not yet checked.
 
     Args:
         text: of the whole file.
         script: what the jobs are for.
-    Returns:
-        an iterator of Entries; of broken JSON one with the text of its first line.
     """
-    lines = text.split("\n")
-    if header := _header(lines, script):
-        yield from _table(lines, *header)
+    if header := _header(text, script):
+        yield from _rows(text, *header)
         return
-    number = 0
-    while number < len(lines):
-        line = lines[number]
-        if line.lstrip()[:1] in ("{", "["):
-            found, height = _json_at(lines, number)
+    place, number = 0, 1
+    while place < len(text):
+        end = _line_end(text, place)
+        if _JSON.match(text, place, end):
+            found, end = _json_at(text, place, end, number)
             yield from found
-            number += height
-            continue
-        if line.strip() and line.lstrip()[0] != "#":
-            yield Entry(number + 1, line)
-        number += 1
+        else:
+            start = _SPACE.match(text, place, end).end()
+            if start < end and text[start] != "#":
+                yield Entry(number, text[place:end])
+        number += text.count("\n", place, end + 1)
+        place = end + 1
 
 
 def read_entry(entry, script):
@@ -81,51 +84,52 @@ def read_entry(entry, script):
     Raises:
         Place: for whatever is wrong in it.
     """
+    if isinstance(entry.said, Place):
+        raise entry.said
+    parts, read = _taken_apart(entry, script)
+    try:
+        return read(parts)
+    except UserError as error:
+        raise placed(error, entry, script) from None
+
+
+def placed(error, entry, script, use=lambda said: None):
+    """The mistake of a job as a Place: that of the part without which it would not be made.
+
+    Args:
+        error: the UserError.
+        use: function (what the first parts of the job say) that raises it, where reading does not.
+    """
+    if isinstance(error, Place):
+        return error
+    parts, read = _taken_apart(entry, script)
+    if not parts:
+        return Place(str(error))
+    wrong = parts[first_wrong(parts, str(error), lambda some: use(read(some)))]
+    line, column = entry.place_of(wrong[0]) if isinstance(entry.said, dict) else (0, wrong[1])
+    return Place(str(error), column, line)
+
+
+def _taken_apart(entry, script):
+    """What a job consists of, and how that is read.
+
+    Returns:
+        (parts, read): pairs of a name and its value, or of a word and its column, and a function
+        (some of the parts) -> what they say.
+    Raises:
+        Place: for what cannot be taken apart.
+    """
     if isinstance(entry.said, dict):
-        return _read_object(entry.said, script)
+        return list(entry.said.items()), lambda some: _read_pairs(some, script)
     line = entry.said
     if len(line) > MAX_LINE:
         raise Place("longer than a MiB")
-    if line.lstrip()[:1] in ("{", "["):
-        return _broken_json(line)
-    if not is_shell(line, script):
-        return _read_prompt(line, script)
-    words = words_of(line)
-    said = _said(words, script)
-    for option in map(options_of(script).get, said):
-        flags = option.flags.split()
-        _refuse_run(option, next((c for w, c in words if w.partition("=")[0] in flags), 0))
-    return said
-
-
-def words_of(line):
-    """The words of a line as a POSIX shell takes them, each with its column from 0.
-
-    Raises:
-        Place: for a quotation or an escape without an end.
-    """
-    words, place = [], 0
-    while True:
-        place = _SPACE.match(line, place).end()
-        if match := _PLAIN.match(line, place):  # most are
-            words.append((match[match.lastindex], place))
-            place = match.end()
-            continue
-        if line[place : place + 1] in ("", "#"):
-            return words
-        match = _WORD.match(line, place)
-        ended = match and (match.end() == len(line) or line[match.end()].isspace())
-        if not ended:
-            raise Place("a quotation or an escape has no end", place)
-        words.append(("".join(map(_unquoted, _PIECE.finditer(match[0]))), place))
-        place = match.end()
-
-
-def _unquoted(piece):
-    escaped, single, double, plain = piece.groups()
-    if double is not None:
-        return re.sub(r'\\(["\\])', r"\1", double)
-    return next(part for part in (escaped, single, plain) if part is not None)
+    if is_shell(line, script):
+        return words_of(line), lambda some: _read_words([word for word, _ in some], script)
+    _refuse_no_prompt(line)
+    text = line.strip()
+    parts = [(text, line.index(text))]
+    return parts, lambda some: parse(script, ["--", *(word for word, _ in some)], needs_words=False)
 
 
 def is_shell(line, script):
@@ -142,113 +146,121 @@ def short_flags(script):
     return {flag for flag in flags if re.match("-[^-]", flag)}
 
 
-def _read_prompt(line, script):
-    """A line without a quote at its start or a flag: a prompt as one argument would be."""
-    column = len(line) - len(line.lstrip())
-    text = line.strip()
-    if text.startswith("//"):
-        raise Place("a comment begins with #", column)
-    if text[0] in "“”„«‘’‚":
-        raise Place(f'{text[0]} is a typographic quote: use " or none', column)
-    return _said([(word, column) for word in ("--", text)], script)
+def _refuse_no_prompt(line):
+    """Place for what hardly anybody means as a prompt."""
+    start = len(line) - len(line.lstrip())
+    if line.startswith("//", start):
+        raise Place("a comment begins with #", start)
+    if line[start] in "“”„«‘’‚":
+        raise Place(f'{line[start]} is a typographic quote: use " or none', start)
 
 
-def _said(words, script):
-    """What words say; Place for what is wrong, at the word without which it would not be."""
-    plain = [word for word, _ in words]
-    if {"-h", "--help"} & set(plain):
-        raise Place("--help is for the command line")
-    try:
-        return parse(script, plain, needs_words=False)
-    except UserError as error:
-        message = str(error)
-
-    def parsed(part):
-        parse(script, [word for word, _ in part], needs_words=False)
-
-    raise Place(message, column_of(words, message, parsed))
+def _read_words(words, script):
+    if {"-h", "--help"} & set(words):
+        raise UserError("--help is for the command line")
+    said = parse(script, words, needs_words=False)
+    for name in said:
+        _refuse_run(options_of(script)[name])
+    return said
 
 
-def column_of(words, message, read):
-    """The column of the first word up to which words make the same mistake, by halving.
-
-    Args:
-        words: as `words_of` returns them; all of them make it.
-        message: what it is told by.
-        read: function (some of the first words) that raises a UserError.
-    """
-    low, high = 0, len(words)  # the first `low` words do not make it, the first `high` do
-    while high - low > 1:
-        middle, same = (low + high) // 2, False
-        try:
-            read(words[:middle])
-        except UserError as error:
-            same = str(error) == message
-        low, high = (low, middle) if same else (middle, high)
-    return words[high - 1][1]
-
-
-def _refuse_run(option, column=0):
+def _refuse_run(option):
     if Is.IMAGES not in option.is_:
-        raise Place(f"{option.flag} is for the whole run: give it on the command line", column)
+        raise UserError(f"{option.flag} is for the whole run: give it on the command line")
 
 
-def _json_at(lines, number):
-    """(Entries, lines that they fill) of the JSON that begins in a line: an object, or an array."""
-    text = lines[number]
-    if text.lstrip()[0] == "[" or not _decoded(text, 0):  # it may go on in the next lines
-        text = "\n".join(lines[number:])
-    start = len(text) - len(text.lstrip())
-    is_array = text[start] == "["
-    found, place, line = [], start + is_array, number + 1
-    while not is_array or not (rest := re.compile(r"\s*\]").match(text, place)):
-        begin = re.compile(r"[\s,]*" if found else r"\s*").match(text, place).end()
-        decoded = _decoded(text, begin)
-        if not decoded or not isinstance(decoded[0], dict):
-            return [Entry(number + 1, lines[number])], 1
-        line += text.count("\n", place, begin)
-        found.append(Entry(line, decoded[0]))
-        line += text.count("\n", begin, decoded[1])
-        place = decoded[1]
-        if not is_array:
-            break
-    end = rest.end() if is_array else place
-    if text[end:].partition("\n")[0].strip():  # something else behind it
-        return [Entry(number + 1, lines[number])], 1
-    return found, text.count("\n", 0, end) + 1
+def _json_at(text, place, end, number):
+    """(Entries, the end of their last line) of the JSON that begins in the line from place to end.
 
-
-def _decoded(text, place):
-    """(value, its end) of the JSON at a place, or None."""
+    Of what is broken, the lines that belong to it are left out with it: they are no prompts.
+    """
+    begin = _SPACE.match(text, place).end()
+    is_array, found = text[begin] == "[", []
+    begin = _SPACE.match(text, begin + is_array).end()
     try:
-        return _DECODER.raw_decode(text, place)
-    except (ValueError, RecursionError):
-        return None
+        while not (is_array and text.startswith("]", begin)):
+            value, after = _decoded(text, begin)
+            if not isinstance(value, dict):
+                kind = type(value).__name__
+                raise _Broken(f"no JSON object with the flags' names: a {kind}", begin)
+            line = number + text.count("\n", place, begin)
+            found.append(Entry(line, value, _finder(text, begin, after)))
+            place, number, begin = begin, line, after
+            if not is_array:
+                break
+            if comma := _BETWEEN.match(text, after):
+                begin = comma.end()
+            elif not (rest := _END.match(text, after)):
+                raise _Broken("no JSON object: Expecting ',' delimiter", after)
+            else:
+                begin = rest.end() - 1
+        begin += is_array
+        wrong, end = None, _line_end(text, begin)
+        if text[begin:end].strip(" \t,"):
+            wrong = _Broken("no JSON object: Extra data", _SPACE.match(text, begin).end())
+    except _Broken as broken:
+        wrong = broken
+        if is_array:
+            end = len(text)
+        elif not text[place:end].rstrip().endswith("}"):
+            rest = _REST_OF_OBJECT.search(text, end)
+            end = rest.end() if rest else len(text)
+    if wrong:
+        line = number + text.count("\n", place, wrong.at)
+        column = wrong.at - (text.rfind("\n", 0, wrong.at) + 1)
+        found.append(Entry(line, Place(str(wrong), column)))
+    return found, end
 
 
-def _broken_json(line):
-    """Raises what is wrong with a line that begins like JSON."""
+class _Broken(Exception):
+    def __init__(self, message, at):
+        super().__init__(message)
+        self.at = at
+
+
+def _decoded(text, begin):
+    """(value, its end) of the JSON at a place; _Broken."""
     try:
-        value = json.loads(line, parse_constant=_refuse_constant)
+        return _DECODER.raw_decode(text, begin)
     except json.JSONDecodeError as error:
-        raise Place(f"no JSON object: {error.msg}", error.colno - 1) from None
-    except (ValueError, RecursionError):
-        raise Place("no JSON object") from None
-    raise Place(f"no JSON object with the flags' names: a {type(value).__name__}")
+        raise _Broken(f"no JSON object: {error.msg}", min(error.pos, len(text))) from None
+    except (ValueError, RecursionError) as error:
+        raise _Broken(f"no JSON object: {printable(error, 80)}", begin) from None
 
 
-def _read_object(values, script):
+def _line_end(text, place):
+    end = text.find("\n", place)
+    return len(text) if end < 0 else end
+
+
+def _finder(text, begin, end):
+    """A function (key) -> (lines below, column) of a key of the JSON object from begin to end."""
+
+    def find(key):
+        spelt = "|".join(re.escape(json.dumps(key, ensure_ascii=a)) for a in (False, True))
+        match = re.compile(rf"(?:{spelt})\s*:").search(text, begin, end)
+        place = match.start() if match else begin
+        return text.count("\n", begin, place), place - (text.rfind("\n", 0, place) + 1)
+
+    return find
+
+
+def _read_pairs(pairs, script):
     said = {}
-    for key, value in values.items():
+    for key, value in pairs:
         option = _named(script, key)
-        if value is None or value is False:
+        if value is None:
             continue
+        if option.name in said:
+            raise UserError(f"{printable(key, 60)}: {option.flag} is given twice")
         try:
             if option.name == "prompts":
                 value = [_literal(v) for v in (value if isinstance(value, list) else [value])]
             said[option.name] = option.check(value)
         except UserError as error:
-            raise Place(f"{printable(key, 60)}: {error}") from None
+            raise UserError(f"{printable(key, 60)}: {error}") from None
+    said = {name: value for name, value in said.items() if value is not False}  # switches
+    refuse_both(script, said)
     return said
 
 
@@ -261,34 +273,67 @@ def _literal(value):
 
 def _named(script, key):
     """The option of images that a key of JSON or the title of a column names."""
-    name = key.strip().lower().replace("-", "_")
-    options = named(script)
-    option = options.get(_ALIASES.get(name, name))
+    name, options = _plain(key), named(script)
+    option = options.get(name)
     if option is None:
         close = difflib.get_close_matches(name, options, n=1, cutoff=0.7)
         hint = f": did you mean {close[0]}?" if close else ""
-        raise Place(f'no flag is called "{printable(key, 60)}"{hint}')
+        raise UserError(f'no flag is called "{printable(key, 60)}"{hint}')
     _refuse_run(option)
     return option
 
 
-def _header(lines, script):
-    """(place of the first line, its cells) of a table; None: the first line is no header."""
-    first = next((i for i, line in enumerate(lines) if line.strip()), None)
-    if first is None or not re.search("[,;\t]", lines[first]):
+def _plain(key):
+    name = key.strip().lower().replace("-", "_")
+    return _ALIASES.get(name, name)
+
+
+def _header(text, script):
+    """(where the rows begin, their first line, titles, delimiter) of a table; None: it is none."""
+    start = _SPACE.match(text).end()
+    start = text.rfind("\n", 0, start) + 1
+    line = text[start:].partition("\n")[0]
+    if not re.search("[,;\t]", line) or len(line) > MAX_LINE:
         return None
-    mark = max(",;\t", key=lines[first].count)
-    cells = next(csv.reader([lines[first]], delimiter=mark))
-    names = [cell.strip().lower().replace("-", "_") for cell in cells]
-    known = [name for name in names if _ALIASES.get(name, name) in named(script)]
-    return (first, cells, mark) if len(known) >= max(2, len(names) - 1) else None
+    mark = max(",;\t", key=line.count)
+    titles = _cells(line, mark)
+    known = [title for title in titles if _plain(title) in named(script)]
+    if len(known) < max(2, len(titles) - 1):
+        return None
+    return start + len(line) + 1, text.count("\n", 0, start) + 2, titles, mark
 
 
-def _table(lines, first, cells, mark):
-    rows = csv.reader(lines[first + 1 :], delimiter=mark)
-    for row in rows:
-        if any(cell.strip() for cell in row):
-            said = dict(zip(cells, (cell.strip() for cell in row), strict=False))
-            if len(row) > len(cells):
-                said["more cells than columns"] = row[len(cells)]
-            yield Entry(first + 1 + rows.line_num, {k: v for k, v in said.items() if v != ""})
+def _cells(line, mark):
+    try:
+        return next(csv.reader([line], delimiter=mark), [])
+    except csv.Error:
+        return []
+
+
+def _rows(text, place, number, titles, mark):
+    twice = [title for title in titles if titles.count(title) > 1]
+    if twice:
+        yield Entry(number - 1, Place(f'two columns are called "{printable(twice[0], 60)}"'))
+        return
+    lines, first = list(io.StringIO(text[place:])), number
+    rows = csv.reader(lines, delimiter=mark)
+    try:
+        for row in rows:
+            cells = [cell.strip() for cell in row]
+            if len(cells) > len(titles) and any(cells[len(titles) :]):
+                yield Entry(number, Place(f"more cells than the {len(titles)} columns"))
+            elif any(cells):
+                said = {t: cell for t, cell in zip(titles, cells, strict=False) if cell}
+                line = lines[number - first]
+                yield Entry(number, said, partial(_place_of_cell, line, titles, mark))
+            number = first + rows.line_num
+    except csv.Error as error:
+        yield Entry(first + rows.line_num - 1, Place(f"no table: {printable(error, 80)}"))
+
+
+def _place_of_cell(line, titles, mark, title):
+    """(0, column) of a cell in the first line of its row."""
+    cells = re.finditer(rf'(?:\A|{mark})((?:"(?:[^"]|"")*"|[^{mark}])*)', line)
+    starts = [match.start(1) for match in cells]
+    index = titles.index(title)
+    return 0, starts[index] if index < len(starts) else 0

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from cli.errors import UserError, note, printable
 from cli.files import file_name, open_regular
-from cli.job_files import Place, column_of, entries, is_shell, read_entry, words_of
+from cli.job_files import entries, placed, read_entry
 from cli.option import Is
 from cli.options import marked, named, options_of
 from cli.parser import parse, read
@@ -118,50 +118,46 @@ class Jobs:
             raise UserError(f"--sweep: more than {MAX_SWEEP:,} combinations: leave some out")
         self.run, image = resolve(script, self.said, is_job=not self.file and not self.sweep)
         if self.file:
-            lines = [self._of_line(entry) for entry in entries(_text_of(self.file), script)]
-            self.all = [job for jobs in lines for job in jobs]
-        elif self.sweep:
-            self.all = list(self._variants(0, {}))
+            found = entries(_text_of(self.file), script)
+            self._keep([(entry, self._of_line(entry)) for entry in found])
         else:
-            self.all = [Job(0, image)]
+            self._keep([(None, list(self._variants(0, {})) if self.sweep else [Job(0, image)])])
+
+    def _keep(self, lines):
+        self._lines = [(entry, jobs) for entry, jobs in lines if jobs]
+        self.all = [job for _, jobs in self._lines for job in jobs]
 
     def check(self, look):
         """Has a function look at the ImageOptions of each job; it raises a UserError."""
-        for line, jobs in itertools.groupby(list(self.all), key=lambda job: job.line):
-            jobs = list(jobs)
+        sound = []
+        for entry, jobs in self._lines:
             try:
                 for job in jobs:
                     look(job.image)
             except UserError as error:
-                if not line:
+                if entry is None:
                     raise
-                self._leave_out(line, error)
-                self.all = [job for job in self.all if job.line != line]
+                self._leave_out(entry, error, look)
+            else:
+                sound.append((entry, jobs))
+        self._keep(sound)
 
     def _of_line(self, entry):
         """All jobs of a line, or none where it is left out."""
         try:
             return list(self._variants(entry.line, read_entry(entry, self.script)))
         except UserError as error:
-            if not isinstance(error, Place) and isinstance(entry.said, str):
-                error.column = self._column(entry, str(error))
-            self._leave_out(entry.line, error)
+            self._leave_out(entry, error)
             return []
 
-    def _column(self, entry, message):
-        """Where what a mistake speaks of stands in a line."""
+    def _leave_out(self, entry, error, look=lambda image: None):
+        def use(said):
+            for job in self._variants(entry.line, said):
+                look(job.image)
 
-        def resolved(words):
-            plain = [word for word, _ in words]
-            list(self._variants(entry.line, parse(self.script, plain, needs_words=False)))
-
-        if not is_shell(entry.said, self.script):
-            return len(entry.said) - len(entry.said.lstrip())
-        return column_of(words_of(entry.said), message, resolved)
-
-    def _leave_out(self, line, error):
-        place = f"{printable(self.file, 200)}, line {line}"
-        place = f"{place}, column {getattr(error, 'column', 0) + 1}: {error}"
+        error = placed(error, entry, self.script, use)
+        line = entry.line + error.line
+        place = f"{printable(self.file, 200)}, line {line}, column {error.column + 1}: {error}"
         if not self.run.keep_going:
             raise UserError(place) from None
         self.bad.add(line)

@@ -76,14 +76,25 @@ class Option:
         return dataclasses.replace(self, group=group, **chosen)
 
     @property
+    def shown_default(self):
+        """The default where that is a plain value, as text; else "", and the help tells it."""
+        if self.is_switch or not isinstance(self.default, int | float | str):
+            return ""
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+    @property
     def is_switch(self):
         return self.type is None
 
     def check(self, value):
         """The option's value of a value of JSON, from a job file or a recipe; UserError.
 
-        A text is read as the command line would.
+        A text is read as the command line would; several values may be one text.
         """
+        if isinstance(value, str) and self.is_switch and value.lower() in ("true", "false"):
+            value = value.lower() == "true"
+        if isinstance(value, str) and isinstance(self.many, int):
+            value = value.split()
         return self._each(
             value, lambda v: (self.type if isinstance(v, str) else self.type.check)(v)
         )

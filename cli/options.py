@@ -186,42 +186,6 @@ TABLE = {
     Option("--dry-run", SAMPLING, None, None, False, Is.RUNS,
         "say what would be drawn, and draw nothing"),
 ),
-"where to save": (
-    Option("--output -o", SAMPLING, of(Text(Template),
-        reverse=Text(partial(Template, suffix=".safetensors", fields=LATENT_FIELDS))), "NAME",
-        None, Is.RUNS, of(f"name of the PNGs, with {NAMES}; default {DEFAULT_TEMPLATE}, numbered "
-        "on from the files there",
-        reverse=f"name of the latents, with {LATENT_NAMES}; default {LATENT_TEMPLATE}, numbered on "
-        "from the files there",
-        modify=f"name of the PNG, with {NAMES}; default out.png, or numbered ones for several")),
-    Option("--skip-existing", (*SAMPLING, GRID), None, None, False, Is.RUNS,
-        {**of("leave out images whose file exists"), GRID: "do nothing if it exists"},
-        excludes=("overwrite",)),
-    Option("--overwrite", (*SAMPLING, GRID, GALLERY), None, None, False, Is.RUNS,
-        {**of("replace files that exist"), GRID: "replace it if it exists",
-        GALLERY: "replace any other file, too"}, excludes=("skip_existing",)),
-    Option("--no-metadata", PNGS, None, None, False, Is.RUNS,
-        "save PNGs without how they were made"),
-    Option("--grid", PNGS, Text(picture_file), "FILE", None, Is.RUNS,
-        "put the images on one picture as well, labelled with what is swept"),
-    Option("--results", SAMPLING, Text(types.path), "FILE", None, Is.RUNS,
-        "add a line of JSON to this file for each finished image"),
-    Option("--json", SAMPLING, None, None, False, Is.RUNS, of(
-        "print these lines instead of the files' names",
-        reverse="print what is found as JSON, on stdout")),
-    Option("--gallery", PNGS, Text(types.page), "FILE", None, Is.RUNS,
-        "write a page of the images' folder at the end (default: index.html in it)", many="?"),
-),
-"watching the run": (
-    Option("--preview-every", SAMPLING, Whole(1, MAX_STEPS), "K", None, Is.RUNS,
-        "keep a picture of what is being drawn in preview.png beside the output, renewed every K "
-        "steps"),
-    Option("--trajectory", SAMPLING, Text(trajectory_file), "FILE", None, Is.RUNS,
-        "show how the first batch came about: a strip (.png) or an animation (.gif, .webp, .apng, "
-        ".mp4)"),
-    Option("--fps", SAMPLING, Number(1, 50), "X", None, Is.RUNS,
-        "frames a second of an animation (10)"),
-),
 "what to show": (
     Option("pictures", (GRID,), types.SOURCE, "IMAGE", None, Is.RUNS,
         'files, folders and patterns like "runs/*.png"; what a folder or a pattern holds is shown '
@@ -258,12 +222,46 @@ TABLE = {
         many="+"),
     Option("--column-titles", (GRID,), Text(), "TEXT", [], Is.RUNS, "above each column", many="+"),
 ),
-"where it goes": (
+"where to save": (
     Option("--output -o", (GRID,), Text(picture_file), "FILE", lambda _: picture_file("grid.png"),
         Is.RUNS, "a PNG (grid.png)"),
     Option("--output -o", (GALLERY,), Text(types.path), "FILE", None, Is.RUNS,
         "the page, an .html file (default: index.html in the folder); a gallery that is there is "
         "replaced"),
+    Option("--output -o", SAMPLING, of(Text(Template),
+        reverse=Text(partial(Template, suffix=".safetensors", fields=LATENT_FIELDS))), "NAME",
+        None, Is.RUNS, of(f"name of the PNGs, with {NAMES}; default {DEFAULT_TEMPLATE}, numbered "
+        "on from the files there",
+        reverse=f"name of the latents, with {LATENT_NAMES}; default {LATENT_TEMPLATE}, numbered on "
+        "from the files there",
+        modify=f"name of the PNG, with {NAMES}; default out.png, or numbered ones for several")),
+    Option("--skip-existing", (*SAMPLING, GRID), None, None, False, Is.RUNS,
+        {**of("leave out images whose file exists"), GRID: "do nothing if it exists"},
+        excludes=("overwrite",)),
+    Option("--overwrite", (*SAMPLING, GRID, GALLERY), None, None, False, Is.RUNS,
+        {**of("replace files that exist"), GRID: "replace it if it exists",
+        GALLERY: "replace any other file, too"}, excludes=("skip_existing",)),
+    Option("--no-metadata", PNGS, None, None, False, Is.RUNS,
+        "save PNGs without how they were made"),
+    Option("--grid", PNGS, Text(picture_file), "FILE", None, Is.RUNS,
+        "put the images on one picture as well, labelled with what is swept"),
+    Option("--results", SAMPLING, Text(types.path), "FILE", None, Is.RUNS,
+        "add a line of JSON to this file for each finished image"),
+    Option("--json", SAMPLING, None, None, False, Is.RUNS, of(
+        "print these lines instead of the files' names",
+        reverse="print what is found as JSON, on stdout")),
+    Option("--gallery", PNGS, Text(types.page), "FILE", None, Is.RUNS,
+        "write a page of the images' folder at the end (default: index.html in it)", many="?"),
+),
+"watching the run": (
+    Option("--preview-every", SAMPLING, Whole(1, MAX_STEPS), "K", None, Is.RUNS,
+        "keep a picture of what is being drawn in preview.png beside the output, renewed every K "
+        "steps"),
+    Option("--trajectory", SAMPLING, Text(trajectory_file), "FILE", None, Is.RUNS,
+        "show how the first batch came about: a strip (.png) or an animation (.gif, .webp, .apng, "
+        ".mp4)"),
+    Option("--fps", SAMPLING, Number(1, 50), "X", None, Is.RUNS,
+        "frames a second of an animation (10)"),
 ),
 "what to print": (
     Option("--json", (INFO,), None, None, False, Is.RUNS, "a JSON object for each file, in a line",

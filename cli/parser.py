@@ -39,7 +39,6 @@ def parse(script, argv=None, needs_words=True):
         raise SystemExit(0)
     _refuse_unknown(script, words)
     words += argv[end + 1 :]
-    options = options_of(script)
     positional = _words_of(script)
     if words and script.takes_photos:
         photos, prompts = photos_and_prompts(words, script.weight)
@@ -48,6 +47,13 @@ def parse(script, argv=None, needs_words=True):
         said[positional.name] = _values_of(positional, words)
     elif needs_words and positional.many in ("+", None):
         raise UserError(f"the following arguments are required: {positional.metavar}")
+    refuse_both(script, said)
+    return said
+
+
+def refuse_both(script, said):
+    """UserError for options that exclude each other; said: as `parse` returns it."""
+    options = options_of(script)
     for name in said:
         for other in options[name].excludes:
             if other in said:
@@ -55,7 +61,6 @@ def parse(script, argv=None, needs_words=True):
                     f"{options[name].flag} and {options[other].flag} exclude each other: give one "
                     "of them"
                 )
-    return said
 
 
 def all_values(script, argv=None):
@@ -98,9 +103,10 @@ class _Parser(argparse.ArgumentParser):
 
 @cache
 def _parser_of_flags(script, make=_Parser):
+    words = _words_of(script)
     parser = make(
         prog=script.name,
-        usage=f"{script.name} {_words_of(script).metavar} ... [flags]",
+        usage=f"{script.name} {words.metavar}{' ...' if words.many else ''} [flags]",
         description=script.about,
         epilog="examples:\n" + "\n".join(f"  {line}" for line in script.examples),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -139,9 +145,8 @@ def _add(group, option):
 
 
 def _help(option):
-    plain = isinstance(option.default, int | float | str) and not option.is_switch
-    shown = f"{option.default:g}" if isinstance(option.default, float) else option.default
-    return (option.help + (f" ({shown})" if plain else "")).replace("%", "%%")
+    shown = option.shown_default
+    return (option.help + (f" ({shown})" if shown else "")).replace("%", "%%")
 
 
 def _values_of(option, words):

@@ -80,7 +80,7 @@ def test_usual_is_what_the_script_and_the_method_have_for_it():
     usual = {"script": CLIP.name, "method": "ddpm", "steps": 1000, "eta": 1.0}
     usual |= {"schedule": "spliced", "guidance_interval": [0.0, 1.0], "low_memory": False}
     assert line({**usual, **steering}) == "./clip_sample.py --model emoji"
-    assert line({"method": "unipc", "steps": 20, "schedule": "log"}).endswith("--method unipc")
+    assert line({"method": "unipc", "steps": 20, "schedule": "logit"}).endswith("--method unipc")
     other = {**usual, "low_memory": True, "steps": 20, "cutn": 8}
     assert line(other) == "./clip_sample.py --cutn 8 --low-memory --model emoji --steps 20"
 

@@ -1,71 +1,191 @@
-"""Flags: one name means one thing, and a wrong name is put right."""
+"""The table of options: one name means one thing, and a new row is all that an option needs."""
 
-import functools
-import importlib
+import sys
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from cli.completion import SCRIPTS
+from cli import commands, completion, options, options_page
+from cli import recipe as recipes
+from cli.errors import UserError
+from cli.jobs import Jobs, items, shape_of
+from cli.option import Option
+from cli.options import SHAPED, options_of
+from cli.parser import parse
+from cli.scripts import CFG, CLIP, GALLERY, GRID, INFO, MODIFY, REVERSE, SAMPLING, SCRIPTS
+from cli.types import Name
+from media.images import save_png
 
 # What one flag is said to be in all scripts but these, whose own words differ for a reason.
 OWN = {
-    "--clip-checkpoint": ["clip_sample"],  # the CLIP that steers
-    "--from-png": ["cfg_modify_image"],  # edits, where others draw
-    "--guidance-interval": ["*"],  # the default
-    "--json": ["reverse_sample", "png_info"],  # each prints what it finds
-    "--method": ["*"],  # which methods there are, and the default
-    "--model": ["*"],  # the default
-    "--output": ["*"],  # names of what is written
-    "--overwrite": ["make_grid", "make_gallery"],  # of one file
-    "--seed": ["reverse_sample"],  # of the noise that is mixed in
-    "--size": ["make_grid"],  # of what is shown
-    "--skip-existing": ["make_grid"],
-    "--steps": ["*"],  # the default
-    "--tolerance": ["cfg_modify_image"],  # refused there, with a reason
-    "--max-timestep": ["cfg_modify_image"],  # what going far means for an edit
+    "--clip-checkpoint": [CLIP],  # the CLIP that steers
+    "--from-png": [MODIFY],  # edits, where others draw
+    "--guidance-interval": SCRIPTS,  # the default
+    "--json": [REVERSE, INFO],  # each prints what it finds
+    "--method": SCRIPTS,  # which methods there are, and the default
+    "--model": SCRIPTS,  # the default
+    "--output": SCRIPTS,  # names of what is written
+    "--overwrite": [GRID, GALLERY],  # of one file
+    "--seed": [REVERSE],  # of the noise that is mixed in
+    "--size": [GRID],  # of what is shown
+    "--skip-existing": [GRID],
+    "--steps": SCRIPTS,  # the default
+    "--tolerance": [MODIFY],  # refused there, with a reason
+    "--max-timestep": [MODIFY],  # what going far means for an edit
 }
 
 
-def actions(script):
-    return importlib.import_module(script).make_parser()._actions
-
-
-def kind(read):
-    """What tells one type function from another."""
-    if isinstance(read, functools.partial):
-        return kind(read.func), read.args
-    if read is None or not getattr(read, "__closure__", None):
-        return read
-    cells = (cell.cell_contents for cell in read.__closure__)
-    return read.__qualname__, *(kind(c) if callable(c) else str(c) for c in cells)
+def meaning(option):
+    values = {key: v for key, v in vars(option.type or object).items() if key != "weight"}
+    kind = None if option.is_switch else (type(option.type), values)
+    return option.help, option.many, option.metavar, kind
 
 
 def test_a_flag_means_the_same_in_every_script():
     said = {}
     for script in SCRIPTS:
-        for action in actions(script):
-            for flag in action.option_strings:
-                meaning = (action.help, action.nargs, action.metavar, kind(action.type))
-                said.setdefault(flag, {})[script] = (action.option_strings[0], meaning)
-    for flag, meanings in said.items():
-        names = {name for name, _ in meanings.values()}
-        assert len(names) == 1, f"{flag} is short for {names}"
-        own = OWN.get(names.pop(), [])
-        alike = [m for script, (_, m) in meanings.items() if script not in own and own != ["*"]]
-        assert all(meaning == alike[0] for meaning in alike), f"{flag}: {set(alike)}"
+        for option in options_of(script).values():
+            for flag in option.flags.split() if not option.is_positional else ():
+                said.setdefault(flag, {})[script] = option
+    for flag, found in said.items():
+        flags = {flag for option in found.values() for flag in option.flags.split()}
+        own = {script for flag in flags for script in OWN.get(flag, ())}
+        names = {option.name for script, option in found.items() if script not in own}
+        assert len(names) <= 1, f"{flag} is {names}"
+        alike = [meaning(option) for script, option in found.items() if script not in own]
+        assert all(one == alike[0] for one in alike), f"{flag}: {alike}"
 
 
-@pytest.mark.parametrize(
-    ("given", "meant"),
-    [
-        ("--stesp 5", "--stesp 5: did you mean --steps?"),
-        ("--sede=3", "--sede=3: did you mean --seed?"),
-        ("--sede 3 --modell emoji", "did you mean --seed, --model?"),
-        ("--nonsense", "unrecognized arguments: --nonsense\n"),
-    ],
-)
-def test_unknown_flag_is_told_with_what_may_be_meant(cfg_sample, given, meant):
-    status, out, err = cfg_sample("a cat", *given.split())
-    assert (status, out) == (2, [])
-    assert meant in err
-    assert len(err.splitlines()) == 1
+def test_page_of_all_options_is_up_to_date():
+    page = Path(__file__).parents[2] / "docs/options.md"
+    assert page.read_text() == options_page.page() + "\n"
+
+
+def test_exclusion_is_mutual():
+    for script in SCRIPTS:
+        for option in options_of(script).values():
+            others = [options_of(script).get(name) for name in option.excludes]
+            assert all(other is None or option.name in other.excludes for other in others), option
+
+
+# A new row.
+
+
+def forget():
+    """Forgets all that was derived from the table."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "cli":
+            for value in list(vars(module).values()):
+                getattr(value, "cache_clear", lambda: None)()
+
+
+@pytest.fixture
+def _sparkle(tmp_path, monkeypatch):
+    """One more option of images, `--sparkle`."""
+    names = Name("sparkle", ["none", "gold", "silver"])
+    row = Option(
+        "--sparkle -sp",
+        SAMPLING,
+        names,
+        "NAME",
+        "none",
+        SHAPED,
+        "dust on the image",
+        own_name="dust",
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        title = "the sampling"
+        patch.setitem(options.TABLE, title, (*options.TABLE[title], row))
+        forget()
+        yield
+    forget()
+
+
+def jobs_of(*argv, script=CFG):
+    return Jobs(script, ["--model", "emoji", *argv])
+
+
+def dust_of(jobs):
+    return [job.image.dust for job in jobs.all]
+
+
+@pytest.mark.usefixtures("_sparkle")
+def test_new_row_is_an_option_of_the_command_line(capsys):
+    for script in SAMPLING:
+        words = ["a.png"] if script.takes_photos else ["a cat"]
+        assert dust_of(jobs_of(*words, script=script)) == ["none"]
+        assert dust_of(jobs_of(*words, "--sparkle", "gold", script=script)) == ["gold"]
+        assert dust_of(jobs_of(*words, "-sp=silver", script=script)) == ["silver"]
+    for argv, told in (
+        (["--sparkel", "gold"], "did you mean --sparkle?"),
+        (["--sparkle", "golf"], 'argument --sparkle/-sp: no sparkle "golf": did you mean gold?'),
+    ):
+        with pytest.raises(UserError) as refused:
+            parse(CFG, argv)
+        assert told in str(refused.value)
+    with pytest.raises(SystemExit):
+        parse(CFG, ["--help"])
+    assert "--sparkle NAME, -sp NAME" in capsys.readouterr().out
+    with pytest.raises(UserError, match="unrecognized"):
+        parse(GRID, ["a.png", "--sparkle", "gold"])
+
+
+@pytest.mark.usefixtures("_sparkle")
+def test_new_row_is_completed_and_in_the_page():
+    for shell in completion.SHELLS:
+        text = completion.script(shell)
+        assert "--sparkle" in text
+        assert "gold" in text
+    row = "| `--sparkle NAME`, `-sp` | `none` | dust on the image |"
+    assert options_page.page().split("\n").count(row) == len(SAMPLING)
+
+
+@pytest.mark.usefixtures("_sparkle")
+def test_new_row_is_one_of_job_files_and_sweeps():
+    lines = [
+        "'a cat' --sparkle gold",
+        '{"prompt": "a cat", "sparkle": "silver"}',
+        '{"dust": "gold"}',
+    ]
+    Path("jobs.txt").write_text("\n".join([*lines, "a dog"]))
+    jobs = jobs_of("--from-file", "jobs.txt", "-sp", "silver")
+    assert dust_of(jobs) == ["gold", "silver", "gold", "silver"]
+    Path("jobs.csv").write_text("prompt,sparkle\na cat,gold\n")
+    assert dust_of(jobs_of("--from-file", "jobs.csv")) == ["gold"]
+    Path("jobs.txt").write_text('{"sparkel": "gold"}')
+    with pytest.raises(UserError, match=r"column 2: .*did you mean sparkle\?"):
+        jobs_of("--from-file", "jobs.txt")
+    swept = jobs_of("a cat", "--sweep", "sparkle=none,gold")
+    assert dust_of(swept) == ["none", "gold"]
+    assert [job.swept for job in swept.all] == [{"sparkle": "none"}, {"sparkle": "gold"}]
+
+
+@pytest.mark.usefixtures("_sparkle")
+def test_new_row_is_recorded_and_drawn_again():
+    jobs = jobs_of("a cat", "--sparkle", "gold")
+    recipe = {"script": CFG.name, **recipes.of(jobs.run, jobs.all[0].image)}
+    save_png(Image.new("RGB", (8, 8)), "a.png", recipes.texts(recipe))
+    found = recipes.read("a.png")
+    assert found["dust"] == "gold"
+    assert dust_of(jobs_of("--from-png", "a.png")) == ["gold"]
+    assert dust_of(jobs_of("--from-png", "a.png", "--sparkle", "none")) == ["none"]
+    line = commands.command(found, "a.png").line()
+    assert line.endswith("--sparkle gold")
+    del recipe["dust"]
+    assert "--sparkle" not in commands.command(recipes.checked(recipe), "a.png").line()
+    save_png(Image.new("RGB", (8, 8)), "b.png", recipes.texts({**recipe, "dust": "mud"}))
+    with pytest.raises(
+        UserError, match=r"the recipe of b\.png: no sparkle \"mud\".*give --sparkle"
+    ):
+        jobs_of("--from-png", "b.png")
+    with pytest.raises(ValueError, match="dust cannot be 5"):
+        recipes.texts({**recipe, "dust": 5})
+
+
+@pytest.mark.usefixtures("_sparkle")
+def test_images_of_a_batch_have_a_new_row_in_common():
+    swept = jobs_of("a cat", "-n", "2", "--sweep", "sparkle=none,gold")
+    first, second, third, _ = (shape_of(item, CFG) for item in items(swept))
+    assert first == second != third

@@ -260,7 +260,8 @@ def test_disk_errors_are_one_line():
 
 def test_several_runs_at_once_share_a_folder(tmp_path):
     code = (
-        "import sys; from PIL import Image; from cli.outputs import plan, publish\n"
+        "import sys; from PIL import Image\n"
+        "from cli.outputs import plan; from media.images import publish\n"
         "sys.stdin.readline()\n"
         "picture, seed = Image.new('RGB', (4, 4)), int(sys.argv[1])\n"
         "images = [{'index': i, 'seed': seed + i} for i in range(25)]\n"
@@ -281,7 +282,7 @@ def test_several_runs_at_once_share_a_folder(tmp_path):
     for process in runs:
         process.stdin.close()
     assert sorted(os.listdir()) == [f"out_{i:05}.png" for i in range(100)]
-    recipes = [recipes.read(f"out_{i:05}.png") for i in range(100)]
-    assert [recipe["index"] for recipe in recipes] == list(range(100))
-    seeds = [recipe["seed"] for recipe in recipes]
+    found = [recipes.read(f"out_{i:05}.png") for i in range(100)]
+    assert [recipe["index"] for recipe in found] == list(range(100))
+    seeds = [recipe["seed"] for recipe in found]
     assert sorted(seeds) == [1000 * i + j for i in range(4) for j in range(25)]

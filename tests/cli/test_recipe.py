@@ -141,7 +141,7 @@ def test_recipe_is_json_of_version_1_under_our_key(tmp_path):
     [
         {"sede": 1},
         {"seed": -1},
-        {"seed": 2**63},
+        {"seed": 2**64},
         {"seed": True},
         {"seed": 1.0},
         {"steps": 0},

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from cli import parameters
 from cli import recipe as recipes
 from cli.errors import UserError
 from tests.fuzz import corpus, mutate
@@ -15,7 +16,7 @@ from tests.fuzz.lines import harmless, one_line
 
 
 @st.composite
-def recipes(draw):
+def odd_recipes(draw):
     """The text of a recipe that was changed."""
     recipe = {"version": 1, **corpus.RECIPE}
     return mutate.changed_json_text(draw, json.dumps(recipe))
@@ -31,7 +32,7 @@ def reads_or_is_refused(data):
         return None
 
 
-@given(recipes(), st.sampled_from(corpus.TEXT_CHUNKS))
+@given(odd_recipes(), st.sampled_from(corpus.TEXT_CHUNKS))
 def test_odd_recipe_is_read_or_refused_in_one_line(text, kind):
     recipe = reads_or_is_refused(corpus.png_with(text, kind))
     if recipe is not None:
@@ -60,7 +61,7 @@ def test_damaged_png_has_a_recipe_or_is_refused_in_one_line(data):
     reads_or_is_refused(data)
 
 
-@given(recipes(), st.sampled_from(("cfg_sample", "clip_sample", "cfg_modify_image")))
+@given(odd_recipes(), st.sampled_from(("cfg_sample", "clip_sample", "cfg_modify_image")))
 def test_odd_recipe_is_followed_or_refused_in_one_line(text, script):
     text = text.replace("cfg_sample.py", f"{script}.py")
     Path("a.png").write_bytes(corpus.png_with(text, b"tEXt"))
