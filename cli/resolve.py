@@ -186,6 +186,11 @@ def _settle(script, said, is_job):
         _check_steering(values, derived["asks"])
     if script is MODIFY:
         _check_edit(values, is_job)
+    if values.get("round_trip") and (values["normalise_latent"] or values["noise_mix"]):
+        raise UserError(
+            "--round-trip goes back from the latent as it was found: leave out --normalise-latent "
+            "and --noise-mix"
+        )
     return values, {"network": network, "note": note, "expected": expected}, derived
 
 

@@ -83,7 +83,7 @@ class Number:
             if self.above:
                 span = f"a number above {self.low:g} and up to {self.high:g}"
             raise UserError(f"{_quote(shown)} is not {span}")
-        return value
+        return float(value)
 
     def stored(self, value):
         if not is_number(value):
