@@ -341,13 +341,13 @@ HOSTILE = {
     "steps": (10**13, "at least 1"),
     "size": ([2**20, 2**20], "from 1 to 16384"),
     "prompts": ([["", 3]], "is empty"),
-    "images": ([["/etc/passwd", 3]], "is not here: give it with --images"),
+    "images": ([["/etc/passwd", 3]], "is not here: give --images"),
     "method": ("euler", "no method"),
     "dtype": ("float8", "no dtype"),
     "eta": (7, "from 0 to 1"),
     "model": ("evil", "not known here"),
-    "init": ("x" * 5000, "is not here: give it with --init"),
-    "latent": ("a\0b", "is not here: give it with --latent"),
+    "init": ("x" * 5000, "is not here: give --init"),
+    "latent": ("a\0b", "is not here: give --latent"),
 }
 
 
@@ -417,7 +417,7 @@ def test_from_png_asks_for_a_file_that_its_recipe_needs(cfg_sample):
     Path("green.png").unlink()
     status, _, err = cfg_sample("--from-png", "first.png")
     assert status == 2
-    assert '"green.png", which is not here: give it with --init' in err
+    assert '"green.png", which is not here: give --init' in err
 
 
 # Mistakes and mishaps.
@@ -434,11 +434,11 @@ MISTAKES = {
     "--size 0 64": "not a whole number",
     "--size 60 64": "the nearest are 48 64 and 64 64",
     "--seed -1": "not a whole number",
-    "--seed 9223372036854775808": "not a whole number",
-    "--seed 9223372036854775807 -n 2": "largest seed",
+    "--seed 18446744073709551616": "not a whole number",
+    "--seed 18446744073709551615 -n 2": "largest seed",
     "--seeds 3-1": "names no seeds",
-    "--seeds 1-5 -n 3": "leave out --seed and -n",
-    "--seeds 1-5 --seed 3": "leave out --seed and -n",
+    "--seeds 1-5 -n 3": "exclude each other",
+    "--seeds 1-5 --seed 3": "exclude each other",
     "--mirror foo": "not an http or https address",
     "--mirror http://[": "not an http or https address",
     "--seeds 1,,2": "names no seeds",
@@ -465,7 +465,7 @@ MISTAKES = {
     "-o x.png -n 2": "two images would be saved under one name, such as",
     "-o /dev/null/x.png": "not a folder",
     "--overwrite": "give them with --output",
-    "--overwrite --skip-existing -o x.png": "not allowed with",
+    "--overwrite --skip-existing -o x.png": "exclude each other",
     "--checkpoint nothing.pth": "no such file",
     "--clip-checkpoint nothing.pt": "no such file",
     "--init nothing.png": "no such file",
@@ -476,7 +476,7 @@ MISTAKES = {
     "--from-png broken": "not a PNG",
     "--init broken": "broken",
     "--images broken": "broken",
-    "--init broken --latent broken": "two starts",
+    "--init broken --latent broken": "exclude each other",
     "--nonsense": "unrecognized",
     "--step 5": "unrecognized",
 }

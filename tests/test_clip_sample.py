@@ -221,7 +221,7 @@ MISTAKES = {
     "--clip-model ViT-B-99:openai": "did you mean",
     "--clip-model ViT-L-14": "name its weights as ViT-L-14:WEIGHTS",
     "--method ddmp": "did you mean ddpm",
-    "--eta 0.5": "leave it out or use ddim",
+    "--eta 0.5": "for eta 0.5 use ddim",
 }
 
 

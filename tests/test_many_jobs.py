@@ -205,7 +205,7 @@ def test_worker_that_has_nothing_to_do_ends_in_a_line(script, monkeypatch, flags
         monkeypatch.setenv(name, value)
     Path("jobs.txt").write_text("cat\n")
     Path("out").mkdir()
-    Path("out/001_000.png").touch()
+    Path("out/001_000.png").write_bytes(b"drawn")
     monkeypatch.setattr("sys.stdin", None)
     monkeypatch.setattr("runner.workers.find", lambda _: Worker(worker))
     found = script("cfg_sample")(*FLAGS, "--from-file", *flags, "-o", NAMES)

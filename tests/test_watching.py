@@ -124,8 +124,8 @@ def test_run_from_a_photo_is_seen_to_dissolve_and_to_come_back(reverse_sample):
         "photo.png", *FAST, "--round-trip", "--trajectory", "there.png", "--preview-every", 1
     )
     assert (status, out) == (0, ["latent_00000.safetensors", "there.png"]), err
-    # The way up has a step more, to t = 1; by leapfrog the way back starts a state before the last.
-    _, x = cells(pixels("there.png"), images=1, frames=5 + 4 + 1)
+    # By leapfrog the way back starts a state before the last.
+    _, x = cells(pixels("there.png"), images=1, frames=4 + 3 + 1)
     assert abs(x[0] - pixels("photo.png")).max() <= 1
     assert abs(x[-1] - pixels("photo.png")).max() <= 1
     assert abs(x[4] - pixels("photo.png")).mean() > 10
@@ -133,7 +133,7 @@ def test_run_from_a_photo_is_seen_to_dissolve_and_to_come_back(reverse_sample):
 
     status, *_ = reverse_sample("photo.png", *FAST, "--trajectory", "up.gif")
     assert status == 0
-    assert len(durations("up.gif")) == 5 + 1
+    assert len(durations("up.gif")) == 4 + 1
 
 
 @pytest.mark.parametrize("flags", [(), ("--direct",)])
@@ -143,7 +143,7 @@ def test_edit_is_watched_from_the_photo_on(cfg_modify_image, flags):
         "photo.png", "a blue heart", *FAST, "--method", "ddim", *flags, "--trajectory", "t.png"
     )
     assert (status, out) == (0, ["out.png", "t.png"]), err
-    _, x = cells(pixels("t.png"), images=1, frames=5 + 1 if flags else 2 * 5 + 1)
+    _, x = cells(pixels("t.png"), images=1, frames=4 + 1 if flags else 2 * 4 + 1)
     assert abs(x[0] - (200, 60, 60)).max() <= 1
     assert np.array_equal(x[-1], pixels("out.png"))
 

@@ -46,6 +46,9 @@ def embed(reader, place):
             self.read += len(texts)
             return reader.encode_text(texts)
 
+        def unread(self, text):
+            return reader.unread(text)
+
     def call(*texts, checkpoint=None, dim=reader.dim, enabled=True):
         counting = Counting()
         with torch.inference_mode():
@@ -141,7 +144,8 @@ def _replace(path, **changes):
 
 def _fill(path, value, dim=256):
     """With a check that is right: anybody can compute it."""
-    embedding_cache.write(path.parent, path.stem, torch.full((dim,), value))
+    entry = embedding_cache.Entry(torch.full((dim,), value))
+    embedding_cache.write(path.parent, path.stem, entry)
 
 
 DAMAGE = {
