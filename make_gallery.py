@@ -3,10 +3,10 @@
 
 import sys
 
-from cli.errors import printable
 from cli.parser import all_values
 from cli.scripts import GALLERY
 from runner.exit import program
+from values.errors import printable
 
 
 def main():

@@ -2,11 +2,11 @@
 """Put images in a grid, in rows from left to right, with labels and titles if you like."""
 
 from cli import outputs
-from cli.errors import printable
 from cli.parser import all_values
 from cli.recipe import label_fields
 from cli.scripts import GRID
 from runner.exit import finished_images_are_kept, program
+from values.errors import printable
 
 
 def main():

@@ -6,12 +6,12 @@ import os
 import sys
 
 from cli import commands, info
-from cli.errors import UserError, printable
 from cli.parser import all_values
 from cli.scripts import INFO
 from models import checkpoints
 from models.zoo import NETWORKS
 from runner.exit import program
+from values.errors import UserError, printable
 
 
 def main():

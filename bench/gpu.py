@@ -24,9 +24,9 @@ sys.path.insert(0, str(ROOT))
 
 from bench.common import head, made_up_checkpoint, measured, row  # noqa: E402
 from bench.loading import plain  # noqa: E402
-from cli.errors import UserError  # noqa: E402
 from models import NETWORKS  # noqa: E402
 from runner.device import pick_device  # noqa: E402
+from values.errors import UserError  # noqa: E402
 
 WAYS = ("plain", "ours", "ours, CUDA graphs")
 WEIGHT = 3.0

@@ -2,9 +2,9 @@
 
 import math
 
-from cli.errors import UserError
 from cli.options import options_of
 from diffusion.methods import METHODS, NEGLIGIBLE, resolve_eta
+from values.errors import UserError
 
 
 def check_method(values):

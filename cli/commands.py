@@ -10,17 +10,17 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from cli import wildcards
 from cli.defaults import default
-from cli.errors import UserError, printable
 from cli.option import Is
 from cli.options import marked, options_of
-from cli.prompts import Prompt, format_prompt
 from cli.scripts import CFG, CLIP, MODIFY
-from cli.types import Name
 from diffusion.methods import METHODS
 from models import checkpoints
 from models.zoo import NETWORKS
+from values import wildcards
+from values.errors import UserError, printable
+from values.prompts import Prompt, format_prompt
+from values.types import Name
 
 SCRIPTS = {script.name: script for script in (CFG, CLIP, MODIFY)}
 

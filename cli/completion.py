@@ -11,7 +11,7 @@ import sys
 from cli import scripts
 from cli.options import options_of
 from cli.parser import build
-from cli.types import Name
+from values.types import Name
 
 SCRIPTS = {script.name.removesuffix(".py"): script for script in scripts.SCRIPTS}
 SHELLS = ("bash", "zsh")

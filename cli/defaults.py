@@ -1,11 +1,8 @@
 """Defaults that depend on what other options are: functions of a dict of values and the script."""
 
-from cli.scripts import CFG, CLIP, MODIFY, REVERSE
 from diffusion.adaptive import TOLERANCE
 from diffusion.methods import METHODS, WHOLE, default_interval, default_schedule, default_steps
 from models.zoo import NETWORKS
-
-STEPS = {CLIP: 1000, REVERSE: 50, MODIFY: 50}  # elsewhere those that the method suggests
 
 
 def default(option, values):
@@ -21,7 +18,7 @@ def default(option, values):
 
 
 def steps(values):
-    return default_steps(values["method"], STEPS.get(values["script"]))
+    return default_steps(values["method"], values["script"].steps)
 
 
 def schedule(values):
@@ -42,7 +39,8 @@ def size(values):
 
 
 def interval(values):
-    if values["script"] is not CFG:
+    script = values["script"]
+    if script.guides_any or script.takes_photos:  # these guide everywhere
         return list(WHOLE)
     asked = [*(values["prompts"] or ()), *(values["images"] or ())]
     return list(default_interval(values["method"], [prompt.weight for prompt in asked]))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from cli import parameters, png_texts
 from cli import recipe as recipes
 from cli.commands import number
-from cli.errors import UserError, printable
+from values.errors import UserError, printable
 
 NEGATIVE = "negative prompt"
 

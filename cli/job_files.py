@@ -14,13 +14,13 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import NamedTuple
 
-from cli.errors import UserError, printable
 from cli.option import Is
 from cli.options import named, options_of
 from cli.parser import parse, refuse_both
-from cli.types import is_number
-from cli.wildcards import escape
-from cli.words import Place, first_wrong, words_of
+from values.errors import UserError, printable
+from values.types import is_number
+from values.wildcards import escape
+from values.words import Place, first_wrong, words_of
 
 MAX_LINE = 2**20  # characters
 _ALIASES = {"prompt": "prompts", "photo": "photos", "image": "images"}

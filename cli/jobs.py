@@ -10,16 +10,16 @@ import sys
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cli.errors import UserError, note, printable
-from cli.files import file_name, open_regular
 from cli.job_files import entries, placed, read_entry
 from cli.option import Is
 from cli.options import marked, named, options_of
 from cli.parser import parse, read
-from cli.prompts import Prompt, merge
 from cli.resolve import ImageOptions, resolve, resolve_image
-from cli.wildcards import Wildcards
 from diffusion.methods import NEGLIGIBLE
+from values.errors import UserError, note, printable
+from values.files import file_name, open_regular
+from values.prompts import Prompt, merge
+from values.wildcards import Wildcards
 
 MAX_SWEEP = 10_000  # jobs that one becomes
 MAX_BYTES = 2**30  # of a job file
@@ -79,7 +79,7 @@ class Item(NamedTuple):
 
     @property
     def fields(self):
-        """What the name of its file may hold, as `cli.names.Template` takes it."""
+        """What the name of its file may hold, as `values.names.Template` takes it."""
         image = self.image
         texts = [p.text for p in self.prompts if p.weight > 0]
         texts += [file_name(p.text) for p in image.images if p.weight > 0]

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from safetensors import SafetensorError, safe_open
 
 from cli import recipe
-from cli.errors import UserError, printable
-from cli.types import is_number
 from models.checkpoints import header_fits
+from values.errors import UserError, printable
+from values.types import is_number
 
 KEY = "v-diffusion"
 VERSION = 1

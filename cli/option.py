@@ -6,8 +6,7 @@ from enum import Flag, auto
 from functools import cached_property
 from typing import Any
 
-from cli.errors import UserError
-from cli.scripts import Script
+from values.errors import UserError
 
 
 class Is(Flag):
@@ -29,7 +28,7 @@ class Option:
         flags: as on the command line, the usual one first, with a space between; without dashes:
             the words between the flags.
         scripts: those that have it.
-        type: from `cli.types`; None: a switch, which is on where it is given.
+        type: from `values.types`; None: a switch, which is on where it is given.
         metavar: what `--help` calls its values.
         default: its value where nothing says otherwise, or a function of the values of the others.
         is_: what it is, as `Is` lists.
@@ -43,7 +42,7 @@ class Option:
     """
 
     flags: Any
-    scripts: tuple[Script, ...]
+    scripts: tuple
     type: Any = None
     metavar: str | tuple[str, ...] | None = None
     default: Any = None

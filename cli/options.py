@@ -7,17 +7,18 @@ new option is a row here, and what it does.
 
 from functools import cache, partial
 
-from cli import defaults, types
-from cli.names import DEFAULT_TEMPLATE, FIELDS, LATENT_FIELDS, LATENT_TEMPLATE, Template
+from cli import defaults
 from cli.option import Is, Option
-from cli.picture_types import FITS, GAP, WHITE, colour, picture_file, trajectory_file
-from cli.prompts import ImagePrompt, TextPrompt
 from cli.scripts import CFG, CLIP, DRAWING, GALLERY, GRID, INFO, MODIFY, REVERSE, SAMPLING
-from cli.types import MAX_IMAGES, MAX_SEED, MAX_SIDE, MAX_STEPS, Name, Number, Text, Whole
 from diffusion.adaptive import TOLERANCE
 from diffusion.methods import METHODS
 from diffusion.schedules import SCHEDULES
 from models.zoo import CLIPS, NETWORKS
+from values import types
+from values.names import DEFAULT_TEMPLATE, FIELDS, LATENT_FIELDS, LATENT_TEMPLATE, Template
+from values.picture_types import FITS, GAP, WHITE, colour, picture_file, trajectory_file
+from values.prompts import ImagePrompt, TextPrompt
+from values.types import MAX_IMAGES, MAX_SEED, MAX_SIDE, MAX_STEPS, Name, Number, Text, Whole
 
 PNGS = (CFG, CLIP, MODIFY)  # the scripts that save images
 PHOTOS = (REVERSE, MODIFY)  # those that start from photos

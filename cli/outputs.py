@@ -18,8 +18,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from cli.errors import Failure, UserError, printable
-from cli.names import DEFAULT_TEMPLATE, Template
+from values.errors import Failure, UserError, printable
+from values.names import DEFAULT_TEMPLATE, Template
 
 
 class Policy(StrEnum):

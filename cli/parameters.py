@@ -9,8 +9,8 @@ import json
 import re
 import unicodedata
 
-from cli.errors import printable
-from cli.prompts import Prompt, format_prompt
+from values.errors import printable
+from values.prompts import Prompt, format_prompt
 
 KEY = "parameters"
 GRAPHS = ("prompt", "workflow")  # under which programs of nodes keep their graph

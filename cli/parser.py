@@ -8,9 +8,9 @@ from functools import cache
 from types import SimpleNamespace
 
 from cli.defaults import default
-from cli.errors import UserError, printable
 from cli.options import options_of
-from cli.prompts import photos_and_prompts
+from values.errors import UserError, printable
+from values.prompts import photos_and_prompts
 
 
 def parse(script, argv=None, needs_words=True):

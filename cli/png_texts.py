@@ -4,8 +4,8 @@ import contextlib
 import os
 from typing import NamedTuple
 
-from cli.errors import UserError, printable
-from cli.files import open_regular
+from values.errors import UserError, printable
+from values.files import open_regular
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 KINDS = (b"tEXt", b"zTXt", b"iTXt")

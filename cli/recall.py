@@ -6,12 +6,12 @@ A recipe is a stranger's file: its values pass the checks of the flags.
 import os
 from pathlib import Path
 
-from cli.errors import UserError, printable
 from cli.option import Is
 from cli.options import marked, options_of
 from cli.scripts import CFG, MODIFY
 from diffusion.methods import METHODS, WHOLE, default_interval
 from models.zoo import NETWORKS
+from values.errors import UserError, printable
 
 MAX_PROMPTS = 1000  # in a recipe
 

@@ -10,12 +10,12 @@ import re
 from functools import cache
 
 from cli import parameters, png_texts
-from cli.errors import UserError, printable
 from cli.option import Is
 from cli.options import marked
-from cli.prompts import Prompt
 from cli.scripts import SAMPLING
-from cli.types import SOURCE, Text, Whole
+from values.errors import UserError, printable
+from values.prompts import Prompt
+from values.types import SOURCE, Text, Whole
 
 KEY = "v-diffusion"
 VERSION = 1

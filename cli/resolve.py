@@ -8,19 +8,20 @@ import math
 from dataclasses import dataclass, field, make_dataclass
 from functools import cache
 
-from cli import checks, latents, wildcards
+from cli import checks, latents
 from cli import recipe as recipes
-from cli.errors import UserError, printable
-from cli.names import Template
 from cli.option import Is
 from cli.options import TABLE, options_of
 from cli.outputs import Policy
-from cli.prompts import merge
 from cli.recall import recalled, without_prompts
 from cli.scripts import CLIP, MODIFY, SAMPLING, Script
-from cli.types import MAX_SEED
 from models.checkpoints import is_present
 from models.zoo import NETWORKS, Network
+from values import wildcards
+from values.errors import UserError, printable
+from values.names import Template
+from values.prompts import merge
+from values.types import MAX_SEED
 
 HASHES = ("model_sha256", "clip_sha256", "guiding_clip_sha256")
 EDITED = Template("out.png")  # the name of a single edit

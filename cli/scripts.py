@@ -14,6 +14,7 @@ class Script:
         large: the network used where none is named and its checkpoint is there; None: the script
             uses no network.
         weight: of a prompt that names none.
+        steps: to take where none are named; None: those that the method suggests.
         takes_photos: whether the first words of its command line name photos.
         guides_any: whether prompts also guide networks that take none.
     """
@@ -23,6 +24,7 @@ class Script:
     examples: tuple[str, ...]
     large: str | None = None
     weight: float = 3.0
+    steps: int | None = None
     takes_photos: bool = False
     guides_any: bool = False
 
@@ -53,6 +55,7 @@ CLIP = Script(
     ),
     large="cc12m_1",
     weight=1.0,
+    steps=1000,
     guides_any=True,
 )
 REVERSE = Script(
@@ -65,6 +68,7 @@ REVERSE = Script(
         'cfg_sample.py "a tiger:4" --latent photo.safetensors',
     ),
     large="cc12m_1_cfg",
+    steps=50,
     takes_photos=True,
 )
 MODIFY = Script(
@@ -77,6 +81,7 @@ MODIFY = Script(
         'cfg_modify_image.py photo.jpg "a tiger" --source "a cat" --direct -n 4',
     ),
     large="cc12m_1_cfg",
+    steps=50,
     takes_photos=True,
 )
 GRID = Script(

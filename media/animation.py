@@ -13,10 +13,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from cli.errors import UserError, printable
-from cli.files import write_whole
-from cli.picture_types import KINDS, is_strip
 from media import grids, images
+from values.errors import UserError, printable
+from values.files import write_whole
+from values.picture_types import KINDS, is_strip
 
 MOST_IMAGES = 8
 MOST_COLUMNS = 16  # of a strip, the finished images' included

@@ -6,7 +6,7 @@ import math
 import numpy as np
 from PIL import Image, ImageCms
 
-from cli.errors import printable
+from values.errors import printable
 
 SRGB = ImageCms.createProfile("sRGB")
 

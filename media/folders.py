@@ -5,8 +5,8 @@ import os
 import re
 from pathlib import Path
 
-from cli.errors import UserError, printable
 from media.preview import is_preview
+from values.errors import UserError, printable
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 

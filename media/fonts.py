@@ -7,7 +7,7 @@ import unicodedata
 
 from PIL import Image, ImageDraw, ImageFont
 
-from cli.errors import printable
+from values.errors import printable
 
 # Where texts need more than Pillow's own font has, which is little more than ASCII; by the names
 # they have on Linux, macOS and Windows.

@@ -17,10 +17,10 @@ import urllib.parse
 from pathlib import Path
 
 from cli import commands, info
-from cli.errors import UserError, printable
-from cli.files import open_regular, write_whole
-from cli.picture_types import GALLERY
 from media.preview import is_preview
+from values.errors import UserError, printable
+from values.files import open_regular, write_whole
+from values.picture_types import GALLERY
 
 GENERATOR = "v-diffusion make_gallery.py"
 MAX_TEXT = 2**16  # characters of what is told of an image; a longer text is no recipe for people

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from PIL import Image
 
 from cli import recipe as recipes
-from cli.errors import UserError, printable
-from cli.picture_types import GAP, WHITE
-from cli.prompts import Prompt, format_prompt
 from media import fonts
 from media.images import MAX_PIXELS, resize_and_crop, scaled
+from values.errors import UserError, printable
+from values.picture_types import GAP, WHITE
+from values.prompts import Prompt, format_prompt
 
 MAX_SIDE = 65_535  # pixels: a JPEG made of the grid can have no more
 PAD = 4  # pixels between an image and a text

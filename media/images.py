@@ -17,11 +17,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from cli import png_texts
 from cli import recipe as recipes
-from cli.errors import UserError, printable
-from cli.files import open_limited, read_file, write_whole
 from cli.outputs import place
 from media import limits, web
 from media.colour import ProfileError, in_srgb, on_ground, to_8_bits
+from values.errors import UserError, printable
+from values.files import open_limited, read_file, write_whole
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
 MAX_BYTES = 64 * 2**20

@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 from cli import png_texts
-from cli.errors import UserError, printable
-from cli.picture_types import PREVIEW
 from media import grids, images
+from values.errors import UserError, printable
+from values.picture_types import PREVIEW
 
 SIDE = 1024  # pixels of the whole, about
 CELL = 256  # of an image at the most

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 import diffusion
-from cli.errors import UserError
+from values.errors import UserError
 
 
 def to_tensor(image):

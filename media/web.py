@@ -8,8 +8,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from cli.errors import UserError, printable
 from models.web import web_opener
+from values.errors import UserError, printable
 
 TIME_LIMIT = 120.0  # seconds for one file, however steadily it drips
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from cli.errors import UserError, printable
+from values.errors import UserError, printable
 
 
 def pick_device(name, local_rank=None):

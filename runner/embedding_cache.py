@@ -16,11 +16,11 @@ from typing import NamedTuple
 import torch
 from safetensors.torch import load, save
 
-from cli.errors import note, printable
-from cli.files import read_file, write_whole
 from models.cache import cache_folder
 from models.checkpoints import clip_sha256
 from models.zoo import clip_row, may_be_cut
+from values.errors import note, printable
+from values.files import read_file, write_whole
 
 VERSION = 3
 MAX_ENTRIES = 2000  # some 5 MB

@@ -5,9 +5,9 @@ import os
 import signal
 import sys
 
-from cli.errors import Failure, UserError, note, printable
 from diffusion.errors import NonFiniteError, is_out_of_memory
 from models.checkpoints import CheckpointError
+from values.errors import Failure, UserError, note, printable
 
 INTERRUPTED = 130  # the exit status that shells give to Ctrl-C
 PARTIAL = 3

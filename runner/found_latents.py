@@ -8,14 +8,14 @@ import torch
 
 import diffusion
 from cli import recipe as recipes
-from cli.errors import printable
-from cli.files import file_name
 from cli.outputs import place
 from media.images import fitted, save_png
 from media.tensors import to_image, to_tensor
 from runner import latents as files
 from runner.plan import beside
 from runner.run import SOFTWARE
+from values.errors import printable
+from values.files import file_name
 
 
 def save_latents(run, batch, latents, timesteps, back=None):

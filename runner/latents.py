@@ -6,9 +6,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
-from cli.errors import UserError, printable
-from cli.files import write_whole
 from cli.latents import KEY, VERSION
+from values.errors import UserError, printable
+from values.files import write_whole
 
 
 def save(path, latents, facts, previous=None, overwrite=True):

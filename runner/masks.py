@@ -1,7 +1,7 @@
 """Where a photo may change."""
 
-from cli.errors import UserError, printable
 from media.images import open_image, open_mask, resize_and_crop
+from values.errors import UserError, printable
 
 
 def mask_of(image):

@@ -4,14 +4,10 @@ import math
 import sys
 import time
 
-from cli.errors import UserError, printable
 from cli.jobs import batches, items
-from cli.names import DEFAULT_TEMPLATE, LATENT_TEMPLATE
 from cli.options import options_of
 from cli.outputs import Outputs, Policy, check_length
-from cli.prompts import Prompt, describe
 from cli.scripts import MODIFY, REVERSE
-from cli.wildcards import Wildcards
 from diffusion.methods import WHOLE
 from media.images import fitted
 from runner import results, workers
@@ -20,6 +16,10 @@ from runner.masks import mask_of
 from runner.run_gallery import RunGallery
 from runner.run_grid import RunGrid
 from runner.watch import Watch
+from values.errors import UserError, printable
+from values.names import DEFAULT_TEMPLATE, LATENT_TEMPLATE
+from values.prompts import Prompt, describe
+from values.wildcards import Wildcards
 
 
 class Plan:

@@ -5,9 +5,9 @@ import json
 import os
 from pathlib import Path
 
-from cli.errors import Failure, UserError, printable
 from cli.outputs import check_folder
 from models.locks import locked
+from values.errors import Failure, UserError, printable
 
 
 def line_of(path, item, seconds=None, evaluations=None):

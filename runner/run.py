@@ -17,7 +17,6 @@ from tqdm import tqdm
 import diffusion
 import models
 from cli import recipe as recipes
-from cli.errors import note, printable
 from cli.scripts import CFG, CLIP
 from media.images import publish
 from media.tensors import to_image, to_tensor
@@ -29,6 +28,7 @@ from runner.device import compiled, pick_device, pick_dtype
 from runner.exit import explained, finished_images_are_kept
 from runner.masks import mask_of
 from runner.start import photos, start
+from values.errors import note, printable
 
 SOFTWARE = "v-diffusion 1.0"
 

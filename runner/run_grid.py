@@ -1,10 +1,10 @@
 """All images of a run on one picture (`--grid`), labelled with what `--sweep` varies."""
 
 from cli import outputs
-from cli.errors import UserError, printable
 from cli.jobs import items
-from cli.names import Template
 from media import grids, images
+from values.errors import UserError, printable
+from values.names import Template
 
 SWEPT = Template("sweep_{index:05}.png")  # the name where none is given
 MOST = 10_000  # images, of which each has a pixel at least

@@ -6,10 +6,10 @@ A `Watch` of a run that asks for neither does nothing, and none changes what is 
 import os
 
 from cli import outputs
-from cli.errors import UserError, printable
-from cli.picture_types import FPS, is_strip
 from media import animation
 from media.preview import Preview
+from values.errors import UserError, printable
+from values.picture_types import FPS, is_strip
 
 
 class Watch:

@@ -9,7 +9,7 @@ files: there is nothing to gather.
 import os
 import time
 
-from cli.errors import Failure, UserError
+from values.errors import Failure, UserError
 
 PATIENCE = 60.0  # seconds, at least, before a batch that another process took is drawn again
 POLL = 0.5  # seconds between two looks at what the others have done

@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 from cli import recipe as recipes
-from cli.errors import UserError
 from cli.parser import parse
-from cli.picture_types import FITS
 from cli.scripts import GRID
 from media import grids
 from media.folders import find_images
 from media.grids import label
 from media.images import save_png
+from values.errors import UserError
+from values.picture_types import FITS
 
 ROOT = Path(__file__).parent.parent
 COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "black": (0, 0, 0)}

@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from cli import files
-from cli.picture_types import trajectory_file
 from media import animation, grids, preview
 from media.preview import Preview
 from runner.watch import Watch
+from values import files
+from values.picture_types import trajectory_file
 
 FAST = ("--model", "emoji", "--steps", "4", "--dtype", "float32", "--size", "32", "32")
 APPLE = (*FAST, "a red apple")

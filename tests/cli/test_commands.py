@@ -5,12 +5,12 @@ import pytest
 from cli import commands
 from cli import recipe as recipes
 from cli.commands import command, quote
-from cli.errors import UserError, printable
 from cli.jobs import Jobs, items
 from cli.options import PNGS
 from cli.parser import parse
 from cli.scripts import CFG, CLIP, GRID, MODIFY, REVERSE
 from tests.shell import arguments_in_bash
+from values.errors import UserError, printable
 
 PLAIN = {"script": CFG.name, "model": "emoji"}
 NASTY = [

@@ -6,11 +6,11 @@ import pytest
 
 from cli import job_files
 from cli import jobs as jobs_module
-from cli.errors import UserError
 from cli.jobs import Jobs, items
-from cli.prompts import Prompt
 from cli.scripts import CFG, MODIFY, REVERSE
 from runner.plan import look_at
+from values.errors import UserError
+from values.prompts import Prompt
 
 
 @pytest.fixture

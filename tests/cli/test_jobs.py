@@ -8,9 +8,9 @@ import pytest
 
 from cli import job_files
 from cli import jobs as jobs_module
-from cli.errors import UserError
 from cli.jobs import Jobs, batches, items, shape_of
 from cli.scripts import CFG
+from values.errors import UserError
 
 FLAGS = ("--model", "emoji")
 

@@ -8,14 +8,14 @@ from PIL import Image
 
 from cli import commands, completion, options, options_page
 from cli import recipe as recipes
-from cli.errors import UserError
 from cli.jobs import Jobs, items, shape_of
 from cli.option import Option
 from cli.options import SHAPED, options_of
 from cli.parser import parse
 from cli.scripts import CFG, CLIP, GALLERY, GRID, INFO, MODIFY, REVERSE, SAMPLING, SCRIPTS
-from cli.types import Name
 from media.images import save_png
+from values.errors import UserError
+from values.types import Name
 
 # What one flag is said to be in all scripts but these, whose own words differ for a reason.
 OWN = {

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from cli import recipe as recipes
-from cli.errors import UserError
-from cli.names import Template, slug
 from cli.outputs import Policy, check_folder, plan
 from media.images import publish
+from values.errors import UserError
+from values.names import Template, slug
 
 ROOT = Path(__file__).parents[2]
 PICTURE = Image.new("RGB", (4, 4))

@@ -2,10 +2,10 @@
 
 import pytest
 
-from cli.errors import UserError
 from cli.parser import all_values, parse
-from cli.prompts import Prompt
 from cli.scripts import CFG, GALLERY, GRID, REVERSE, SCRIPTS
+from values.errors import UserError
+from values.prompts import Prompt
 
 
 def refusal(script, *argv):

@@ -6,7 +6,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from cli import png_texts
-from cli.errors import UserError
+from values.errors import UserError
 
 TEXT = "ein Käfer"
 

@@ -10,8 +10,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from cli import parameters, png_texts
 from cli import recipe as recipes
-from cli.errors import UserError
 from media.images import open_image, save_png
+from values.errors import UserError
 
 RECIPE = {
     "script": "cfg_sample",

@@ -5,12 +5,12 @@ from PIL import Image
 
 import diffusion
 from cli import recipe as recipes
-from cli.errors import UserError
 from cli.parser import parse
 from cli.resolve import resolve
 from cli.scripts import CFG, CLIP, MODIFY, REVERSE
 from media.images import save_png
 from runner import latents
+from values.errors import UserError
 
 CAT = {"prompts": [["a cat", 3.0]]}
 HALF = {"prompts": [["a cat", 0.5]]}

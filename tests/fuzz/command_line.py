@@ -6,12 +6,12 @@ import io
 import sys
 from unittest.mock import patch
 
-from cli.errors import UserError
 from cli.jobs import Jobs
 from cli.options import options_of
 from cli.scripts import SAMPLING
 from runner.exit import script as run
 from tests.fuzz.lines import harmless, one_line
+from values.errors import UserError
 
 ROWS = {script.name.removesuffix(".py"): script for script in SAMPLING}
 SCRIPTS = tuple(ROWS)

@@ -1,6 +1,6 @@
 """What may be shown on a terminal."""
 
-from cli.errors import printable
+from values.errors import printable
 
 LONGEST = 6_000  # 500 characters at most are shown, each of which may be escaped by ten
 

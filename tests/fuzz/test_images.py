@@ -5,10 +5,10 @@ from pathlib import Path
 
 from hypothesis import given
 
-from cli.errors import UserError
 from media.images import open_image, resize_and_crop, shrink
 from tests.fuzz import corpus, mutate
 from tests.fuzz.lines import one_line
+from values.errors import UserError
 
 
 def opens_or_is_refused(data):

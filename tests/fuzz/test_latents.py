@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cli.latents
-from cli.errors import UserError
 from runner import latents
 from tests.fuzz import mutate
 from tests.fuzz import tensor_corpus as corpus
 from tests.fuzz.command_line import without_torch
 from tests.fuzz.lines import one_line
+from values.errors import UserError
 
 
 def loads_or_is_refused(data):

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import outputs
-from cli.errors import UserError
-from cli.files import file_name
-from cli.names import Template
 from tests.fuzz import mutate
 from tests.fuzz.lines import one_line
+from values.errors import UserError
+from values.files import file_name
+from values.names import Template
 
 RESERVED = re.compile("con|prn|aux|nul|(com|lpt)[0-9]", re.IGNORECASE)
 lengths = st.just("") | st.integers(1, 99).map(lambda n: f":.{n}")

@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import prompts
-from cli.errors import UserError
-from cli.prompts import ImagePrompt, Prompt, TextPrompt
 from tests.fuzz import mutate
 from tests.fuzz.lines import one_line
+from values import prompts
+from values.errors import UserError
+from values.prompts import ImagePrompt, Prompt, TextPrompt
 
 parse, parse_image = TextPrompt(), ImagePrompt()
 weights = st.floats(allow_nan=False, allow_infinity=False)

@@ -9,10 +9,10 @@ from PIL import Image
 
 from cli import parameters
 from cli import recipe as recipes
-from cli.errors import UserError
 from tests.fuzz import corpus, mutate
 from tests.fuzz.command_line import answer
 from tests.fuzz.lines import harmless, one_line
+from values.errors import UserError
 
 
 @st.composite

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
-from cli.errors import UserError
-from cli.picture_types import FITS
 from media import grids
 from media.grids import blank, draw, layout
 from media.images import resize_and_crop
+from values.errors import UserError
+from values.picture_types import FITS
 
 COLOURS = ["red", "lime", "blue", "yellow", "aqua"]
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image, ImageCms, ImageOps
 
-from cli.errors import UserError
 from media import images
 from media.images import fitted, open_image, open_mask, resize_and_crop, save_png, shrunk, size_of
 from media.tensors import to_image, to_tensor
 from tests.media import profiles
+from values.errors import UserError
 
 
 def saved(tmp_path, image, name="image.png", **options):

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from cli import recipe as recipes
-from cli.errors import UserError
 from media import limits
 from media.images import open_image
+from values.errors import UserError
 
 
 def refusal(read, path):

@@ -3,8 +3,8 @@ import threading
 
 import pytest
 
-from cli.errors import UserError
 from media.web import download
+from values.errors import UserError
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from cli.prompts import Prompt
 from models import NETWORKS
 from runner.conditions import guided_model
+from values.prompts import Prompt
 
 
 class Net(nn.Module):

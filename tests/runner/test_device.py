@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from cli.errors import UserError
 from runner.device import pick_clip_dtype, pick_device, pick_dtype
+from values.errors import UserError
 
 
 def test_dtype_is_what_the_device_computes_fastest(monkeypatch):

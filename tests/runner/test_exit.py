@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cli.errors import UserError
 from models import checkpoints
 from runner import exit as runner_exit
+from values.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_what_goes_wrong_is_one_line_and_a_status(error, status, message, monkey
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import atexit, sys
-from cli import errors
+from values import errors
 from runner.exit import program
 
 class Kept:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.errors import Failure, UserError
 from runner import results
+from values.errors import Failure, UserError
 
 
 def test_lines_are_added_and_found_again(tmp_path):

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import runner
-from cli.errors import UserError
 from cli.jobs import Jobs
 from cli.scripts import CFG, CLIP
 from diffusion.errors import NonFiniteError
 from runner.exit import PartialFailure
 from runner.workers import Alone
+from values.errors import UserError
 
 FLAGS = ("--model", "emoji", "--size", "16", "16")
 

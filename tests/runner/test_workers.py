@@ -1,9 +1,9 @@
 import pytest
 from torch.distributed import HashStore
 
-from cli.errors import Failure, UserError
 from runner import workers
 from runner.workers import Shard, Worker, find
+from values.errors import Failure, UserError
 
 ENVIRONMENT = {"TORCHELASTIC_RUN_ID": "1", "RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
 

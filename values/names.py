@@ -8,8 +8,8 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.errors import UserError, printable
-from cli.files import expanded
+from values.errors import UserError, printable
+from values.files import expanded
 
 DEFAULT_TEMPLATE = "out_{index:05}.png"
 LATENT_TEMPLATE = "latent_{index:05}.safetensors"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.errors import printable
+from values.errors import printable
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +42,7 @@ def test_long_text_is_cut():
 
 def test_shared_modules_import_without_heavy_libraries():
     code = (
-        "import sys, cli.errors, cli.prompts, cli.recipe, cli.outputs\n"
+        "import sys, values.errors, values.prompts, cli.recipe, cli.outputs\n"
         "heavy = {'torch', 'torchvision', 'open_clip', 'numpy', 'PIL', 'urllib.request'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

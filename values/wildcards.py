@@ -9,9 +9,9 @@ import random
 import re
 from pathlib import Path
 
-from cli.errors import UserError, printable
-from cli.files import read_file
-from cli.prompts import MAX_LENGTH
+from values.errors import UserError, printable
+from values.files import read_file
+from values.prompts import MAX_LENGTH
 
 FOLDER = "wildcards"  # where lists lie, if nothing else is said
 MAX_BYTES = 16 * 2**20  # of a list

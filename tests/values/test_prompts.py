@@ -4,8 +4,8 @@ import struct
 
 import pytest
 
-from cli.errors import UserError
-from cli.prompts import (
+from values.errors import UserError
+from values.prompts import (
     MAX_LENGTH,
     ImagePrompt,
     Prompt,

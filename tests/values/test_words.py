@@ -1,6 +1,6 @@
 import pytest
 
-from cli.words import Place, words_of
+from values.words import Place, words_of
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ from collections import Counter
 
 import pytest
 
-from cli.errors import UserError
-from cli.wildcards import Wildcards
+from values.errors import UserError
+from values.wildcards import Wildcards
 
 
 @pytest.fixture

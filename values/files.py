@@ -7,7 +7,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from cli.errors import UserError, printable
+from values.errors import UserError, printable
 
 
 @contextlib.contextmanager

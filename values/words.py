@@ -2,7 +2,7 @@
 
 import re
 
-from cli.errors import UserError
+from values.errors import UserError
 
 # One that is plain or quoted as a whole, as most are; any; the parts of one; the space between.
 _SIMPLE = re.compile(r"""(?:"([^"\\]*)"|'([^']*)'|([^\s"'\\#][^\s"'\\]*))(?=\s|\Z)""")

@@ -6,10 +6,10 @@ import os
 import re
 from dataclasses import dataclass
 
-from cli.errors import UserError, printable
-from cli.files import expanded, file_name
-from cli.types import MAX_TEXT, is_number
 from diffusion.methods import WHOLE
+from values.errors import UserError, printable
+from values.files import expanded, file_name
+from values.types import MAX_TEXT, is_number
 
 MAX_LENGTH = 10_000  # characters; a longer one is a file pasted by mistake
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, or a byte that is none
@@ -24,7 +24,7 @@ class Prompt:
 
 
 class TextPrompt:
-    r"""The type of a text prompt `TEXT[:WEIGHT]`, as `cli.types` has types; in JSON also a pair.
+    r"""The type of a text prompt `TEXT[:WEIGHT]`, as `values.types` has types; in JSON also a pair.
 
     The weight is what follows the last colon where that is a number; otherwise the colon is text.
     A colon is made text by a backslash (`ratio 16\:9`). Other backslashes stay as they are, but

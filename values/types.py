@@ -11,9 +11,9 @@ import re
 import urllib.parse
 from pathlib import Path
 
-from cli.errors import UserError, printable
-from cli.files import expanded, file_name
 from models.zoo import CLIPS
+from values.errors import UserError, printable
+from values.files import expanded, file_name
 
 MAX_IMAGES = 1_000_000
 MAX_STEPS = 100_000

@@ -1,9 +1,9 @@
 import pytest
 
-from cli.errors import UserError
-from cli.picture_types import colour, picture_file, trajectory_file
 from cli.recipe import label_fields
-from cli.types import comma_list
+from values.errors import UserError
+from values.picture_types import colour, picture_file, trajectory_file
+from values.types import comma_list
 
 
 def test_braces_in_a_file_name_are_literal():

@@ -6,8 +6,8 @@ Neither Pillow nor torch is imported before a colour is given: the parsers need 
 import re
 from pathlib import Path
 
-from cli.errors import UserError, printable
-from cli.names import Template
+from values.errors import UserError, printable
+from values.names import Template
 
 FITS = ("contain", "cover", "stretch")
 WHITE = (255, 255, 255)
