@@ -74,8 +74,16 @@ def check_steering(values, asks):
         )
 
 
-def check_edit(values, is_job):
-    if values["init"] is None and is_job:
+def check_edit(values):
+    if values["init"] is None:
         raise UserError("name the photo to edit, then the prompts")
     if values["n"] > 1 and not values["direct"]:
         raise UserError("only --direct draws noise: without it all images would be the same")
+
+
+def check_round_trip(values):
+    if values["round_trip"] and (values["normalise_latent"] or values["noise_mix"]):
+        raise UserError(
+            "--round-trip goes back from the latent as it was found: leave out --normalise-latent "
+            "and --noise-mix"
+        )

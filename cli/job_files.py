@@ -18,6 +18,7 @@ from cli.option import Is
 from cli.options import named, options_of
 from cli.parser import parse, refuse_both
 from values.errors import UserError, printable
+from values.prompts import is_photo, is_photo_file
 from values.types import is_number
 from values.wildcards import escape
 from values.words import Place, first_wrong, words_of
@@ -136,7 +137,10 @@ def is_shell(line, script):
     """Whether a line is words and flags, and not a prompt as a whole."""
     if line.lstrip()[0] in "\"'-" or " --" in line:
         return True
-    return " -" in line and any(word in short_flags(script) for word in line.split())
+    words = line.split()
+    if script.takes_photos and is_photo(words[0]) and not is_photo_file(line.strip()):
+        return True
+    return " -" in line and any(word in short_flags(script) for word in words)
 
 
 @cache
@@ -259,8 +263,8 @@ def _read_pairs(pairs, script):
             said[option.name] = option.check(value)
         except UserError as error:
             raise UserError(f"{printable(key, 60)}: {error}") from None
-    said = {name: value for name, value in said.items() if value is not False}  # switches
-    refuse_both(script, said)
+    # A switch that is off says so: the command line may have it on.
+    refuse_both(script, {name: value for name, value in said.items() if value is not False})
     return said
 
 

@@ -114,6 +114,7 @@ class Jobs:
         self.script, self.said, self.bad = script, parse(script, argv), set()
         self.file = self.said.get("from_file")
         self.sweep = [(name, self._values(name, texts)) for name, texts in self._swept()]
+        self._refuse_sweeps([named(script)[name.replace("-", "_")] for name, _ in self.sweep])
         if math.prod(len(values) for _, values in self.sweep) > MAX_SWEEP:
             raise UserError(f"--sweep: more than {MAX_SWEEP:,} combinations: leave some out")
         self.run, image = resolve(script, self.said, is_job=not self.file and not self.sweep)
@@ -173,6 +174,17 @@ class Jobs:
                 raise UserError(f"--{flag} is for the whole run and cannot be swept")
             yield flag, texts
 
+    def _refuse_sweeps(self, options):
+        """UserError where one sweep would undo another, or what is given."""
+        names = [option.name for option in options]
+        for option in options:
+            if names.count(option.name) > 1:
+                raise UserError(f"--sweep: {option.flag} twice: give all its values at once")
+            other = next((n for n in option.excludes if n in names or n in self.said), None)
+            if other:
+                flag = options_of(self.script)[other].flag
+                raise UserError(f"--sweep: {option.flag} and {flag} exclude each other")
+
     def _values(self, flag, texts):
         """Pairs of a text that a sweep gives, or of several, and their value."""
         option = named(self.script)[flag.replace("-", "_")]
@@ -195,7 +207,8 @@ class Jobs:
         names = [name for name, _ in self.sweep]
         across = len(self.sweep[-1][1]) if self.sweep else 1
         for i, values in enumerate(itertools.product(*(values for _, values in self.sweep))):
-            all_said = merged(self.script, self.said, said)
+            # The model is the run's, whatever a line's latents were made with.
+            all_said = {"model": self.run.model, **merged(self.script, self.said, said)}
             for name, (_, value) in zip(names, values, strict=True):
                 option = named(self.script)[name.replace("-", "_")]
                 all_said = merged(self.script, all_said, {option.name: value})
@@ -264,7 +277,9 @@ def shape_of(item, script):
     values = [getattr(image, name) for name in marked(script, Is.SHAPE)]
     values = [tuple(value) if isinstance(value, list) else value for value in values]
     start = image.starting_timestep if image.init else None
-    return (_rows(item.conditions), _rows(image.source or []), start, *values)
+    # Without a prompt CLIP does not steer, which a batch does or does not as a whole.
+    steered = (bool(item.conditions), image.steers) if script.guides_any else None
+    return (_rows(item.conditions), _rows(image.source or []), steered, start, *values)
 
 
 def _rows(conditions):

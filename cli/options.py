@@ -34,6 +34,7 @@ METHODS_OF = {
 FILE = Text(types.existing_file, stored=types.SOURCE.stored)
 GUIDES = "guide between these timesteps alone: 0 is the image, 1 the noise"
 NAMES = "{" + "}, {".join(FIELDS) + "}"
+EDIT = (*FIELDS, "photo")
 LATENT_NAMES = "{" + "}, {".join(LATENT_FIELDS) + "}"
 
 IMAGES, RECORDED, SHAPE, FILES, JOINS = Is.IMAGES, Is.RECORDED, Is.SHAPE, Is.FILE, Is.JOINS
@@ -227,13 +228,14 @@ TABLE = {
     Option("--output -o", (GALLERY,), Text(types.path), "FILE", None, Is.RUNS,
         "the page, an .html file (default: index.html in the folder); a gallery that is there is "
         "replaced"),
-    Option("--output -o", SAMPLING, of(Text(Template),
+    Option("--output -o", SAMPLING, of(Text(Template), modify=Text(partial(Template, fields=EDIT)),
         reverse=Text(partial(Template, suffix=".safetensors", fields=LATENT_FIELDS))), "NAME",
         None, Is.RUNS, of(f"name of the PNGs, with {NAMES}; default {DEFAULT_TEMPLATE}, numbered "
         "on from the files there",
         reverse=f"name of the latents, with {LATENT_NAMES}; default {LATENT_TEMPLATE}, numbered on "
         "from the files there",
-        modify=f"name of the PNG, with {NAMES}; default out.png, or numbered ones for several")),
+        modify=f"name of the PNG, with {NAMES} and {{photo}}; default out.png, or numbered ones "
+        "for several")),
     Option("--skip-existing", (*SAMPLING, GRID), None, None, False, Is.RUNS,
         {**of("leave out images whose file exists"), GRID: "do nothing if it exists"},
         excludes=("overwrite",)),

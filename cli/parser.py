@@ -138,10 +138,11 @@ def _add(group, option):
         except UserError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
-    const = {"const": True} if option.many == "?" else {}
-    group.add_argument(
-        *flags, type=read_value, nargs=option.many, metavar=option.metavar, **const, **told
-    )
+    if option.many == "?":
+        told["const"] = True
+    if option.many == "+":
+        told["action"] = "extend"  # given twice, both count
+    group.add_argument(*flags, type=read_value, nargs=option.many, metavar=option.metavar, **told)
 
 
 def _help(option):
@@ -159,7 +160,9 @@ def _values_of(option, words):
 
 def _refuse_unknown(script, words):
     """UserError for words that look like flags, with the one that may have been meant."""
-    unknown = [w for w in words if re.match(r"-(?![\d.]+$|$)", w) and " " not in w]
+    unknown = [
+        w for w in words if re.match(r"-(?![\d.]+$|$)", w) and " " not in w.partition("=")[0]
+    ]
     if not unknown:
         return
     flags = [flag for option in options_of(script).values() for flag in option.flags.split()]

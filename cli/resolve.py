@@ -14,7 +14,7 @@ from cli.option import Is
 from cli.options import TABLE, options_of
 from cli.outputs import Policy
 from cli.recall import recalled, without_prompts
-from cli.scripts import CLIP, MODIFY, SAMPLING, Script
+from cli.scripts import CLIP, MODIFY, REVERSE, SAMPLING, Script
 from models.checkpoints import is_present
 from models.zoo import NETWORKS, Network
 from values import wildcards
@@ -162,10 +162,11 @@ def _settle(script, said, is_job):
     if head and not recipe:
         values = recalled(script, without_prompts(head.recipe, given), given, file) | values
     values = _with_defaults(script, values, head)
-    checks.check_method(values)
     network = NETWORKS[values["model"]]
-    checks.check_size(values["size"], network)
-    checks.check_end(script, values, network)
+    if is_job:  # else lines and sweeps may say otherwise
+        checks.check_method(values)
+        checks.check_size(values["size"], network)
+        checks.check_end(script, values, network)
     derived = {
         **_latents(values, head, recipe, said),
         "latent_timesteps": head.timesteps[::-1] if again and head.timesteps else None,
@@ -178,16 +179,14 @@ def _settle(script, said, is_job):
     }
     _settle_seeds(values, derived["latent_indices"])
     _settle_prompts(script, values, network)
-    checks.check_interval(script, values)
-    if script is CLIP:
-        checks.check_steering(values, derived["asks"])
-    if script is MODIFY:
-        checks.check_edit(values, is_job)
-    if values.get("round_trip") and (values["normalise_latent"] or values["noise_mix"]):
-        raise UserError(
-            "--round-trip goes back from the latent as it was found: leave out --normalise-latent "
-            "and --noise-mix"
-        )
+    if is_job:
+        checks.check_interval(script, values)
+        if script is CLIP:
+            checks.check_steering(values, derived["asks"])
+        if script is MODIFY:
+            checks.check_edit(values)
+        if script is REVERSE:
+            checks.check_round_trip(values)
     return values, {"network": network, "note": note, "expected": expected}, derived
 
 
@@ -289,7 +288,7 @@ def _settle_seeds(values, latent_indices):
     if not values.get("seeds"):
         first, n = values["seed"], values["n"]
         if first + n - 1 > MAX_SEED:
-            raise UserError(f"-n {n} goes past the largest seed, {MAX_SEED}: lower --seed")
+            raise UserError(f"{n} images go past the largest seed, {MAX_SEED}: lower --seed")
         values["seeds"] = range(first, first + n)
     values["n"] = len(values["seeds"])
 

@@ -7,7 +7,11 @@ import torch
 
 import diffusion
 from media.tensors import to_image, visible
+from models.checkpoints import CheckpointError
 from runner.exit import explained
+
+# What would go wrong with every image.
+RUN_WIDE = (CheckpointError, ModuleNotFoundError)
 
 
 class Batch:
@@ -20,14 +24,15 @@ class Batch:
     Attributes:
         image: the ImageOptions that they share, by all that must be alike.
         sources: a random generator for each image.
-        error: what went wrong, where the run is to keep going; or None.
+        error: what went wrong, in a line, where the run is to keep going; or None.
+        pending: a function () that saves what was drawn; or None.
         evaluations: rows of x that the model has been asked for.
         last_pred: what the model last took the images to be, of those that are watched.
     """
 
     def __init__(self, run, items, wanted):
         self.run, self.items, self.wanted = run, items, wanted
-        self.image, self.error, self.evaluations = items[0].image, None, 0
+        self.image, self.error, self.pending, self.evaluations = items[0].image, None, None, 0
         self.sources = diffusion.generators([item.seed for item in items])
         # An image that is drawn again is rounded as then in a batch of the same shape alone.
         rows, row = self.image.batch or (None, None)
@@ -43,11 +48,11 @@ class Batch:
 
     def __exit__(self, kind, error, traceback):
         self._mode.__exit__(kind, error, traceback)
-        keeps_going = self.run.options.keep_going and isinstance(error, Exception)
-        if keeps_going and explained(error):
-            self.error = error
-            return True
-        return False
+        if not self.run.options.keep_going or isinstance(error, RUN_WIDE):
+            return False
+        known = explained(error) if isinstance(error, Exception) else None
+        self.error = known and str(known[0])  # the error itself would keep what its frames hold
+        return known is not None
 
     @property
     def conditions(self):

@@ -26,6 +26,7 @@ class Reader:
         self.which, self.cached, self.device = (name, checkpoint), cached, device
         self.dim = self.clip.dim if dim is None else dim
         self.known = {}  # the embeddings of the texts last asked for
+        self.seen = {}  # and of all image prompts, of which a run has few
 
     @functools.cached_property
     def clip(self):
@@ -59,8 +60,10 @@ class Reader:
         ]
 
     def _embed_photo(self, source):
-        image = fitted(source, (self.clip.image_size,) * 2)
-        return self.clip.encode_image(to_tensor(image)[None])[0]
+        if source not in self.seen:
+            image = fitted(source, (self.clip.image_size,) * 2)
+            self.seen[source] = self.clip.encode_image(to_tensor(image)[None])[0]
+        return self.seen[source]
 
     def _stacked(self, embeds):
         return torch.stack(embeds) if embeds else torch.zeros(0, self.dim, device=self.device)

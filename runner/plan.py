@@ -54,8 +54,8 @@ class Plan:
         self.grid = self.page = None
         if options.grid or (self.jobs.sweep and not options.shard and script is not REVERSE):
             self.grid = RunGrid(self.jobs)
-        own = [item for batch in worker.own(self.batches()) for item in batch]
-        self.found = self.files.check(item.fields for item in own)
+        own = worker.own(self.batches())
+        self.found = self.files.check(item.fields for batch in own for item in batch)
         # Of a shared run, whatever is there was drawn by one of its processes.
         self.skips = self.files.policy is Policy.SKIP or worker.shared
         if options.gallery:
@@ -107,8 +107,9 @@ class Plan:
         if self.grid:
             self.grid.refuse()
         if self.options.script is REVERSE and self.files.policy is not Policy.NUMBER:
-            for item in items(self.jobs):
-                self._refuse_beside(self.files.target(item.fields).path)
+            for batch in self.worker.own(self.batches()):
+                for item in batch:
+                    self._refuse_beside(self.files.target(item.fields).path)
 
     def _refuse_beside(self, path):
         for name in beside(self.options, path).values():
@@ -120,7 +121,7 @@ class Plan:
     def start(self):
         """Waits for processes that share the run; from here on files of its own may be there."""
         self.worker.start(self.refuse)
-        if self.worker.shared and self.files.policy is not Policy.OVERWRITE:
+        if self.worker.size > 1 and self.files.policy is not Policy.OVERWRITE:
             self.files.policy = Policy.SKIP
 
     def _is_drawn(self):
@@ -209,7 +210,7 @@ class Plan:
         if self.worker.rank:
             return
         path = self.grid and self.grid.save(self.files)
-        if path:
+        if path and not self.options.json:
             print(printable(path, 1000), flush=True)
         path = self.page and self.page.save()
         if path and not self.options.json:

@@ -21,11 +21,12 @@ from cli.scripts import CFG, CLIP
 from media.images import publish
 from media.tensors import to_image, to_tensor
 from models import checkpoints, networks
+from models.unet import recompute_gradients
 from runner import memory, results
 from runner.batch import Batch
 from runner.conditions import Reader
 from runner.device import compiled, pick_device, pick_dtype
-from runner.exit import explained, finished_images_are_kept
+from runner.exit import finished_images_are_kept
 from runner.masks import mask_of
 from runner.start import photos, start
 from values.errors import note, printable
@@ -75,6 +76,8 @@ class Run:
         packed = not (compiling or self.needs_gradients)
         name = self.options.network.name
         net = models.load(name, self.checkpoint, self.device, self.dtype, packed)
+        if self.options.low_memory:
+            recompute_gradients(net)
         if compiling:
             memory.keep_freed_memory()
             return compiled(net)
@@ -107,8 +110,10 @@ class Run:
     @property
     def texts_follow(self):
         """Whether later batches may have other texts than the first."""
-        jobs = self.plan.jobs.all
-        return bool(self.options.from_file) or any(job.image.makes_choices for job in jobs)
+        jobs, names = self.plan.jobs, {"images", "source"}
+        swept = any(name in names for name, _ in jobs.sweep)
+        more = bool(self.options.from_file) or swept
+        return more or any(job.image.makes_choices for job in jobs.all)
 
     def prepared(self, model, batch):
         """A model as this run samples it: in float64 where the method wants that, and counted."""
@@ -168,11 +173,11 @@ class Run:
                 )
                 batch = Batch(self, items, wanted)
                 yield batch
+                self._submit(batch)
                 if batch.error:
                     yield from self._one_by_one(batch)
                 self._done = last
-            if self._saved:
-                self._saved.result()
+            self._wait()
         plan.finish()
 
     def _one_by_one(self, batch):
@@ -180,11 +185,11 @@ class Run:
         for i in batch.wanted:
             alone = Batch(self, [batch.items[i]], [0])
             yield alone
+            self._submit(alone)
             if alone.error:
                 item = batch.items[i]
                 where = f"line {item.job.line}, " if item.job.line else ""
-                why = explained(alone.error)[0]
-                note(f"left out: {where}seed {item.seed}: {why}")
+                note(f"left out: {where}seed {item.seed}: {alone.error}")
                 self.plan.worker.give_up(batch.items)
 
     def show(self, images):
@@ -206,12 +211,22 @@ class Run:
     def finish(self, batch, save):
         """Has the saving of a batch done in the background; save: a function () that does it."""
         batch.seconds = (time.perf_counter() - batch.began) / len(batch.items)
-        if self._saved:
-            self._saved.result()  # raises what went wrong; at most two batches are in memory
-        self._saved = self._saver.submit(self._finish, batch, save)
+        batch.pending = save
 
-    def _finish(self, batch, save):
-        save()
+    def _submit(self, batch):
+        # Not within the batch's own `with`: a fault in saving the one before is none of its own.
+        self._wait()
+        if batch.pending:
+            self._saved = self._saver.submit(self._finish, batch)
+
+    def _wait(self):
+        """Waits for the batch that is being saved, of which there is one at a time."""
+        saved, self._saved = self._saved, None
+        if saved:
+            saved.result()  # raises what went wrong
+
+    def _finish(self, batch):
+        batch.pending()
         trajectory = self.plan.watch.save()
         if trajectory and not self.options.json:
             self.say(printable(trajectory, 1000))

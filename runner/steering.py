@@ -9,7 +9,6 @@ import diffusion
 from media.images import shrunk
 from media.tensors import to_tensor
 from models import clip_guidance
-from models.unet import recompute_gradients
 from runner.conditions import Reader
 from runner.device import pick_clip_dtype
 
@@ -65,8 +64,6 @@ class Steering:
     def model(self, batch, condition):
         """The network under its condition, or under none: (x, t) -> v."""
         net, row = self.run.network, self.run.options.network
-        if self.run.options.low_memory:
-            recompute_gradients(net)
         call = diffusion.in_chunks(net, self.run.options.chunk or getattr(net, "chunk", None))
         if row.clip is None:
             return diffusion.clamp_t(call, row.min_t, row.max_t)

@@ -124,9 +124,9 @@ def photos_and_prompts(words, default_weight):
     Raises:
         UserError: where a word behind the photos is no prompt, or another photo.
     """
-    photos = list(itertools.takewhile(_is_photo, words))
+    photos = list(itertools.takewhile(is_photo, words))
     for word in words[len(photos) :]:
-        if photos and _is_photo(word):
+        if photos and is_photo(word):
             raise UserError(
                 f"{_quote(word)} is a photo behind the prompts: name it before them, or with "
                 "--images where it is to guide"
@@ -135,10 +135,16 @@ def photos_and_prompts(words, default_weight):
     return [expanded(photo) for photo in photos], prompts
 
 
-def _is_photo(word):
+def is_photo_file(word):
+    """Whether a word is the path of a file that is there."""
+    return os.path.isfile(expanded(word))
+
+
+def is_photo(word):
+    """Whether a word is taken for a photo: a file, an address or named like an image."""
     address = re.match("https?://", word, re.IGNORECASE)
     named = re.search(r"\.(png|jpe?g|webp|gif|bmp|tiff?)$", word, re.IGNORECASE)
-    return bool(address or named or os.path.isfile(expanded(word)))
+    return bool(address or named or is_photo_file(word))
 
 
 def format_prompt(prompt):
