@@ -168,7 +168,7 @@ MISTAKES = {
     ("photo.png", "-o", "x.png"): "must end in a name with .safetensors",
     ("photo.png", "-o", "{seed}.safetensors"): "unknown field",
     ("photo.png", "photo.png", "-o", "x.safetensors"): "two images would be saved",
-    ("photo.png", "--round-trip", "--normalise-latent"): "exclude each other",
+    ("photo.png", "--round-trip", "--normalise-latent"): "leave out --normalise-latent",
     ("photo.png", "a cat:nan"): "not finite",
     ("huge.png",): "million pixels",
     ("photo.png", "--round-trip", "-o", "y" * 242 + ".safetensors"): "too long",
