@@ -3,11 +3,13 @@
 
 import diffusion
 import runner
+from cli.jobs import Jobs
 from cli.scripts import CFG
 
 
 def main():
-    plan = runner.Plan(CFG)  # what was asked for, checked; torch is not imported yet
+    jobs = Jobs(CFG)  # what was asked for
+    plan = runner.Plan(jobs)  # checked: files, names, pictures; torch is not imported yet
     run = runner.Run(plan)
     for batch in run.batches():  # resumes, shares the work with other processes, retries alone
         with batch:

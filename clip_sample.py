@@ -3,11 +3,13 @@
 
 import diffusion
 import runner
+from cli.jobs import Jobs
 from cli.scripts import CLIP
 
 
 def main():
-    plan = runner.Plan(CLIP)  # what was asked for, checked; torch is not imported yet
+    jobs = Jobs(CLIP)  # what was asked for
+    plan = runner.Plan(jobs)  # checked: files, names, pictures; torch is not imported yet
     run = runner.Run(plan)
     steering = runner.Steering(run)
     for batch in run.batches():

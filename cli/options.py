@@ -146,9 +146,9 @@ TABLE = {
         f"steps to take (default: the method's, {METHODS['ab23'].steps} of ab23); of adaptive, "
         "at least", clip="steps to take (1000); of adaptive, at least",
         reverse="steps to take (50); of adaptive, at least", modify="steps to take (50)")),
-    Option("--tolerance", SAMPLING, Number(0, 2, above=True), "X", defaults.tolerance, SHAPED, of(
-        f"the error that a step of adaptive may make ({TOLERANCE:g}; range: -1 to 1)",
-        modify="of adaptive, which no edit takes"), follows=("method",)),
+    Option("--tolerance", (CFG, CLIP, REVERSE), Number(0, 2, above=True), "X", defaults.tolerance,
+        SHAPED, f"the error that a step of adaptive may make ({TOLERANCE:g}; range: -1 to 1)",
+        follows=("method",)),
     Option("--schedule", SAMPLING, Name("schedule", SCHEDULES), "NAME", defaults.schedule, SHAPED,
         f"of the timesteps: {', '.join(SCHEDULES)} (default: what the method is best on; for ddpm "
         "to exact what the model was trained on)"),

@@ -1,31 +1,27 @@
 """What was asked for: the command line, a line of a job file, a recipe and the defaults, as one.
 
-A flag beats the line of a job file that it stands for on the command line alone, a line beats the
-command line, both beat the recipe of `--from-png`, and that beats the defaults. A recipe is a
-stranger's file: its values pass the checks of the flags that they stand for.
+A line of a job file beats the command line, that beats the recipe of `--from-png`, and a recipe
+beats the defaults.
 """
 
 import math
-import os
 from dataclasses import dataclass, field, make_dataclass
 from functools import cache
-from pathlib import Path
 
-from cli import latents, wildcards
+from cli import checks, latents, wildcards
 from cli import recipe as recipes
 from cli.errors import UserError, printable
 from cli.names import Template
 from cli.option import Is
-from cli.options import TABLE, marked, options_of
+from cli.options import TABLE, options_of
 from cli.outputs import Policy
 from cli.prompts import merge
-from cli.scripts import CFG, CLIP, MODIFY, SAMPLING, Script
+from cli.recall import recalled, without_prompts
+from cli.scripts import CLIP, MODIFY, SAMPLING, Script
 from cli.types import MAX_SEED
-from diffusion.methods import METHODS, NEGLIGIBLE, WHOLE, default_interval, resolve_eta
 from models.checkpoints import is_present
 from models.zoo import NETWORKS, Network
 
-MAX_PROMPTS = 1000  # in a recipe
 HASHES = ("model_sha256", "clip_sha256", "guiding_clip_sha256")
 EDITED = Template("out.png")  # the name of a single edit
 
@@ -158,17 +154,17 @@ def _settle(script, said, is_job):
     known = made_with.get("model")
     given["model"], note = _model(script, given, known, file)
     expected = {name: recipe.get(name) if given["model"] == known else None for name in HASHES}
-    values = _recalled(script, recipe, given, source) | given
+    values = recalled(script, recipe, given, source) | given
     if "latent" in values and head is None:  # the recipe has named it
         head = latents.head(values["latent"])
     again = head is not None and not {"steps", "schedule"} & set(values)
     if head and not recipe:
-        values = _recalled(script, _without_prompts(head.recipe, given), given, file) | values
+        values = recalled(script, without_prompts(head.recipe, given), given, file) | values
     values = _with_defaults(script, values, head)
-    _check_method(values)
+    checks.check_method(values)
     network = NETWORKS[values["model"]]
-    _check_size(values["size"], network)
-    _check_end(script, values, network)
+    checks.check_size(values["size"], network)
+    checks.check_end(script, values, network)
     derived = {
         **_latents(values, head, recipe, said),
         "latent_timesteps": head.timesteps[::-1] if again and head.timesteps else None,
@@ -181,11 +177,11 @@ def _settle(script, said, is_job):
     }
     _settle_seeds(values, derived["latent_indices"])
     _settle_prompts(script, values, network)
-    _check_interval(script, values)
+    checks.check_interval(script, values)
     if script is CLIP:
-        _check_steering(values, derived["asks"])
+        checks.check_steering(values, derived["asks"])
     if script is MODIFY:
-        _check_edit(values, is_job)
+        checks.check_edit(values, is_job)
     if values.get("round_trip") and (values["normalise_latent"] or values["noise_mix"]):
         raise UserError(
             "--round-trip goes back from the latent as it was found: leave out --normalise-latent "
@@ -243,85 +239,6 @@ def _model(script, given, known, source):
     return known, None
 
 
-def _without_prompts(recipe, given):
-    """The recipe of latents: prompts that are given replace all of its own."""
-    if {"prompts", "images"} & set(given):
-        return {k: v for k, v in recipe.items() if k not in ("prompts", "images")}
-    return recipe
-
-
-def _recalled(script, recipe, given, path):
-    """What a recipe says of the options that were not given, as a dict.
-
-    Args:
-        given: what was, with the model.
-        path: the file of the recipe, beside which the files that it names are looked for.
-    Raises:
-        UserError: for a value that the flag would not take, and a file that is not there.
-    """
-    if not recipe:
-        return {}
-    options = dict(marked(script, Is.RECORDED))
-    if script is MODIFY:
-        options["init"] = options_of(CFG)["init"]  # the photo, which is no flag there
-    skipped = {"model"}
-    if recipe.get("timesteps_of_latent"):
-        skipped |= {"steps", "schedule"}
-    if NETWORKS[given["model"]].clip is None and not script.guides_any:
-        skipped |= {"prompts", "images"}
-    recalled = {}
-    for name, option in options.items():
-        value = recipe.get(name)
-        if name in given or name in skipped or value is None:
-            continue
-        if any(other in given for other in option.excludes):
-            continue
-        if any(
-            given.get(other, recipe.get(other)) != recipe.get(other) for other in option.follows
-        ):
-            continue
-        try:
-            if option.many in ("*", "+") and len(value) > MAX_PROMPTS:
-                raise UserError(f"{len(value):,} prompts are too many")
-            if Is.FILE in option.is_:
-                value = _found(value, path.parent)
-            recalled[name] = option.check(value)
-        except UserError as error:
-            raise UserError(
-                f"the recipe of {printable(path)}: {error}: give {option.flag}"
-            ) from None
-    if "guidance_interval" in options and "guidance_interval" not in given:
-        recalled |= _recalled_interval(script, recipe, given, recalled)
-    return recalled
-
-
-def _recalled_interval(script, recipe, given, recalled):
-    """A recipe's interval counts, unless it was the usual one and flags ask for other things."""
-    method, everywhere = recipe.get("method"), list(WHOLE)
-    if method not in METHODS:
-        return {}
-    asked = [weight for _, weight in [*recipe.get("prompts", []), *recipe.get("images", [])]]
-    usual = everywhere if script.guides_any else list(default_interval(method, asked))
-    anew = bool({"prompts", "images", "method"} & set(given))
-    if anew and recipe.get("guidance_interval", everywhere) == usual:
-        return {"guidance_interval": None}
-    return {"guidance_interval": recalled.get("guidance_interval", everywhere)}
-
-
-def _found(value, folder):
-    """A recipe's value with the paths of the files that it names without their folders."""
-    if isinstance(value, list):
-        return [[_find(name, folder), weight] for name, weight in value]
-    return _find(value, folder)
-
-
-def _find(name, folder):
-    for path in (folder / name, Path(name)):
-        if os.path.isfile(path):  # also answers for what can be no name
-            return str(path)
-    raise UserError(f'it needs "{printable(name, 100)}", which is not here')
-
-
 def _with_defaults(script, values, head):
     """All options of a script, by name, with the defaults where nothing says otherwise."""
     plain, derived = _defaults(script)
@@ -345,44 +262,6 @@ def _defaults(script):
     options = options_of(script).values()
     plain = {o.name: o.default for o in options if not callable(o.default)}
     return plain, [option for option in options if callable(option.default)]
-
-
-def _check_method(values):
-    name, method = values["method"], METHODS[values["method"]]
-    try:
-        resolve_eta(name, values.get("eta"))
-    except ValueError as error:
-        raise UserError(f"--eta {values['eta']:g}: {error}") from None
-    if method.evaluations is not None and values["tolerance"] is not None:
-        raise UserError(f"--tolerance: {name} takes the steps it is given: use adaptive")
-
-
-def _check_size(size, network):
-    multiple = network.size_multiple
-    if any(side % multiple for side in size):
-        w, h = size
-        sizes = dict.fromkeys(
-            f"{max(multiple, round_to(w))} {max(multiple, round_to(h))}"
-            for round_to in (
-                lambda side: side // multiple * multiple,
-                lambda side: -(-side // multiple) * multiple,
-            )
-        )
-        raise UserError(
-            f"--size {w} {h}: {network.name} draws sides that are multiples of {multiple}: "
-            f"the nearest are {' and '.join(sizes)}"
-        )
-
-
-def _check_end(script, values, network):
-    """There is a way to go: networks of a limited range know no noise below it."""
-    for name in ("starting_timestep", "max_timestep"):
-        end = values.get(name)
-        if end is not None and end <= network.min_t and (script.takes_photos or values["init"]):
-            raise UserError(
-                f"{options_of(script)[name].flag} {end:g}: {network.name} knows no noise below "
-                f"{network.min_t:.3g}: give more"
-            )
 
 
 def _latents(values, head, recipe, said):
@@ -428,42 +307,6 @@ def _settle_prompts(script, values, network):
     for name in ("prompts", "images", "source"):
         if name in values:
             values[name] = [prompt for prompt in merge(values[name]) if prompt.weight]
-
-
-def _check_interval(script, values):
-    if "guidance_interval" not in values:
-        return
-    weights = [prompt.weight for prompt in [*values["prompts"], *values["images"]]]
-    low, high = values["guidance_interval"]
-    flag = f"--guidance-interval {low:g} {high:g}"
-    if low >= high:
-        raise UserError(f"{flag}: the first must be below the second")
-    if weights and (low > 0 or high < 1) and not script.guides_any:
-        total = math.fsum(weights)
-        if total <= NEGLIGIBLE:
-            raise UserError(
-                f"{flag}: outside of it the prompts' mean is drawn, but their weights add up to "
-                f"{total:g}: make that more than 0, or take --guidance-interval 0 1"
-            )
-
-
-def _check_steering(values, asks):
-    asked = [*values["prompts"], *values["images"]]
-    if asks and abs(math.fsum(prompt.weight for prompt in asked)) < 1e-9:
-        raise UserError("the weights of the prompts add up to 0, and are divided by their sum")
-    method = values["method"]
-    if asked and values["clip_guidance_scale"] > 0 and METHODS[method].evaluations is None:
-        raise UserError(
-            f"--method {method}: CLIP looks at other crops in every evaluation, so that no "
-            "step would be short enough: choose another, or -cs 0"
-        )
-
-
-def _check_edit(values, is_job):
-    if values["init"] is None and is_job:
-        raise UserError("name the photo to edit, then the prompts")
-    if values["n"] > 1 and not values["direct"]:
-        raise UserError("only --direct draws noise: without it all images would be the same")
 
 
 def _policy(script, values, said):

@@ -5,7 +5,7 @@ import sys
 import time
 
 from cli.errors import UserError, printable
-from cli.jobs import Jobs, batches, items
+from cli.jobs import batches, items
 from cli.names import DEFAULT_TEMPLATE, LATENT_TEMPLATE
 from cli.options import options_of
 from cli.outputs import Outputs, Policy, check_length
@@ -26,11 +26,9 @@ class Plan:
     """The plan of a run, for one of the processes that share it.
 
     Args:
-        script: one of `cli.scripts.SAMPLING`.
-        argv: the words of the command line; None: those of this process.
+        jobs: the `cli.jobs.Jobs`.
     Attributes:
         options: the RunOptions.
-        jobs: the `cli.jobs.Jobs`.
         worker: what this process is in the run.
         files: the `cli.outputs.Outputs` of the images.
         found: what is at their names, as `cli.outputs.Found`.
@@ -40,10 +38,10 @@ class Plan:
         SystemExit: where there is nothing to draw, which was said.
     """
 
-    def __init__(self, script, argv=None):
+    def __init__(self, jobs):
         self.began_at = time.time()
-        self.jobs = Jobs(script, argv)
-        self.options = options = self.jobs.run
+        self.jobs, self.options = jobs, jobs.run
+        options, script = jobs.run, jobs.script
         self.jobs.check(lambda image: look_at(options, image))
         self.worker = worker = workers.find(options.shard)
         usual = LATENT_TEMPLATE if script is REVERSE else DEFAULT_TEMPLATE

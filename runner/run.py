@@ -1,6 +1,6 @@
 """A run: the network, the batches that are drawn with it, and what becomes of them.
 
-run = Run(Plan(CFG))
+run = Run(Plan(Jobs(CFG)))
 for batch in run.batches():
     with batch:
         ...

@@ -118,9 +118,9 @@ def test_recipe_is_shown_in_two_columns(png_info):
         [
             "prompts     3  a cat",
             "         -0.5  a\\x1b[2Jb\\n",
+            "model    emoji",
             "seed     5",
             "size     64 x 32",
-            "model    emoji",
         ],
     )
 
@@ -173,7 +173,7 @@ def test_json_is_an_object_for_each_file_and_line(png_info):
 
 def test_several_files_are_titled(png_info):
     _, out, _ = png_info(recipe("x.png", seed=1), recipe("y.png", seed=2))
-    assert out == ["x.png", "seed   1", "model  emoji", "", "y.png", "seed   2", "model  emoji"]
+    assert out == ["x.png", "model  emoji", "seed   1", "", "y.png", "model  emoji", "seed   2"]
 
 
 def test_download_that_a_command_would_start_is_spoken_of(png_info, monkeypatch, tmp_path):

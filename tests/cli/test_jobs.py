@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cli import job_files
 from cli import jobs as jobs_module
 from cli.errors import UserError
 from cli.jobs import Jobs, batches, items, shape_of
@@ -56,6 +57,26 @@ def test_a_file_and_a_png_are_two_sources(read, tmp_path):
     (tmp_path / "x.png").touch()
     with pytest.raises(UserError, match="--from-file and --from-png exclude each other"):
         read("cat", "--from-png", "x.png")
+
+
+def test_each_line_is_read_and_resolved_once(read, monkeypatch):
+    calls = []
+
+    def counted(module, name):
+        real = getattr(module, name)
+
+        def call(*arguments, **options):
+            calls.append(name)
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted(job_files, "parse")
+    counted(jobs_module, "resolve_image")
+    jobs = read("cat\n'dog' --steps 5\n" * 50)
+    for batch in batches(items(jobs), 8, CFG):
+        assert batch
+    assert sorted(calls) == ["parse"] * 100 + ["resolve_image"] * 100
 
 
 # Sweeps.

@@ -17,6 +17,19 @@ ROWS = {script.name.removesuffix(".py"): script for script in SAMPLING}
 SCRIPTS = tuple(ROWS)
 
 
+@contextlib.contextmanager
+def without_torch():
+    """As if torch were not installed."""
+    torch = sys.modules.get("torch")
+    sys.modules["torch"] = None
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
+        if torch:
+            sys.modules["torch"] = torch
+
+
 def answer(script, argv):
     """The status that a script would exit with, were it to stop before it imports torch.
 
@@ -27,7 +40,7 @@ def answer(script, argv):
     with (
         patch.object(sys, "argv", [f"{script}.py", *argv]),
         patch.object(sys, "stdin", None),
-        patch.dict(sys.modules, {"torch": None}),
+        without_torch(),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):

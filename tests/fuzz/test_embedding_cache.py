@@ -6,6 +6,7 @@ from pathlib import Path
 from hypothesis import given
 
 from runner import embedding_cache
+from runner.embedding_cache import Entry
 from tests.fuzz import mutate
 from tests.fuzz import tensor_corpus as corpus
 
@@ -22,8 +23,8 @@ def embedding():
 @functools.cache
 def entries():
     place = Path("entries")
-    embedding_cache.write(place, KEY, embedding())
-    embedding_cache.write(place, KEY[::-1], embedding() * 2)
+    embedding_cache.write(place, KEY, Entry(embedding()))
+    embedding_cache.write(place, KEY[::-1], Entry(embedding() * 2))
     return {path.name: path.read_bytes() for path in sorted(place.iterdir())}
 
 
@@ -31,4 +32,4 @@ def entries():
 def test_damaged_entry_is_missed_or_has_the_right_embedding(data):
     Path(f"{KEY}.safetensors").write_bytes(data)
     found = embedding_cache.read(Path(), KEY, DIM)
-    assert found is None or found.equal(embedding())
+    assert found is None or found.embed.equal(embedding())

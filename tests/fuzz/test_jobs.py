@@ -18,12 +18,22 @@ LINES = (
     "",
     "# nothing",
 )
+LONG = (
+    '[{"prompt": "a cat"},\n {"prompt": "a dog",\n  "seed": 3}]',
+    '{\n "prompt": "a cat"\n}',
+    "{red,blue} heart",
+)
 texts = mutate.texts()
 names = st.sampled_from([name.strip("-").replace("-", "_") for name in FITTING] + ["prompts", "n"])
 leaves = st.sampled_from(VALUES) | st.integers() | st.floats() | st.booleans() | st.none() | texts
 objects = st.dictionaries(names | texts, leaves | st.lists(leaves, max_size=3), max_size=4)
-lines = st.sampled_from(LINES) | texts | objects.map(json.dumps)
-files = st.lists(lines, max_size=4).map("\n".join)
+indents = st.sampled_from([None, 1])
+spread = st.builds(json.dumps, objects | st.lists(objects, max_size=3), indent=indents)
+lines = st.sampled_from(LINES) | texts | objects.map(json.dumps) | spread
+tables = st.lists(st.lists(st.sampled_from(VALUES) | texts, max_size=3).map(",".join), max_size=4)
+files = st.lists(lines, max_size=4).map("\n".join) | tables.map(
+    lambda rows: "\n".join(["prompt,size,seed", *rows])
+)
 
 
 def drawn(data, *flags):
@@ -42,7 +52,7 @@ def test_any_text_is_jobs_or_refused_in_a_line(text):
     drawn(text.encode("utf-8", "surrogatepass"))
 
 
-@given(mutate.damaged(lambda: {"jobs": "\n".join(LINES * 3).encode()}))
+@given(mutate.damaged(lambda: {"jobs": "\n".join([*LINES, *LONG, *LINES]).encode()}))
 def test_damaged_job_files_are_jobs_or_refused_in_a_line(data):
     drawn(data)
 
@@ -54,4 +64,4 @@ def test_sweeps_of_any_jobs_are_too(text):
 
 def test_what_is_right_is_taken(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert drawn("\n".join(LINES).encode()) == 0
+    assert drawn("\n".join([*LINES, *LONG]).encode()) == 0

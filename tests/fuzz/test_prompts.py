@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 
 from cli import prompts
 from cli.errors import UserError
-from cli.prompts import Prompt
+from cli.prompts import ImagePrompt, Prompt, TextPrompt
 from tests.fuzz import mutate
 from tests.fuzz.lines import one_line
 
+parse, parse_image = TextPrompt(), ImagePrompt()
 weights = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -28,7 +29,7 @@ def refused(read, text):
 
 @given(mutate.texts())
 def test_any_text_is_a_prompt_or_refused_in_one_line(text):
-    for read in (prompts.parse, prompts.parse_image):
+    for read in (parse, parse_image):
         if not refused(read, text):
             for line in prompts.describe([read(text)], 0.5):
                 one_line(line)
@@ -37,11 +38,11 @@ def test_any_text_is_a_prompt_or_refused_in_one_line(text):
 @given(mutate.texts().filter(is_prompt), weights)
 def test_formatted_prompt_is_parsed_as_itself(text, weight):
     prompt = Prompt(text, weight)
-    assert prompts.parse(prompts.format_prompt(prompt)) == prompt
+    assert parse(prompts.format_prompt(prompt)) == prompt
 
 
 @given(mutate.texts())
 def test_what_was_parsed_is_formatted_and_parsed_as_itself(argument):
-    if not refused(prompts.parse, argument):
-        prompt = prompts.parse(argument)
-        assert prompts.parse(prompts.format_prompt(prompt)) == prompt
+    if not refused(parse, argument):
+        prompt = parse(argument)
+        assert parse(prompts.format_prompt(prompt)) == prompt

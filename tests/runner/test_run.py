@@ -10,6 +10,7 @@ import torch
 
 import runner
 from cli.errors import UserError
+from cli.jobs import Jobs
 from cli.scripts import CFG, CLIP
 from diffusion.errors import NonFiniteError
 from runner.exit import PartialFailure
@@ -33,7 +34,7 @@ def make(tmp_path, monkeypatch):
     monkeypatch.setattr(runner.Run, "_publish", tell_seeds)
 
     def made(*argv):
-        return runner.Run(runner.Plan(CFG, [*FLAGS, *map(str, argv)]))
+        return runner.Run(runner.Plan(Jobs(CFG, [*FLAGS, *map(str, argv)])))
 
     return made
 
@@ -147,7 +148,7 @@ def test_a_bug_stops_a_run_that_keeps_going(make):
 def test_gradients_are_there_where_clip_steers_and_nowhere_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for argv, inference in ((["cat"], False), (["cat", "-cs", "0"], True), ([], True)):
-        run = runner.Run(runner.Plan(CLIP, [*FLAGS, *argv]))
+        run = runner.Run(runner.Plan(Jobs(CLIP, [*FLAGS, *argv])))
         assert run.needs_gradients is not inference
         with next(run.batches()):
             assert torch.is_inference_mode_enabled() is inference

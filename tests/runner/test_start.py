@@ -6,6 +6,7 @@ from PIL import Image
 
 import diffusion
 import runner
+from cli.jobs import Jobs
 from cli.scripts import CFG, MODIFY
 from runner import latents
 
@@ -18,7 +19,7 @@ def batch(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def first(script, *argv):
-        run = runner.Run(runner.Plan(script, [*argv, *FLAGS]))
+        run = runner.Run(runner.Plan(Jobs(script, [*argv, *FLAGS])))
         return run, next(run.batches())
 
     return first

@@ -1,0 +1,81 @@
+"""What options must be together: functions of a dict of values that raise a UserError."""
+
+import math
+
+from cli.errors import UserError
+from cli.options import options_of
+from diffusion.methods import METHODS, NEGLIGIBLE, resolve_eta
+
+
+def check_method(values):
+    name, method = values["method"], METHODS[values["method"]]
+    try:
+        resolve_eta(name, values.get("eta"))
+    except ValueError as error:
+        raise UserError(f"--eta {values['eta']:g}: {error}") from None
+    if method.evaluations is not None and values.get("tolerance") is not None:
+        raise UserError(f"--tolerance: {name} takes the steps it is given: use adaptive")
+
+
+def check_size(size, network):
+    multiple = network.size_multiple
+    if any(side % multiple for side in size):
+        w, h = size
+        sizes = dict.fromkeys(
+            f"{max(multiple, round_to(w))} {max(multiple, round_to(h))}"
+            for round_to in (
+                lambda side: side // multiple * multiple,
+                lambda side: -(-side // multiple) * multiple,
+            )
+        )
+        raise UserError(
+            f"--size {w} {h}: {network.name} draws sides that are multiples of {multiple}: "
+            f"the nearest are {' and '.join(sizes)}"
+        )
+
+
+def check_end(script, values, network):
+    """There is a way to go: networks of a limited range know no noise below it."""
+    for name in ("starting_timestep", "max_timestep"):
+        end = values.get(name)
+        if end is not None and end <= network.min_t and (script.takes_photos or values["init"]):
+            raise UserError(
+                f"{options_of(script)[name].flag} {end:g}: {network.name} knows no noise below "
+                f"{network.min_t:.3g}: give more"
+            )
+
+
+def check_interval(script, values):
+    if "guidance_interval" not in values:
+        return
+    weights = [prompt.weight for prompt in [*values["prompts"], *values["images"]]]
+    low, high = values["guidance_interval"]
+    flag = f"--guidance-interval {low:g} {high:g}"
+    if low >= high:
+        raise UserError(f"{flag}: the first must be below the second")
+    if weights and (low > 0 or high < 1) and not script.guides_any:
+        total = math.fsum(weights)
+        if total <= NEGLIGIBLE:
+            raise UserError(
+                f"{flag}: outside of it the prompts' mean is drawn, but their weights add up to "
+                f"{total:g}: make that more than 0, or take --guidance-interval 0 1"
+            )
+
+
+def check_steering(values, asks):
+    asked = [*values["prompts"], *values["images"]]
+    if asks and abs(math.fsum(prompt.weight for prompt in asked)) < 1e-9:
+        raise UserError("the weights of the prompts add up to 0, and are divided by their sum")
+    method = values["method"]
+    if asked and values["clip_guidance_scale"] > 0 and METHODS[method].evaluations is None:
+        raise UserError(
+            f"--method {method}: CLIP looks at other crops in every evaluation, so that no "
+            "step would be short enough: choose another, or -cs 0"
+        )
+
+
+def check_edit(values, is_job):
+    if values["init"] is None and is_job:
+        raise UserError("name the photo to edit, then the prompts")
+    if values["n"] > 1 and not values["direct"]:
+        raise UserError("only --direct draws noise: without it all images would be the same")

@@ -1,0 +1,95 @@
+"""What a recipe says of options that were not given, checked as the flags that it stands for.
+
+A recipe is a stranger's file: its values pass the checks of the flags.
+"""
+
+import os
+from pathlib import Path
+
+from cli.errors import UserError, printable
+from cli.option import Is
+from cli.options import marked, options_of
+from cli.scripts import CFG, MODIFY
+from diffusion.methods import METHODS, WHOLE, default_interval
+from models.zoo import NETWORKS
+
+MAX_PROMPTS = 1000  # in a recipe
+
+
+def without_prompts(recipe, given):
+    """The recipe of latents: prompts that are given replace all of its own."""
+    if {"prompts", "images"} & set(given):
+        return {k: v for k, v in recipe.items() if k not in ("prompts", "images")}
+    return recipe
+
+
+def recalled(script, recipe, given, path):
+    """What a recipe says of the options that were not given, as a dict.
+
+    Args:
+        given: what was, with the model.
+        path: the file of the recipe, beside which the files that it names are looked for.
+    Raises:
+        UserError: for a value that the flag would not take, and a file that is not there.
+    """
+    if not recipe:
+        return {}
+    options = dict(marked(script, Is.RECORDED))
+    if script is MODIFY:
+        options["init"] = options_of(CFG)["init"]  # the photo, which is no flag there
+    skipped = {"model"}
+    if recipe.get("timesteps_of_latent"):
+        skipped |= {"steps", "schedule"}
+    if NETWORKS[given["model"]].clip is None and not script.guides_any:
+        skipped |= {"prompts", "images"}
+    found = {}
+    for name, option in options.items():
+        value = recipe.get(name)
+        if name in given or name in skipped or value is None:
+            continue
+        if any(other in given for other in option.excludes):
+            continue
+        if any(
+            given.get(other, recipe.get(other)) != recipe.get(other) for other in option.follows
+        ):
+            continue
+        try:
+            if option.many in ("*", "+") and len(value) > MAX_PROMPTS:
+                raise UserError(f"{len(value):,} prompts are too many")
+            if Is.FILE in option.is_:
+                value = _found(value, path.parent)
+            found[name] = option.check(value)
+        except UserError as error:
+            raise UserError(
+                f"the recipe of {printable(path)}: {error}: give {option.flag}"
+            ) from None
+    if "guidance_interval" in options and "guidance_interval" not in given:
+        found |= _recalled_interval(script, recipe, given, found)
+    return found
+
+
+def _recalled_interval(script, recipe, given, recalled):
+    """A recipe's interval counts, unless it was the usual one and flags ask for other things."""
+    method, everywhere = recipe.get("method"), list(WHOLE)
+    if method not in METHODS:
+        return {}
+    asked = [weight for _, weight in [*recipe.get("prompts", []), *recipe.get("images", [])]]
+    usual = everywhere if script.guides_any else list(default_interval(method, asked))
+    anew = bool({"prompts", "images", "method"} & set(given))
+    if anew and recipe.get("guidance_interval", everywhere) == usual:
+        return {"guidance_interval": None}
+    return {"guidance_interval": recalled.get("guidance_interval", everywhere)}
+
+
+def _found(value, folder):
+    """A recipe's value with the paths of the files that it names without their folders."""
+    if isinstance(value, list):
+        return [[_find(name, folder), weight] for name, weight in value]
+    return _find(value, folder)
+
+
+def _find(name, folder):
+    for path in (folder / name, Path(name)):
+        if os.path.isfile(path):  # also answers for what can be no name
+            return str(path)
+    raise UserError(f'it needs "{printable(name, 100)}", which is not here')
