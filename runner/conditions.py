@@ -5,10 +5,10 @@ import functools
 import torch
 
 import diffusion
+import models
 from diffusion.methods import WHOLE
 from media.images import fitted
 from media.tensors import to_tensor
-from models import clip
 from runner.embedding_cache import embed_texts
 
 
@@ -30,8 +30,9 @@ class Reader:
 
     @functools.cached_property
     def clip(self):
-        clip.announce(*self.which)
-        return clip.load(*self.which, self.device)
+        # Imported only here: open_clip takes a second, and remembered texts need none.
+        models.clip.announce(*self.which)
+        return models.clip.load(*self.which, self.device)
 
     def forget_clip(self):
         """Lets go of the CLIP, which need not be in memory beside the network."""

@@ -89,8 +89,8 @@ def test_jobs_of_many_lines_are_drawn_as_each_by_itself(script, pictures):
     assert len(together) == COUNT
     for name in ("002_008.png", "003_004.png", "004_001.png", "005_000.png"):
         assert draw("--from-png", f"alone/{name}", "-o", f"again/{name}")[0] == 0
-        recipes = [recipes.read(Path(folder) / name) for folder in ("alone", "again")]
-        assert {**recipes[0], "index": 0} == {**recipes[1], "index": 0}
+        first, again = (recipes.read(Path(folder) / name) for folder in ("alone", "again"))
+        assert {**first, "index": 0} == {**again, "index": 0}
         with Image.open(f"alone/{name}") as one, Image.open(f"again/{name}") as other:
             assert one.tobytes() == other.tobytes()
     texts = {tuple(recipes.read(f"alone/003_00{i}.png")["prompts"][0]) for i in range(1, 7)}
