@@ -8,7 +8,7 @@ TOOLS := $(VENV)/tools
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PARALLEL := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: sample test quick fuzz lint format completion clean
+.PHONY: sample test quick fuzz lint format options completion clean
 
 sample: $(READY)
 	$(BIN)/python cfg_sample.py "a red apple on a blue background:3" -n 4 -bs 4 --model emoji
@@ -30,6 +30,10 @@ lint: $(TOOLS)
 format: $(TOOLS)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# After a change of cli/options.py.
+options: $(READY)
+	$(BIN)/python -m cli.options_page > docs/options.new && mv docs/options.new docs/options.md
 
 completion: $(TOOLS)
 	mkdir -p completions

@@ -81,6 +81,12 @@ def check_edit(values):
         raise UserError("only --direct draws noise: without it all images would be the same")
 
 
+def check_start(given, values):
+    """How much noise a picture gets is only asked where there is one."""
+    if "starting_timestep" in given and not values["init"] and "from_file" not in given:
+        raise UserError("--starting-timestep is of --init IMAGE, which is not given")
+
+
 def check_round_trip(values):
     if values["round_trip"] and (values["normalise_latent"] or values["noise_mix"]):
         raise UserError(

@@ -126,6 +126,8 @@ def _taken_apart(entry, script):
     if len(line) > MAX_LINE:
         raise Place("longer than a MiB")
     if is_shell(line, script):
+        for word, column in words_of(line):
+            _refuse_typographic(word, column)
         return words_of(line), lambda some: _read_words([word for word, _ in some], script)
     _refuse_no_prompt(line)
     text = line.strip()
@@ -155,8 +157,12 @@ def _refuse_no_prompt(line):
     start = len(line) - len(line.lstrip())
     if line.startswith("//", start):
         raise Place("a comment begins with #", start)
-    if line[start] in "“”„«‘’‚":
-        raise Place(f'{line[start]} is a typographic quote: use " or none', start)
+    _refuse_typographic(line, start)
+
+
+def _refuse_typographic(text, column):
+    if text.strip()[:1] in tuple("“”„«‘’‚"):
+        raise Place(f'{text.strip()[0]} is a typographic quote: use " or none', column)
 
 
 def _read_words(words, script):
@@ -302,7 +308,11 @@ def _header(text, script):
     mark = max(",;\t", key=line.count)
     titles = _cells(line, mark)
     known = [title for title in titles if _plain(title) in named(script)]
-    if len(known) < max(2, len(titles) - 1):
+    # A title that is no option's is refused later: no prompt looks like `prompt,weight`.
+    asks = {"prompt", "prompts"} & set(titles) and all(
+        re.fullmatch(r"\s*[\w-]+\s*", t) for t in titles
+    )
+    if not asks and len(known) < max(2, len(titles) - 1):
         return None
     return start + len(line) + 1, text.count("\n", 0, start) + 2, titles, mark
 

@@ -180,6 +180,8 @@ class Jobs:
         for option in options:
             if names.count(option.name) > 1:
                 raise UserError(f"--sweep: {option.flag} twice: give all its values at once")
+            if option.name in self.said:
+                raise UserError(f"--sweep: {option.flag} is given, too: leave out one of them")
             other = next((n for n in option.excludes if n in names or n in self.said), None)
             if other:
                 flag = options_of(self.script)[other].flag

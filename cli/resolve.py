@@ -14,7 +14,7 @@ from cli.option import Is
 from cli.options import TABLE, options_of
 from cli.outputs import Policy
 from cli.recall import recalled, without_prompts
-from cli.scripts import CLIP, MODIFY, REVERSE, SAMPLING, Script
+from cli.scripts import CLIP, DRAWING, MODIFY, REVERSE, SAMPLING, Script
 from models.checkpoints import is_present
 from models.zoo import NETWORKS, Network
 from values import wildcards
@@ -183,6 +183,8 @@ def _settle(script, said, is_job):
         checks.check_interval(script, values)
         if script is CLIP:
             checks.check_steering(values, derived["asks"])
+        if script in DRAWING:
+            checks.check_start(given, values)
         if script is MODIFY:
             checks.check_edit(values)
         if script is REVERSE:

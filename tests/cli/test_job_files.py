@@ -297,3 +297,35 @@ def test_a_mistake_is_found_in_few_steps_however_many_words_there_are(refusal, m
         column = len(words) + 1 + len(wrong.rpartition(" ")[0]) + (" " in wrong)
         assert f"column {column + 1}: " in refusal(f"{words} {wrong}\n")
         assert len(calls) <= 1 + 12  # 2 ** 12 words
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prompt,weight\na fox,2\n", 'line 2, column 7: no flag is called "weight"'),
+        ("“a cat” --seed 3\n", "line 1, column 1: “ is a typographic quote"),
+        ("a cat\n„a dog“\n", "line 2, column 1: „ is a typographic quote"),
+    ],
+)
+def test_what_looks_like_a_table_or_a_quotation_is_no_prompt(refusal, text, said):
+    assert said in refusal(text)
+
+
+def test_a_line_that_begins_with_a_photo_is_words(read, tmp_path):
+    from PIL import Image
+
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    jobs = read('b.png "a red heart"\na blue heart\n', "a.png", script=MODIFY)
+    found = [(job.image.init, [p.text for p in job.image.prompts]) for job in jobs.all]
+    assert found == [("b.png", ["a red heart"]), ("a.png", ["a blue heart"])]
+
+
+def test_a_switch_that_is_off_in_a_line_beats_the_command_line(read, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    jobs = read(
+        '{"prompts": "x", "direct": false}\n{"prompts": "x"}\n', "a.png", "--direct", script=MODIFY
+    )
+    assert [job.image.direct for job in jobs.all] == [False, True]

@@ -183,3 +183,42 @@ def test_a_thousand_shapes_do_not_wait_for_each_other(monkeypatch):
     for taken, _ in enumerate(batches(source(), 8, CFG)):
         assert pulled - taken <= jobs_module.MAX_OPEN + 1
     assert (pulled, taken) == (1000, 999)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--sweep", "steps=1,2", "steps=3,4"), "--steps twice"),
+        (("--sweep", "n=1,2", "seeds=3,4"), "-n and --seeds exclude each other"),
+        (("--sweep", "n=1,2", "--seeds", "3"), "-n and --seeds exclude each other"),
+        (("--sweep", "steps=1,2", "--steps", "3"), "--steps is given, too"),
+    ],
+)
+def test_a_sweep_that_would_undo_another_is_refused(flags, said):
+    with pytest.raises(UserError, match=said):
+        Jobs(CFG, [*FLAGS, "cat", *flags])
+
+
+def test_a_flag_of_many_values_given_twice_counts_twice():
+    jobs = Jobs(CFG, [*FLAGS, "cat", "--sweep", "steps=1,2", "--sweep", "seed=3,4"])
+    assert [(job.image.steps, job.image.seed) for job in jobs.all] == [
+        (1, 3),
+        (1, 4),
+        (2, 3),
+        (2, 4),
+    ]
+
+
+def test_what_a_sweep_makes_right_is_not_refused_before():
+    jobs = Jobs(CFG, [*FLAGS, "cat", "--eta", "0.5", "--sweep", "method=ddim,dpmpp_2m"])
+    assert [job.image.eta for job in jobs.all] == [0.5, 0.5]
+
+
+def test_noise_for_no_picture_is_refused():
+    with pytest.raises(UserError, match="--starting-timestep is of --init"):
+        Jobs(CFG, [*FLAGS, "cat", "-st", "0.5"])
+
+
+def test_a_misspelt_flag_is_no_prompt_even_with_a_space_in_its_value():
+    with pytest.raises(UserError, match="did you mean --size"):
+        Jobs(CFG, [*FLAGS, "cat", "--szie=64 64"])

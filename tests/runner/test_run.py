@@ -198,3 +198,18 @@ def test_evaluations_are_counted_in_rows(make):
     for _ in range(3):
         model(torch.zeros(2, 3, 16, 16), torch.ones(2))
     assert batch.evaluations == 6
+
+
+def test_a_save_that_fails_is_told_as_such_and_stops_a_run_that_keeps_going(make):
+    run = make("-n", "3", "--keep-going")
+    drawn = []
+
+    def fails():
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        for batch in run.batches():
+            with batch:
+                drawn.append(batch.items[0].seed)
+                run.finish(batch, fails)
+    assert drawn == [0, 1]  # none is drawn again for another's fault
