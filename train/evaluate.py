@@ -5,6 +5,7 @@ finished is kept: given again, the same command goes on with the next one.
 """
 
 import argparse
+import functools
 import json
 import math
 import random
@@ -25,7 +26,7 @@ from runner.exit import program
 from train import judge, pictures, render
 from train.data import replace_file
 from train.drawing import device_of, draw, sampled
-from train.measures import diversity, judged
+from train.measures import cleanliness, diversity, judged
 from train.vocabulary import CORE, GROUNDS
 
 WEIGHT = 3.0
@@ -141,7 +142,23 @@ def prompt_part(args, net, clip, critic, name, count):
     seeds = range(args.seed, args.seed + count)
     images = draw(args, net, embeds, WEIGHT, seeds, name)
     pictures.grid([to_image(image) for image in images[:SHOWN]], args.output / f"{name}.png")
-    return {"pairs": len({pair[1:] for pair in asked}), **judged(images, asked, critic)}
+    result = {"pairs": len({pair[1:] for pair in asked}), **judged(images, asked, critic)}
+    if not render.FONT.exists():
+        print(f"{name}: no measures of cleanliness without the font {render.FONT}", flush=True)
+        return {**result, "cleanliness": None}
+    return {**result, "cleanliness": cleanliness(images, asked, renders_of)}
+
+
+@functools.cache
+def sprites():
+    """The picture of each thing by its name."""
+    return {thing.name: render.sprite(thing.emoji) for thing in render.read_things()}
+
+
+def renders_of(thing, ground):
+    """Every plain render of a thing on a ground: [M, 3, H, W] in [-1, 1]."""
+    images = render.all_plain(sprites()[thing], GROUNDS[ground], judge.SIZE)
+    return torch.stack([to_tensor(image) for image in images])
 
 
 def guidance_part(args, net, clip, critic, weight):
@@ -295,6 +312,8 @@ def report(summary):
     for name in ("prompts", "held_out"):
         for key in ("top1", "top5", "ground"):
             yield f"{name} {key}: {percent(summary[name][key])}"
+        for key, value in (summary[name]["cleanliness"] or {}).items():
+            yield f"{name} {key}: {value}"
     for part in summary["guidance"]:
         yield (
             f"weight {part['weight']:g}: top1 {percent(part['top1'])}, distances "

@@ -81,18 +81,41 @@ def sprite(emoji, font=FONT):
     return square
 
 
+SHARES = {"plain": 0.8, "small": 0.4, "two": 0.42}  # of the image's side, a sprite's at most
+SHRINK, JITTER = 0.95, 1  # how much less of it, and how many pixels of 64 off its place
+
+
+def placed(picture, ground, size, side, corners):
+    """An image of `size` pixels: the sprite, `side` pixels wide, at each of the corners (x, y)."""
+    canvas = Image.new("RGB", (size, size), ground)
+    scaled = picture.resize((side, side), Image.Resampling.LANCZOS)
+    for corner in corners:
+        canvas.paste(scaled, corner, scaled)
+    return canvas
+
+
 def compose(picture, ground, size, kind, rng):
     """An image of `size` pixels: the sprite on a plain ground, nearly fixed in size and place."""
-    canvas = Image.new("RGB", (size, size), ground)
-    share = {"plain": 0.8, "small": 0.4, "two": 0.42}[kind] * rng.uniform(0.95, 1.0)
-    side = round(size * share)
-    scaled = picture.resize((side, side), Image.Resampling.LANCZOS)
-    centres = [0.27, 0.73] if kind == "two" else [0.5]
-    for centre in centres:
-        jitter = [rng.randint(-1, 1) * size // 64 for _ in range(2)]
-        place = (round(size * centre - side / 2) + jitter[0], (size - side) // 2 + jitter[1])
-        canvas.paste(scaled, place, scaled)
-    return canvas
+    side = round(size * SHARES[kind] * rng.uniform(SHRINK, 1.0))
+    corners = []
+    for centre in [0.27, 0.73] if kind == "two" else [0.5]:
+        jitter = [rng.randint(-JITTER, JITTER) * size // 64 for _ in range(2)]
+        corners.append(
+            (round(size * centre - side / 2) + jitter[0], (size - side) // 2 + jitter[1])
+        )
+    return placed(picture, ground, size, side, corners)
+
+
+def all_plain(picture, ground, size):
+    """Every image of kind "plain" that `compose` can make of a sprite and a ground."""
+    share = SHARES["plain"]
+    steps = [j * size // 64 for j in range(-JITTER, JITTER + 1)]
+    images = []
+    for side in range(round(size * share * SHRINK), round(size * share) + 1):
+        x, y = round(size * 0.5 - side / 2), (size - side) // 2
+        corners = [(x + dx, y + dy) for dx in steps for dy in steps]
+        images += [placed(picture, ground, size, side, [corner]) for corner in corners]
+    return images
 
 
 def article(words):

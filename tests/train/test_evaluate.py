@@ -21,7 +21,12 @@ def tiny(monkeypatch, tmp_path):
     """A network of few channels with random weights in place of the bundled one: its file."""
     row = NETWORKS["emoji"]
     architecture = dataclasses.replace(
-        row.architecture, channels=(16, 32), head_channels=16, features=32
+        row.architecture,
+        channels=(16, 32),
+        attention_from=1,
+        head_channels=16,
+        features=32,
+        patch=4,
     )
     monkeypatch.setitem(NETWORKS, "emoji", dataclasses.replace(row, architecture=architecture))
     torch.manual_seed(0)

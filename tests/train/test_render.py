@@ -60,6 +60,16 @@ def test_every_thing_keeps_some_ground_and_every_word_means_one_thing(things):
     assert len(words) == len(set(words))
 
 
+def test_every_plain_render_is_among_all_of_them():
+    picture = Image.new("RGBA", (100, 100))
+    picture.paste((200, 30, 60, 255), (10, 20, 90, 70))
+    known = {image.tobytes() for image in render.all_plain(picture, (1, 2, 3), 64)}
+    assert 20 < len(known) < 40
+    for seed in range(60):
+        rng = render.random.Random(seed)
+        assert render.compose(picture, (1, 2, 3), 64, "plain", rng).tobytes() in known
+
+
 @installed
 def test_things_differ_from_each_other_at_a_glance(things):
     ground = GROUNDS["white"]
