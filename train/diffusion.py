@@ -5,6 +5,7 @@ A killed run goes on from its last checkpoint when the same command is given aga
 """
 
 import argparse
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -75,6 +76,23 @@ def embed(clip, images, captions):
         ]
     )
     return image_embeds, clip.encode_text(texts), [[row[t] for t in lines] for lines in captions]
+
+
+def kept_embeddings(path, clip, images, captions):
+    """What `embed` returns; it takes minutes, so the file `path` keeps it with what it is of."""
+    made_of = hashlib.sha256(json.dumps(captions).encode())
+    made_of.update(images.numpy())
+    for weight in clip.model.state_dict().values():
+        made_of.update(weight.float().cpu().numpy().tobytes())
+    made_of = made_of.hexdigest()
+    if path.exists():
+        kept = torch.load(path, weights_only=True)
+        if kept["made_of"] == made_of:
+            return kept["images"], kept["texts"], kept["rows"]
+    image_embeds, text_embeds, rows = embed(clip, images, captions)
+    kept = {"made_of": made_of, "images": image_embeds, "texts": text_embeds, "rows": rows}
+    replace_file(path, lambda p: torch.save(kept, p))
+    return image_embeds, text_embeds, rows
 
 
 def batch(images, image_embeds, text_embeds, rows, size, image_share, generator):
@@ -164,7 +182,9 @@ def main(argv=None):
 
     images, captions = read_folder(args.data, row.shape[1])
     clip = models.clip.load(row.clip, args.clip_checkpoint)
-    image_embeds, text_embeds, rows = embed(clip, images, captions)
+    image_embeds, text_embeds, rows = kept_embeddings(
+        args.run / "embeddings.pt", clip, images, captions
+    )
     previews = [captions[i * len(captions) // 36][0] for i in range(36)]
 
     torch.manual_seed(args.seed)

@@ -7,10 +7,12 @@ import torch
 from PIL import Image
 
 import models
+from models.clip import load
 from models.unet import UNet
 from models.zoo import NETWORKS
 from train import diffusion as trainer
 from train import precision
+from train.data import read_folder
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +73,18 @@ def test_killed_run_ends_as_the_unbroken_one(squares, tmp_path, monkeypatch):
     resumed, log = train(squares, tmp_path / "broken", 6, every=3)
     assert [entry["step"] for entry in log] == [3, 6]
     assert resumed.read_bytes() == whole.read_bytes()
+
+
+def test_embeddings_are_kept_until_what_they_are_made_of_changes(squares, tmp_path, monkeypatch):
+    clip, (images, captions) = load("emoji"), read_folder(squares, 64)
+    first = trainer.kept_embeddings(tmp_path / "kept.pt", clip, images, captions)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "embed", None)
+        again = trainer.kept_embeddings(tmp_path / "kept.pt", clip, images, captions)
+    assert all(torch.equal(a, b) for a, b in zip(first[:2], again[:2], strict=True))
+    assert first[2] == again[2]
+    changed = [*captions[1:], ["a circle"]]
+    assert trainer.kept_embeddings(tmp_path / "kept.pt", clip, images, changed)[2] != first[2]
 
 
 def test_conditions_are_those_of_the_image_or_of_one_of_its_captions():
@@ -152,7 +166,7 @@ def test_network_takes_over_a_shallower_one_as_its_inside():
     same = "net.1.main.2.main.2.main.1.main.0.weight", "net.1.main.1.main.0.weight"
     assert torch.equal(own[same[0]], weights[same[1]])
     assert torch.equal(own["mapping.0.main.0.weight"], weights["mapping.0.main.0.weight"])
-    assert 0.8 * sum(v.numel() for v in weights.values()) < taken < count
+    assert 0.7 * sum(v.numel() for v in weights.values()) < taken < count
     again = UNet(outer.arch)
     assert trainer.take_over(own, again) == (count, count)
     assert all(torch.equal(again.state_dict()[key], own[key]) for key in own)
@@ -175,7 +189,6 @@ def test_fastest_dtype_is_the_one_whose_best_pass_is_the_shortest(monkeypatch):
 
 def test_samples_are_drawn_as_guidance_draws_them(squares):
     import diffusion
-    from models.clip import load
 
     clip, torch_net = load("emoji"), models.build("emoji").eval()
     with torch.inference_mode():
