@@ -5,6 +5,7 @@ A killed run goes on from its last checkpoint when the same command is given aga
 """
 
 import argparse
+import dataclasses
 import hashlib
 import json
 import time
@@ -33,6 +34,9 @@ def arguments(argv=None):
     p.add_argument("--model", default="emoji", choices=[n for n, r in NETWORKS.items() if r.clip])
     p.add_argument("--clip-checkpoint", type=Path, help="weights of the model's CLIP")
     p.add_argument("--init", type=Path, help="weights of another network to begin from")
+    p.add_argument("--channels", type=int, nargs="+", help="of each level, not the model's")
+    p.add_argument("--attention-from", type=int, help="the first level with attention, from 0")
+    p.add_argument("--patch", type=int, help="side of the squares of pixels that are channels")
     p.add_argument("--output", type=Path, default=Path("checkpoints/emoji.safetensors"))
     p.add_argument("--run", type=Path, default=Path("runs/diffusion"), help="state, log, samples")
     p.add_argument("--steps", type=int, default=6000)
@@ -53,6 +57,15 @@ def arguments(argv=None):
     p.add_argument("--compile", action="store_true", help="torch.compile: two minutes for 17%%")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return p.parse_args(argv)
+
+
+def architecture(args):
+    """The architecture of the model, in the shape that the flags give it."""
+    given = {name: getattr(args, name) for name in ("channels", "attention_from", "patch")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if "channels" in given:
+        given["channels"] = tuple(given["channels"])
+    return dataclasses.replace(NETWORKS[args.model].architecture, **given)
 
 
 @torch.inference_mode()
@@ -176,7 +189,7 @@ def draw(net, clip, prompts, shape, device, weight=3.0, seed=0):
 def main(argv=None):
     args = arguments(argv)
     keep_freed_memory()
-    row = NETWORKS[args.model]
+    row, arch = NETWORKS[args.model], architecture(args)
     device = torch.device(args.device)
     args.run.mkdir(parents=True, exist_ok=True)
 
@@ -188,11 +201,11 @@ def main(argv=None):
     previews = [captions[i * len(captions) // 36][0] for i in range(36)]
 
     torch.manual_seed(args.seed)
-    net = UNet(row.architecture).to(device, memory_format=torch.channels_last)
+    net = UNet(arch).to(device, memory_format=torch.channels_last)
     if args.init:
         taken, count = take_over(load_file(args.init), net)
         print(f"begins with {taken / count:.1%} of its weights from {args.init}", flush=True)
-    ema = UNet(row.architecture).to(device, memory_format=torch.channels_last).eval()
+    ema = UNet(arch).to(device, memory_format=torch.channels_last).eval()
     ema.load_state_dict(net.state_dict())
     opt = torch.optim.AdamW(net.parameters(), args.lr, (0.9, 0.99), weight_decay=0.01, fused=True)
 

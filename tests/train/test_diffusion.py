@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import models
 from models.clip import load
@@ -170,6 +171,16 @@ def test_network_takes_over_a_shallower_one_as_its_inside():
     again = UNet(outer.arch)
     assert trainer.take_over(own, again) == (count, count)
     assert all(torch.equal(again.state_dict()[key], own[key]) for key in own)
+
+
+def test_flags_give_the_network_another_shape(squares, tmp_path, no_samples):
+    first, _ = train(squares, tmp_path / "first", 2, every=2)
+    shape = ["--channels", 8, 16, 16, 32, "--attention-from", 3, "--patch", 1]
+    wider, _ = train(squares, tmp_path / "wider", 2, every=2, more=["--init", first, *shape])
+    arch = dataclasses.replace(
+        NETWORKS["emoji"].architecture, channels=(8, 16, 16, 32), attention_from=3, patch=1
+    )
+    UNet(arch).load_state_dict(load_file(wider))
 
 
 def test_fastest_dtype_is_the_one_whose_best_pass_is_the_shortest(monkeypatch):
