@@ -12,14 +12,15 @@ from pathlib import Path
 
 import torch
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.clip import Clip, build, tokenizer_of
 from models.zoo import CLIPS
 from train.data import read_folder, replace_file
-from train.precision import mixed_precision
+from train.precision import fastest_dtype, mixed_precision
 
 COMMON_MERGES = 2000  # of CLIP's own, so that words from outside the captions stay short
 
@@ -28,6 +29,7 @@ def arguments(argv=None):
     p = argparse.ArgumentParser(prog="python -m train.clip", description=__doc__)
     p.add_argument("--data", type=Path, default=Path("data/emoji"), help="captioned images")
     p.add_argument("--output", type=Path, default=Path("checkpoints/emoji_clip.safetensors"))
+    p.add_argument("--init", type=Path, help="weights of such a CLIP to begin from")
     p.add_argument("--run", type=Path, default=Path("runs/clip"), help="state and log")
     p.add_argument("--steps", type=int, default=700)
     p.add_argument("--batch-size", type=int, default=256)
@@ -35,6 +37,7 @@ def arguments(argv=None):
     p.add_argument("--patch-dropout", type=float, default=0.5)
     p.add_argument("--every", type=int, default=100, help="steps between checkpoints")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return p.parse_args(argv)
 
@@ -77,6 +80,22 @@ def contrastive_loss(image_embeds, text_embeds, scale, texts):
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
+def begin_from(path, model, tokenizer, context_length):
+    """Gives a CLIP the weights in a file, and its tokens the embeddings that they had there.
+
+    The two tokenizers may have different merges: a token is known by what it spells.
+    """
+    with safe_open(path, "pt") as file:
+        merges = json.loads(file.metadata()["merges"])
+    weights = {key: value.float() for key, value in load_file(path).items()}
+    known = tokenizer_of(merges, context_length).encoder
+    tokens = model.state_dict()["token_embedding.weight"].clone()
+    for text, i in tokenizer.encoder.items():
+        if text in known:
+            tokens[i] = weights["token_embedding.weight"][known[text]]
+    model.load_state_dict({**weights, "token_embedding.weight": tokens})
+
+
 def main(argv=None):
     args = arguments(argv)
     device = torch.device(args.device)
@@ -93,16 +112,36 @@ def main(argv=None):
     torch.manual_seed(args.seed)
     dropout = {**config["vision_cfg"], "patch_dropout": args.patch_dropout}
     model = build({**config, "vision_cfg": dropout}, tokenizer.vocab_size).to(device)
+    if args.init:
+        begin_from(args.init, model, tokenizer, config["text_cfg"]["context_length"])
     whiten = Clip(build(config, tokenizer.vocab_size).to(device), tokenizer)
     opt = torch.optim.AdamW(model.parameters(), args.lr, (0.9, 0.98), weight_decay=0.05)
 
-    first, state_file = 0, args.run / "state.pt"
+    first, dtype, state_file = 0, None, args.run / "state.pt"
     if state_file.exists():
         state = torch.load(state_file, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         opt.load_state_dict(state["opt"])
-        first = state["step"]
+        first, dtype = state["step"], getattr(torch, state["dtype"])
         print(f"goes on from step {first}", flush=True)
+
+    def loss_of(chosen, which, dtype):
+        x = images[chosen].to(device).float() / 127.5 - 1
+        # The backward pass of fused attention is slow on the CPU.
+        with mixed_precision(device, dtype), sdpa_kernel(SDPBackend.MATH):
+            image_embeds = model.encode_image((x - whiten._mean) / whiten._std, normalize=True)
+            text_embeds = model.encode_text(tokens[which], normalize=True)
+            scale = model.logit_scale.exp().clamp(max=100)
+        return contrastive_loss(image_embeds.float(), text_embeds.float(), scale, which)
+
+    def trial(dtype):
+        which = torch.arange(args.batch_size, device=device) % len(tokens)
+        loss_of(which.cpu() % len(images), which, dtype).backward()
+        opt.zero_grad()
+
+    if dtype is None:
+        dtype = fastest_dtype(device, trial) if args.dtype == "auto" else getattr(torch, args.dtype)
+    print(f"computes in {str(dtype).removeprefix('torch.')}", flush=True)
 
     losses, start = [], time.time()
     for step in range(first, args.steps):
@@ -114,15 +153,9 @@ def main(argv=None):
             captions[i][int(v * len(captions[i]))] for i, v in zip(chosen.tolist(), u, strict=True)
         ]
         which = torch.tensor([row[line] for line in lines], device=device)
-        x = images[chosen].to(device).float() / 127.5 - 1
         for group in opt.param_groups:
             group["lr"] = args.lr * min(1, (step + 1) / 50, (args.steps - step) / args.steps * 1.5)
-        # The backward pass of fused attention is slow on the CPU.
-        with mixed_precision(device), sdpa_kernel(SDPBackend.MATH):
-            image_embeds = model.encode_image((x - whiten._mean) / whiten._std, normalize=True)
-            text_embeds = model.encode_text(tokens[which], normalize=True)
-            scale = model.logit_scale.exp().clamp(max=100)
-        loss = contrastive_loss(image_embeds.float(), text_embeds.float(), scale, which)
+        loss = loss_of(chosen, which, dtype)
         opt.zero_grad()
         loss.backward()
         opt.step()
@@ -140,6 +173,7 @@ def main(argv=None):
             with open(args.run / "log.jsonl", "a") as log:
                 log.write(json.dumps(entry) + "\n")
             state = {"model": model.state_dict(), "opt": opt.state_dict(), "step": done}
+            state["dtype"] = str(dtype).removeprefix("torch.")
             replace_file(state_file, lambda p, s=state: torch.save(s, p))
             losses, start = [], time.time()
 

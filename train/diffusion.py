@@ -5,12 +5,14 @@ A killed run goes on from its last checkpoint when the same command is given aga
 """
 
 import argparse
+import dataclasses
+import hashlib
 import json
 import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torchvision.utils import save_image
 
@@ -19,8 +21,11 @@ import models.clip
 from diffusion.training import drop_conditions, stratified_timesteps, v_loss
 from models.unet import UNet
 from models.zoo import NETWORKS
+from runner.memory import keep_freed_memory
 from train.data import read_folder, replace_file
-from train.precision import mixed_precision
+from train.precision import fastest_dtype, mixed_precision
+
+T_RANGES = 4  # equal parts of [0, 1] in which the loss is told
 
 
 def arguments(argv=None):
@@ -28,20 +33,39 @@ def arguments(argv=None):
     p.add_argument("--data", type=Path, default=Path("data/emoji"), help="captioned images")
     p.add_argument("--model", default="emoji", choices=[n for n, r in NETWORKS.items() if r.clip])
     p.add_argument("--clip-checkpoint", type=Path, help="weights of the model's CLIP")
+    p.add_argument("--init", type=Path, help="weights of another network to begin from")
+    p.add_argument("--channels", type=int, nargs="+", help="of each level, not the model's")
+    p.add_argument("--attention-from", type=int, help="the first level with attention, from 0")
+    p.add_argument("--patch", type=int, help="side of the squares of pixels that are channels")
     p.add_argument("--output", type=Path, default=Path("checkpoints/emoji.safetensors"))
     p.add_argument("--run", type=Path, default=Path("runs/diffusion"), help="state, log, samples")
     p.add_argument("--steps", type=int, default=6000)
+    p.add_argument("--hours", type=float, help="of training, however many steps: not --steps")
     p.add_argument("--batch-size", type=int, default=64)
+    p.add_argument(
+        "--last-batch-size", type=int, help="what it grows to by doubling; default: it stays"
+    )
     p.add_argument("--lr", type=float, default=6e-4)
-    p.add_argument("--decay", type=float, default=0.4, help="share of the steps that lower the lr")
+    p.add_argument("--decay", type=float, default=0.4, help="share of the run that lowers the lr")
     p.add_argument("--drop", type=float, default=0.2, help="share of zero embeddings")
     p.add_argument("--image-share", type=float, default=0.25, help="conditions that are images")
-    p.add_argument("--ema", type=float, default=0.999)
-    p.add_argument("--every", type=int, default=250, help="steps between checkpoints and samples")
+    p.add_argument("--ema", type=float, default=0.999, help="at the first batch size")
+    p.add_argument("--every", type=int, default=250, help="steps between checkpoints")
+    p.add_argument("--samples-every", type=int, default=4, help="checkpoints between samples")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     p.add_argument("--compile", action="store_true", help="torch.compile: two minutes for 17%%")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return p.parse_args(argv)
+
+
+def architecture(args):
+    """The architecture of the model, in the shape that the flags give it."""
+    given = {name: getattr(args, name) for name in ("channels", "attention_from", "patch")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if "channels" in given:
+        given["channels"] = tuple(given["channels"])
+    return dataclasses.replace(NETWORKS[args.model].architecture, **given)
 
 
 @torch.inference_mode()
@@ -67,6 +91,23 @@ def embed(clip, images, captions):
     return image_embeds, clip.encode_text(texts), [[row[t] for t in lines] for lines in captions]
 
 
+def kept_embeddings(path, clip, images, captions):
+    """What `embed` returns; it takes minutes, so the file `path` keeps it with what it is of."""
+    made_of = hashlib.sha256(json.dumps(captions).encode())
+    made_of.update(images.numpy())
+    for weight in clip.model.state_dict().values():
+        made_of.update(weight.float().cpu().numpy().tobytes())
+    made_of = made_of.hexdigest()
+    if path.exists():
+        kept = torch.load(path, weights_only=True)
+        if kept["made_of"] == made_of:
+            return kept["images"], kept["texts"], kept["rows"]
+    image_embeds, text_embeds, rows = embed(clip, images, captions)
+    kept = {"made_of": made_of, "images": image_embeds, "texts": text_embeds, "rows": rows}
+    replace_file(path, lambda p: torch.save(kept, p))
+    return image_embeds, text_embeds, rows
+
+
 def batch(images, image_embeds, text_embeds, rows, size, image_share, generator):
     """`size` random images [size, 3, H, W] in [-1, 1] and a condition for each [size, D]."""
     chosen = torch.randint(len(images), (size,), generator=generator)
@@ -77,9 +118,58 @@ def batch(images, image_embeds, text_embeds, rows, size, image_share, generator)
     return images[chosen].float() / 127.5 - 1, embeds
 
 
-def lr_factor(step, steps, decay, warmup=100):
-    """Up over the first steps, then level, then down to nothing over the last `decay` of them."""
-    return min(1, (step + 1) / warmup, (steps - step) / max(1, decay * steps))
+def lr_factor(step, share, decay, warmup=100):
+    """Up over the first steps, then level, then down to nothing over the last `decay` of the run.
+
+    Args:
+        step: from 0.
+        share: how much of the run is behind, in [0, 1].
+    """
+    return max(0, min(1, (step + 1) / warmup, (1 - share) / max(1e-9, decay)))
+
+
+def batch_size_at(share, first, last):
+    """The batch size after a share of the run: doubled at equal distances in its second half.
+
+    Small batches learn fastest, large ones find the last digits, as a falling learning rate does.
+    """
+    sizes = [first]
+    while sizes[-1] < last:
+        sizes.append(min(2 * sizes[-1], last))
+    later = max(0, 2 * share - 1) * len(sizes)
+    return sizes[min(int(later), len(sizes) - 1)]
+
+
+def take_over(weights, net):
+    """Gives a network the weights of another one wherever names and shapes agree.
+
+    A network that has more levels is searched for the other one inside, under each of its levels:
+    the layers `net.I` of the other are layers I + 1 of that level. What agrees most is taken.
+
+    Args:
+        weights: the other network's state_dict.
+        net: a `models.unet.UNet`; its weights are replaced.
+    Returns:
+        The numbers (taken over, in the network).
+    """
+    own, blocks = net.state_dict(), net.arch.blocks
+
+    def renamed(key, levels):
+        if not levels or not key.startswith("net."):
+            return key
+        _, i, rest = key.split(".", 2)
+        outer = f"net.{blocks}" + f".main.{blocks + 1}" * (levels - 1)
+        return f"{outer}.main.{int(i) + 1}.{rest}"
+
+    best, most = {}, 0
+    for levels in range(len(net.arch.channels)):
+        found = {renamed(key, levels): value for key, value in weights.items()}
+        found = {k: v for k, v in found.items() if k in own and own[k].shape == v.shape}
+        count = sum(value.numel() for value in found.values())
+        if count > most:
+            best, most = found, count
+    net.load_state_dict({**own, **{key: value.float() for key, value in best.items()}})
+    return most, sum(value.numel() for value in own.values())
 
 
 @torch.inference_mode()
@@ -98,79 +188,130 @@ def draw(net, clip, prompts, shape, device, weight=3.0, seed=0):
 
 def main(argv=None):
     args = arguments(argv)
-    row = NETWORKS[args.model]
+    keep_freed_memory()
+    row, arch = NETWORKS[args.model], architecture(args)
     device = torch.device(args.device)
     args.run.mkdir(parents=True, exist_ok=True)
 
     images, captions = read_folder(args.data, row.shape[1])
     clip = models.clip.load(row.clip, args.clip_checkpoint)
-    image_embeds, text_embeds, rows = embed(clip, images, captions)
+    image_embeds, text_embeds, rows = kept_embeddings(
+        args.run / "embeddings.pt", clip, images, captions
+    )
     previews = [captions[i * len(captions) // 36][0] for i in range(36)]
 
     torch.manual_seed(args.seed)
-    net = UNet(row.architecture).to(device, memory_format=torch.channels_last)
-    ema = UNet(row.architecture).to(device, memory_format=torch.channels_last).eval()
+    net = UNet(arch).to(device, memory_format=torch.channels_last)
+    if args.init:
+        taken, count = take_over(load_file(args.init), net)
+        print(f"begins with {taken / count:.1%} of its weights from {args.init}", flush=True)
+    ema = UNet(arch).to(device, memory_format=torch.channels_last).eval()
     ema.load_state_dict(net.state_dict())
     opt = torch.optim.AdamW(net.parameters(), args.lr, (0.9, 0.99), weight_decay=0.01, fused=True)
 
-    first, state_file = 0, args.run / "state.pt"
+    first, seen, spent, dtype = 0, 0, 0.0, None
+    state_file, undecayed = args.run / "state.pt", args.run / "state_before_decay.pt"
     if state_file.exists():
         state = torch.load(state_file, map_location=device, weights_only=True)
         net.load_state_dict(state["net"])
         ema.load_state_dict(state["ema"])
         opt.load_state_dict(state["opt"])
-        first = state["step"]
+        first, seen, spent = state["step"], state["samples"], state["seconds"]
+        dtype = getattr(torch, state["dtype"])
         print(f"goes on from step {first}", flush=True)
 
     call = torch.compile(net) if args.compile else net
-    losses, start = [], time.time()
-    for step in range(first, args.steps):
-        # Everything random in a step comes from its number: a resumed run repeats the unbroken one.
-        generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
-        x, cond = batch(
-            images, image_embeds, text_embeds, rows, args.batch_size, args.image_share, generator
-        )
+
+    def losses_of(size, generator, dtype):
+        x, cond = batch(images, image_embeds, text_embeds, rows, size, args.image_share, generator)
         cond = drop_conditions(cond, args.drop, generator).to(device)
         t = stratified_timesteps(len(x), generator).to(device)
         eps = torch.randn(x.shape, generator=generator).to(device)
-        for group in opt.param_groups:
-            group["lr"] = args.lr * lr_factor(step, args.steps, args.decay)
         # The backward pass of fused attention is slow on the CPU, and these images are small.
-        with mixed_precision(device), sdpa_kernel(SDPBackend.MATH):
-            loss = v_loss(lambda x, t, c=cond: call(x, t, c), x.to(device), t, eps).mean()
+        with mixed_precision(device, dtype), sdpa_kernel(SDPBackend.MATH):
+            return t, v_loss(lambda x, t: call(x, t, cond), x.to(device), t, eps)
+
+    def trial(dtype):
+        _, losses = losses_of(args.batch_size, torch.Generator().manual_seed(0), dtype)
+        losses.mean().backward()
         opt.zero_grad()
-        loss.backward()
+
+    if dtype is None:
+        dtype = fastest_dtype(device, trial) if args.dtype == "auto" else getattr(torch, args.dtype)
+    print(f"computes in {str(dtype).removeprefix('torch.')}", flush=True)
+
+    def save_state(path, step):
+        state = {"net": net.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict()}
+        state |= {"step": step, "samples": seen, "seconds": spent}
+        state["dtype"] = str(dtype).removeprefix("torch.")
+        replace_file(path, lambda p: torch.save(state, p))
+
+    def share_of(step):
+        return spent / (3600 * args.hours) if args.hours else step / args.steps
+
+    sums, counts, since, start = [0.0] * T_RANGES, [0] * T_RANGES, 0, time.time()
+    step, share, checkpoints, tick = first, share_of(first), 0, time.time()
+    while share < 1:
+        if share >= 1 - args.decay and not undecayed.exists():
+            # From here a longer run can go on: what follows is the landing.
+            save_state(undecayed, step)
+        # Everything random in a step comes from its number: a resumed run repeats the unbroken one.
+        generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
+        size = batch_size_at(share, args.batch_size, args.last_batch_size or args.batch_size)
+        for group in opt.param_groups:
+            group["lr"] = args.lr * lr_factor(step, share, args.decay)
+        t, losses = losses_of(size, generator, dtype)
+        opt.zero_grad()
+        losses.mean().backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         opt.step()
-        decay = min(args.ema, (step + 1) / (step + 10))
+        # It looks back over as many samples at every batch size.
+        decay = min(args.ema ** (size / args.batch_size), (step + 1) / (step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
-        losses.append(loss.item())
+        for part, loss in zip((t * T_RANGES).int().tolist(), losses.tolist(), strict=True):
+            sums[part] += loss
+            counts[part] += 1
 
-        done = step + 1
-        if done % args.every == 0 or done == args.steps:
+        step, seen, since = step + 1, seen + size, since + size
+        now = time.time()
+        spent, tick = spent + now - tick, now
+        share = share_of(step)
+        if step % args.every == 0 or share >= 1:
             entry = {
-                "step": done,
-                "loss": sum(losses) / len(losses),
-                "images_per_second": round(len(losses) * args.batch_size / (time.time() - start)),
+                "step": step,
+                "samples": seen,
+                "loss": round(sum(sums) / sum(counts), 5),
+                "loss_by_t": [round(a / max(1, n), 5) for a, n in zip(sums, counts, strict=True)],
+                "lr": round(opt.param_groups[0]["lr"], 7),
+                "batch_size": size,
+                "images_per_second": round(since / (time.time() - start), 1),
+                "share": round(share, 4),
             }
             print(json.dumps(entry), flush=True)
             with open(args.run / "log.jsonl", "a") as log:
                 log.write(json.dumps(entry) + "\n")
-            state = {"net": net.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict()}
-            replace_file(state_file, lambda p, s=state, n=done: torch.save({**s, "step": n}, p))
-            pictures = draw(ema, clip, previews, row.shape, device)
-            save_image(
-                pictures,
-                args.run / f"samples_{done:06}.png",
-                nrow=6,
-                normalize=True,
-                value_range=(-1, 1),
-            )
-            losses, start = [], time.time()
+            save_state(state_file, step)
+            save_weights(ema, args.run / "ema.safetensors", row.name)
+            checkpoints += 1
+            if checkpoints % args.samples_every == 0 or share >= 1:
+                pictures = draw(ema, clip, previews, row.shape, device)
+                save_image(
+                    pictures,
+                    args.run / f"samples_{step:06}.png",
+                    nrow=6,
+                    normalize=True,
+                    value_range=(-1, 1),
+                )
+            sums, counts, since, start = [0.0] * T_RANGES, [0] * T_RANGES, 0, time.time()
 
-    weights = {k: v.half().contiguous() for k, v in ema.state_dict().items()}
-    replace_file(args.output, lambda p: save_file(weights, p, {"model": row.name}))
+    save_weights(ema, args.output, row.name)
+
+
+def save_weights(net, path, name):
+    """A network in half precision, as the zoo reads it."""
+    weights = {k: v.half().contiguous() for k, v in net.state_dict().items()}
+    replace_file(path, lambda p: save_file(weights, p, {"model": name}))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ finished is kept: given again, the same command goes on with the next one.
 """
 
 import argparse
+import functools
 import json
 import math
 import random
@@ -25,8 +26,9 @@ from runner.exit import program
 from train import judge, pictures, render
 from train.data import replace_file
 from train.drawing import device_of, draw, sampled
-from train.measures import diversity, judged
-from train.vocabulary import CORE, GROUNDS
+from train.measures import cleanliness, diversity, judged
+from train.vocabulary import BUNDLED, CORE, GROUNDS
+from train.wide import WIDE
 
 WEIGHT = 3.0
 WEIGHTS = (0.0, 1.0, 3.0, 6.0)  # of the guidance part
@@ -55,8 +57,10 @@ def arguments(argv=None):
     p.add_argument("--checkpoint", type=Path, help="weights of the network")
     p.add_argument("--clip-checkpoint", type=Path, help="weights of its CLIP")
     p.add_argument("--output", type=Path, default=Path("runs/evaluation"))
-    p.add_argument("--judge", type=Path, default=judge.JUDGE, help="trained if it is not there")
-    p.add_argument("--core", action="store_true", help="ask for the things of render --core alone")
+    p.add_argument("--judge", type=Path, help="trained if it is not there")
+    of = p.add_mutually_exclusive_group()
+    of.add_argument("--core", action="store_true", help="ask for the things of render --core alone")
+    of.add_argument("--wide", action="store_true", help="ask for those of render --wide")
     p.add_argument("--prompts", type=int, default=500, help="of pairs that training saw")
     p.add_argument("--held-out", type=int, default=168, help="prompts of pairs that it did not")
     p.add_argument("--guidance-prompts", type=int, default=32, help="for each weight")
@@ -70,6 +74,9 @@ def arguments(argv=None):
     p.add_argument("--dtype", default="auto", choices=["auto", "float32", "float16", "bfloat16"])
     p.add_argument("--quick", action="store_true", help="few prompts and steps: does it run?")
     args = p.parse_args(argv)
+    args.vocabulary = WIDE if args.wide else BUNDLED
+    if args.judge is None:
+        args.judge = judge.WIDE_JUDGE if args.wide else judge.JUDGE
     if args.quick:
         args.prompts = args.held_out = 6
         args.guidance_prompts = args.guidance_seeds = args.mix_seeds = args.steps = 2
@@ -83,30 +90,37 @@ def arguments(argv=None):
     return args
 
 
-def vocabulary(names, core):
+def vocabulary(names, core, grounds=GROUNDS):
     """What to ask for: (things, pairs not to count as seen, pairs that nothing ever saw).
 
     The bundled model was trained on all things and, in between, on those of the core, each with
     its own hold-out: a pair is new to it and to its CLIP if it was held out wherever it could be.
+    So it is to a model that began with it; the grounds that it does not know were in no core.
     """
+    core_names = [name for name in names if name in CORE]
     of_all, of_core = (
-        set(render.held_out_pairs([render.Thing("", name, ()) for name in of], seed=0))
-        for of in (names, [name for name in names if name in CORE])
+        set(render.held_out_pairs([render.Thing("", name, ()) for name in of], 0, on))
+        for of, on in ((names, grounds), (core_names, GROUNDS))
     )
-    new = {pair for pair in of_all if pair[0] not in CORE or pair in of_core}
+    new = {
+        (thing, ground)
+        for thing, ground in of_all
+        if thing not in CORE or ground not in GROUNDS or (thing, ground) in of_core
+    }
     if core:
         things = [name for name in names if name in CORE]
         return things, sorted(of_core), sorted(pair for pair in new if pair[0] in CORE)
     return names, sorted(of_all), sorted(new)
 
 
-def draw_prompts(count, things, not_seen, held_out, seed):
+def draw_prompts(count, things, not_seen, held_out, seed, grounds=GROUNDS):
     """Prompts with what they ask for, the same for a seed.
 
     Args:
         things: names; each is asked for as often as the others, every fourth time without a ground.
         not_seen: (thing, ground) pairs not to ask for.
         held_out: None, or the pairs to ask for, each as often as the others, and nothing else.
+        grounds: names of the grounds to ask for.
     Returns:
         `count` triples (prompt, thing, ground or None).
     """
@@ -121,7 +135,7 @@ def draw_prompts(count, things, not_seen, held_out, seed):
             name, ground = pick
         else:
             name = pick
-            seen = [g for g in GROUNDS if (name, g) not in not_seen]
+            seen = [g for g in grounds if (name, g) not in not_seen]
             ground = rng.choice(seen) if i % 4 else None
         prompt = render.article(name)
         if ground:
@@ -132,16 +146,38 @@ def draw_prompts(count, things, not_seen, held_out, seed):
 
 def prompt_part(args, net, clip, critic, name, count):
     """Accuracy on prompts of the vocabulary, or of its held-out pairs."""
-    things, not_seen, held_out = vocabulary(critic[1], args.core)
+    grounds = args.vocabulary.grounds
+    things, not_seen, held_out = vocabulary(critic[1], args.core, grounds)
     if name != "held_out":
         held_out = None
-    asked = draw_prompts(count, things, set(not_seen), held_out, args.seed)
+    asked = draw_prompts(count, things, set(not_seen), held_out, args.seed, grounds)
     with torch.inference_mode():
         embeds = clip.encode_text([prompt for prompt, _, _ in asked]).to(device_of(net))
     seeds = range(args.seed, args.seed + count)
     images = draw(args, net, embeds, WEIGHT, seeds, name)
     pictures.grid([to_image(image) for image in images[:SHOWN]], args.output / f"{name}.png")
-    return {"pairs": len({pair[1:] for pair in asked}), **judged(images, asked, critic)}
+    result = {"pairs": len({pair[1:] for pair in asked}), **judged(images, asked, critic, grounds)}
+    if not render.FONT.exists():
+        print(f"{name}: no measures of cleanliness without the font {render.FONT}", flush=True)
+        return {**result, "cleanliness": None}
+    renders_of = renderer(args.vocabulary)
+    return {**result, "cleanliness": cleanliness(images, asked, renders_of, grounds)}
+
+
+def renderer(known):
+    """A function (thing, ground) -> every plain render of it [M, 3, H, W] in [-1, 1].
+
+    Args:
+        known: the Vocabulary that names both.
+    """
+    emoji = dict(zip(known.names, known.things, strict=True))
+    sprite = functools.cache(render.sprite)
+
+    def renders_of(thing, ground):
+        images = render.all_plain(sprite(emoji[thing]), known.grounds[ground], judge.SIZE)
+        return torch.stack([to_tensor(image) for image in images])
+
+    return renders_of
 
 
 def guidance_part(args, net, clip, critic, weight):
@@ -226,7 +262,8 @@ def main(argv=None):
     args.output.mkdir(parents=True, exist_ok=True)
     if not args.judge.exists():
         few = ["--steps", "4", "--batch-size", "16"] if args.quick else []
-        judge.main(["--output", str(args.judge), *few])
+        of = ["--wide"] if args.wide else []
+        judge.main(["--output", str(args.judge), *of, *few])
     try:
         critic = judge.load(args.judge)
     except ValueError as error:
@@ -246,7 +283,7 @@ def main(argv=None):
         "judge": hash_file(args.judge),
         "device": device.type,
         "dtype": str(dtype).removeprefix("torch."),
-        **{name: getattr(args, name) for name in ("core", "method", "steps", "seed")},
+        **{name: getattr(args, name) for name in ("core", "wide", "method", "steps", "seed")},
         "interval": list(diffusion.METHODS[args.method].interval),
     }
 
@@ -295,6 +332,8 @@ def report(summary):
     for name in ("prompts", "held_out"):
         for key in ("top1", "top5", "ground"):
             yield f"{name} {key}: {percent(summary[name][key])}"
+        for key, value in (summary[name]["cleanliness"] or {}).items():
+            yield f"{name} {key}: {value}"
     for part in summary["guidance"]:
         yield (
             f"weight {part['weight']:g}: top1 {percent(part['top1'])}, distances "

@@ -1,11 +1,39 @@
 """What training computes in."""
 
+import time
+
 import torch
 
 from runner.device import pick_dtype
 
 
-def mixed_precision(device):
-    """A context in which networks compute in bfloat16, unless a CPU would have to imitate it."""
+def mixed_precision(device, dtype=torch.bfloat16):
+    """A context in which networks compute in `dtype`, unless a CPU would have to imitate it."""
     imitated = device.type == "cpu" and pick_dtype("auto", device) != torch.bfloat16
-    return torch.autocast(device.type, torch.bfloat16, enabled=not imitated)
+    enabled = dtype == torch.bfloat16 and not imitated
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def fastest_dtype(device, compute, repeats=2):
+    """The dtype in which `compute` takes the least time: float32 or bfloat16.
+
+    A CPU that has bfloat16 may still be slower in it: small convolutions lose more by converting
+    their weights than they gain.
+
+    Args:
+        device: where it computes; a GPU is not asked: bfloat16.
+        compute: callable (dtype), a forward and a backward pass in it that changes no weights.
+        repeats: passes of each that are timed, after one that is not.
+    """
+    if device.type != "cpu":
+        return torch.bfloat16
+    if pick_dtype("auto", device) != torch.bfloat16:
+        return torch.float32
+    seconds = {torch.float32: [], torch.bfloat16: []}
+    for _ in range(repeats + 1):
+        for dtype, times in seconds.items():
+            start = time.perf_counter()
+            compute(dtype)
+            times.append(time.perf_counter() - start)
+    # The shortest: what else runs on the machine only makes a pass longer.
+    return min(seconds, key=lambda dtype: min(seconds[dtype][1:]))

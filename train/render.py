@@ -17,7 +17,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from train.vocabulary import CORE, GROUNDS, THINGS
+from train.vocabulary import BUNDLED, CORE, GROUNDS
+from train.wide import WIDE
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 ANNOTATIONS = Path("/usr/share/unicode/cldr/common/annotations/en.xml")
@@ -37,35 +38,45 @@ class Thing:
     keywords: tuple[str, ...]
 
 
-def read_things(annotations=ANNOTATIONS):
-    """The things of the vocabulary with their CLDR names and keywords."""
+def read_things(vocabulary=BUNDLED, annotations=ANNOTATIONS):
+    """The things of a vocabulary with their CLDR names and keywords."""
     names, words = {}, {}
     for node in ET.parse(annotations).getroot().iter("annotation"):
         if node.get("type") == "tts":
             names[node.get("cp")] = node.text
         else:
             words[node.get("cp")] = [word.strip() for word in node.text.split("|")]
-    things = []
-    for emoji in THINGS:
+    things, given, counts = [], {}, {}
+    for emoji, line in vocabulary.things.items():
         key = emoji if emoji in names else emoji.removesuffix("\ufe0f")
         name = names[key].lower()
-        short, *more = (THINGS[emoji] or name).split("|")
-        others = [*more, name, *(word.lower() for word in words[key])]
-        things.append(Thing(emoji, short, tuple(dict.fromkeys(w for w in others if w != short))))
-    # A word that several things share names none of them.
-    counts = {}
-    for thing in things:
-        for word in {thing.name, *thing.keywords}:
+        short, *more = line.split("|")
+        for word in (short, *more):
+            given[word] = emoji
+        others = dict.fromkeys([*more, name, *(word.lower() for word in words[key])])
+        things.append(Thing(emoji, short, tuple(w for w in others if w != short)))
+        for word in {short, *others}:
             counts[word] = counts.get(word, 0) + 1
+
+    def names_one_thing(word, emoji):
+        # Of several things that CLDR knows by a word, the one that the vocabulary gives it to.
+        return given[word] == emoji if word in given else counts[word] == 1
+
     return [
-        Thing(t.emoji, t.name, tuple(w for w in t.keywords if counts[w] == 1 and usable(w)))
+        Thing(
+            t.emoji,
+            t.name,
+            tuple(w for w in t.keywords if names_one_thing(w, t.emoji) and usable(w, vocabulary)),
+        )
         for t in things
     ]
 
 
-def usable(word):
+def usable(word, vocabulary=BUNDLED):
     """Whether a keyword can stand for a thing in a caption: no digit, no colour of a ground."""
-    return len(word) > 2 and word not in GROUNDS and not any(c.isdigit() for c in word)
+    others = (other for words in vocabulary.ground_words.values() for other in words)
+    taken = {*vocabulary.grounds, *vocabulary.not_words, *others}
+    return len(word) > 2 and word not in taken and not any(c.isdigit() for c in word)
 
 
 def sprite(emoji, font=FONT):
@@ -81,25 +92,51 @@ def sprite(emoji, font=FONT):
     return square
 
 
+SHARES = {"plain": 0.8, "small": 0.4, "two": 0.42}  # of the image's side, a sprite's at most
+SHRINK, JITTER = 0.95, 1  # how much less of it, and how many pixels of 64 off its place
+
+
+def placed(picture, ground, size, side, corners):
+    """An image of `size` pixels: the sprite, `side` pixels wide, at each of the corners (x, y)."""
+    canvas = Image.new("RGB", (size, size), ground)
+    scaled = picture.resize((side, side), Image.Resampling.LANCZOS)
+    for corner in corners:
+        canvas.paste(scaled, corner, scaled)
+    return canvas
+
+
 def compose(picture, ground, size, kind, rng):
     """An image of `size` pixels: the sprite on a plain ground, nearly fixed in size and place."""
-    canvas = Image.new("RGB", (size, size), ground)
-    share = {"plain": 0.8, "small": 0.4, "two": 0.42}[kind] * rng.uniform(0.95, 1.0)
-    side = round(size * share)
-    scaled = picture.resize((side, side), Image.Resampling.LANCZOS)
-    centres = [0.27, 0.73] if kind == "two" else [0.5]
-    for centre in centres:
-        jitter = [rng.randint(-1, 1) * size // 64 for _ in range(2)]
-        place = (round(size * centre - side / 2) + jitter[0], (size - side) // 2 + jitter[1])
-        canvas.paste(scaled, place, scaled)
-    return canvas
+    side = round(size * SHARES[kind] * rng.uniform(SHRINK, 1.0))
+    corners = []
+    for centre in [0.27, 0.73] if kind == "two" else [0.5]:
+        jitter = [rng.randint(-JITTER, JITTER) * size // 64 for _ in range(2)]
+        corners.append(
+            (round(size * centre - side / 2) + jitter[0], (size - side) // 2 + jitter[1])
+        )
+    return placed(picture, ground, size, side, corners)
+
+
+def all_plain(picture, ground, size):
+    """Every image of kind "plain" that `compose` can make of a sprite and a ground."""
+    share = SHARES["plain"]
+    steps = [j * size // 64 for j in range(-JITTER, JITTER + 1)]
+    images = []
+    for side in range(round(size * share * SHRINK), round(size * share) + 1):
+        x, y = round(size * 0.5 - side / 2), (size - side) // 2
+        corners = [(x + dx, y + dy) for dx in steps for dy in steps]
+        images += [placed(picture, ground, size, side, [corner]) for corner in corners]
+    return images
 
 
 def article(words):
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
-def plural(name):
+def plural(name, plurals=BUNDLED.plurals):
+    *first, last = name.split(" ")
+    if last in plurals:
+        return " ".join([*first, plurals[last]])
     if name.endswith(("s", "x", "sh", "ch")):
         return name + "es"
     if name.endswith("y") and name[-2] not in "aeiou":
@@ -107,31 +144,53 @@ def plural(name):
     return name + "s"
 
 
-def captions(thing, ground, kind, rng, count=4):
+def one_of(words, rng):
+    """One of some words; a single one takes nothing from the generator."""
+    return words[0] if len(words) == 1 else rng.choice(words)
+
+
+def captions(thing, ground, kind, rng, count=4, vocabulary=BUNDLED):
     """Ways to ask for the image; most name the ground, some use another word for the thing."""
     lines = []
     for _ in range(count):
         name = rng.choice(thing.keywords) if thing.keywords and rng.random() < 0.25 else thing.name
         if kind == "two":
-            words = {"n": f"two {plural(name)}", "a": f"two {plural(name)}"}
+            two = f"{one_of(vocabulary.two, rng)} {plural(name, vocabulary.plurals)}"
+            words = {"n": two, "a": two}
         else:
-            name = f"small {name}" if kind == "small" else name
+            name = f"{one_of(vocabulary.small, rng)} {name}" if kind == "small" else name
             words = {"n": name, "a": article(name)}
+        others = vocabulary.ground_words.get(ground, ())
+        colour = rng.choice(others) if others and rng.random() < 0.2 else ground
         template = rng.choice(TEMPLATES if rng.random() < 0.7 else PLAIN)
-        lines.append(template.format(g=article(ground), ground=ground, **words))
+        lines.append(template.format(g=article(colour), ground=colour, **words))
     return lines
 
 
-def held_out_pairs(things, seed):
-    """The (thing, ground) pairs that training never sees: at most one ground in four a thing."""
-    rng = random.Random(f"held out {seed}")
-    pairs = [(thing.name, ground) for thing in things for ground in GROUNDS]
-    rng.shuffle(pairs)
+def held_out_pairs(things, seed, grounds=GROUNDS):
+    """The (thing, ground) pairs that training never sees: at most one ground in four a thing.
+
+    Of the things and grounds that the bundled model knows they are those that it never saw either:
+    a network that begins with its weights is as new to them.
+    """
+    known = set(BUNDLED.names)
+    old, new = [], []
+    for thing in things:
+        for ground in grounds:
+            in_old = ground in GROUNDS and thing.name in known
+            (old if in_old else new).append((thing.name, ground))
+
     chosen, of_thing = [], {}
-    for name, ground in pairs:
-        if len(chosen) < HELD_OUT * len(pairs) and of_thing.get(name, 0) < len(GROUNDS) // 4:
-            chosen.append((name, ground))
-            of_thing[name] = of_thing.get(name, 0) + 1
+    for pairs, name, most in (
+        (old, f"held out {seed}", len(GROUNDS) // 4),
+        (new, f"held out of the wider {seed}", len(grounds) // 4),
+    ):
+        random.Random(name).shuffle(pairs)
+        end = len(chosen) + HELD_OUT * len(pairs)
+        for thing, ground in pairs:
+            if len(chosen) < end and of_thing.get(thing, 0) < most:
+                chosen.append((thing, ground))
+                of_thing[thing] = of_thing.get(thing, 0) + 1
     return sorted(chosen)
 
 
@@ -141,19 +200,28 @@ def main(argv=None):
     p.add_argument("--count", type=int, default=30_000)
     p.add_argument("--size", type=int, default=64)
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument(
+    of = p.add_mutually_exclusive_group()
+    of.add_argument(
         "--core", action="store_true", help=f"only {len(CORE)} simple things, one to an image"
     )
+    of.add_argument(
+        "--wide",
+        action="store_true",
+        help=f"{len(WIDE.things)} things on {len(WIDE.grounds)} grounds, not the "
+        f"{len(BUNDLED.things)} on {len(GROUNDS)} of the bundled model",
+    )
     args = p.parse_args(argv)
+    vocabulary = WIDE if args.wide else BUNDLED
+    grounds = vocabulary.grounds
 
     for needed, package in ((FONT, "fonts-noto-color-emoji"), (ANNOTATIONS, "unicode-cldr-core")):
         if not needed.is_file():
             sys.exit(f"{needed} is missing: install it (Debian: apt-get install {package})")
-    things = [t for t in read_things() if t.name in CORE or not args.core]
+    things = [t for t in read_things(vocabulary) if t.name in CORE or not args.core]
     sprites = {thing.name: sprite(thing.emoji) for thing in things}
-    held_out = held_out_pairs(things, args.seed)
+    held_out = held_out_pairs(things, args.seed, grounds)
     allowed = {
-        thing.name: [g for g in GROUNDS if (thing.name, g) not in set(held_out)] for thing in things
+        thing.name: [g for g in grounds if (thing.name, g) not in set(held_out)] for thing in things
     }
     args.output.mkdir(parents=True, exist_ok=True)
 
@@ -161,22 +229,22 @@ def main(argv=None):
         rng = random.Random(f"{args.seed} {i}")
         thing = things[i % len(things)]  # each equally often
         ground = rng.choice(allowed[thing.name])
-        kind = rng.choices(["plain", "small", "two"], [0.88, 0.06, 0.06])[0]
+        kind = rng.choices(list(vocabulary.kinds), vocabulary.kinds.values())[0]
         kind = "plain" if args.core else kind
-        image = compose(sprites[thing.name], GROUNDS[ground], args.size, kind, rng)
+        image = compose(sprites[thing.name], grounds[ground], args.size, kind, rng)
         image.save(args.output / f"{i:06}.png", compress_level=1)
-        lines = captions(thing, ground, kind, rng)
+        lines = captions(thing, ground, kind, rng, vocabulary=vocabulary)
         (args.output / f"{i:06}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(write, range(args.count)))
-    vocabulary = {
+    listed = {
         "things": [{"emoji": t.emoji, "name": t.name, "keywords": t.keywords} for t in things],
-        "grounds": GROUNDS,
+        "grounds": grounds,
         "held_out": held_out,
         "seed": args.seed,
     }
-    text = json.dumps(vocabulary, indent=1, ensure_ascii=False)
+    text = json.dumps(listed, indent=1, ensure_ascii=False)
     (args.output / "vocabulary.json").write_text(text + "\n", encoding="utf-8")
     print(f"{args.count} images of {len(things)} things in {args.output}", file=sys.stderr)
 

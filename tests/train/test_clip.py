@@ -10,11 +10,11 @@ from tests.train.squares import COLOURS
 from train import clip as trainer
 
 
-def train(folder, path, steps, every=4):
+def train(folder, path, steps, every=4, more=()):
     """A run of the trainer in `path`: (the weights it wrote, what it logged)."""
     output = path / "clip.safetensors"
     argv = ["--data", folder, "--output", output, "--run", path, "--device", "cpu"]
-    argv += ["--batch-size", 8, "--steps", steps, "--every", every]
+    argv += ["--batch-size", 8, "--steps", steps, "--every", every, "--dtype", "float32", *more]
     trainer.main([str(value) for value in argv])
     log = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
     return output, log
@@ -52,6 +52,27 @@ def test_killed_run_ends_as_the_unbroken_one(squares, tmp_path, monkeypatch):
     resumed, log = train(squares, tmp_path / "broken", 6, every=3)
     assert [entry["step"] for entry in log] == [3, 6]
     assert resumed.read_bytes() == whole.read_bytes()
+
+
+def test_begun_from_another_clip_it_knows_what_that_one_knew(squares, tmp_path):
+    first, log = train(squares, tmp_path / "first", 24)
+    _, later = train(squares, tmp_path / "later", 4, more=["--init", first])
+    assert later[0]["loss"] < 0.8 * log[0]["loss"]
+
+
+def test_tokens_keep_the_embeddings_of_what_they_spell(squares, tmp_path):
+    config = clip.CLIPS["emoji"].config
+    known, _ = train(squares, tmp_path, 1)
+    old = clip.load("emoji", known)
+    merges = trainer.merges_for(["an extraordinarily green tarantula"])
+    tokenizer = clip.tokenizer_of(merges, config["text_cfg"]["context_length"])
+    model = clip.build(config, tokenizer.vocab_size)
+    trainer.begin_from(known, model, tokenizer, config["text_cfg"]["context_length"])
+    for word in ("green</w>", "a</w>"):
+        then = old.model.token_embedding.weight[old.tokenizer.encoder[word]]
+        now = model.token_embedding.weight[tokenizer.encoder[word]]
+        assert torch.equal(now, then)
+    assert torch.equal(model.visual.proj, old.visual.proj)
 
 
 def test_loss_is_that_of_guessing_for_equal_embeddings_and_nothing_for_perfect_ones():

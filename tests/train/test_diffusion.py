@@ -5,10 +5,15 @@ import json
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import models
+from models.clip import load
+from models.unet import UNet
 from models.zoo import NETWORKS
 from train import diffusion as trainer
+from train import precision
+from train.data import read_folder
 
 
 @pytest.fixture(autouse=True)
@@ -16,16 +21,22 @@ def tiny(monkeypatch):
     """The bundled network with few channels, so that a step takes milliseconds."""
     row = NETWORKS["emoji"]
     architecture = dataclasses.replace(
-        row.architecture, channels=(16, 32), head_channels=16, features=32
+        row.architecture,
+        channels=(16, 32),
+        attention_from=1,
+        head_channels=16,
+        features=32,
+        patch=4,
     )
     monkeypatch.setitem(NETWORKS, "emoji", dataclasses.replace(row, architecture=architecture))
 
 
-def train(folder, path, steps, every):
+def train(folder, path, steps, every, more=()):
     """A run of the trainer in `path`: (the weights it wrote, what it logged)."""
     output = path / "net.safetensors"
     argv = ["--data", folder, "--output", output, "--run", path, "--device", "cpu"]
     argv += ["--batch-size", 8, "--steps", steps, "--every", every, "--lr", 3e-3]
+    argv += ["--dtype", "float32", *more]
     trainer.main([str(value) for value in argv])
     log = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
     return output, log
@@ -65,6 +76,18 @@ def test_killed_run_ends_as_the_unbroken_one(squares, tmp_path, monkeypatch):
     assert resumed.read_bytes() == whole.read_bytes()
 
 
+def test_embeddings_are_kept_until_what_they_are_made_of_changes(squares, tmp_path, monkeypatch):
+    clip, (images, captions) = load("emoji"), read_folder(squares, 64)
+    first = trainer.kept_embeddings(tmp_path / "kept.pt", clip, images, captions)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "embed", None)
+        again = trainer.kept_embeddings(tmp_path / "kept.pt", clip, images, captions)
+    assert all(torch.equal(a, b) for a, b in zip(first[:2], again[:2], strict=True))
+    assert first[2] == again[2]
+    changed = [*captions[1:], ["a circle"]]
+    assert trainer.kept_embeddings(tmp_path / "kept.pt", clip, images, changed)[2] != first[2]
+
+
 def test_conditions_are_those_of_the_image_or_of_one_of_its_captions():
     images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 3, 2, 2) * 50
     by_image, by_text = torch.arange(5.0)[:, None], 10 + torch.arange(10.0)[:, None]
@@ -81,16 +104,102 @@ def test_conditions_are_those_of_the_image_or_of_one_of_its_captions():
 
 
 def test_learning_rate_rises_then_rests_then_falls_to_nothing():
-    factors = [trainer.lr_factor(step, 1000, 0.4) for step in range(1000)]
+    factors = [trainer.lr_factor(step, step / 1000, 0.4) for step in range(1000)]
     assert factors[0] == pytest.approx(0.01)
     assert set(factors[99:600]) == {1}
     assert all(a > b for a, b in itertools.pairwise(factors[600:]))
     assert 0 < factors[-1] < 0.01
 
 
+@pytest.fixture
+def no_samples(monkeypatch):
+    monkeypatch.setattr(trainer, "draw", lambda *args: torch.zeros(36, 3, 64, 64))  # is slow
+
+
+def test_loss_is_told_for_each_range_of_timesteps(squares, tmp_path, no_samples):
+    _, (entry,) = train(squares, tmp_path, 4, every=4)
+    assert entry["samples"] == 4 * 8
+    # Eight timesteps a step, one in each eighth: as many in every quarter.
+    assert entry["loss"] == pytest.approx(sum(entry["loss_by_t"]) / 4, abs=1e-4)
+    assert len(entry["loss_by_t"]) == trainer.T_RANGES == 4
+
+
+def test_batch_grows_by_doubling_late_in_the_run():
+    sizes = [trainer.batch_size_at(i / 100, 32, 128) for i in range(101)]
+    assert sizes[:66] == [32] * 66
+    assert sorted(sizes) == sizes
+    assert set(sizes) == {32, 64, 128}
+    assert {trainer.batch_size_at(i / 10, 16, 16) for i in range(11)} == {16}
+
+
+def test_run_by_the_clock_ends_when_its_time_is_spent(squares, tmp_path, no_samples, monkeypatch):
+    seconds = iter(range(10**6))
+    monkeypatch.setattr(trainer.time, "time", lambda: next(seconds))
+    _, log = train(squares, tmp_path, 10**6, every=1, more=["--hours", "0.02"])
+    shares = [entry["share"] for entry in log]
+    assert shares == sorted(shares)
+    assert 1 <= shares[-1] < 1.2
+    assert log[-1]["lr"] < 0.3 * log[0]["lr"] * 100  # the first step is one of warming up
+    assert len(log) < 72
+
+
+def test_state_before_the_learning_rate_falls_can_go_on_to_a_longer_run(
+    squares, tmp_path, no_samples
+):
+    train(squares, tmp_path, 10, every=5, more=["--decay", "0.4"])
+    kept = torch.load(tmp_path / "state_before_decay.pt", weights_only=True)
+    assert kept["step"] == 6
+    longer = tmp_path / "longer"
+    longer.mkdir()
+    (tmp_path / "state_before_decay.pt").rename(longer / "state.pt")
+    _, log = train(squares, longer, 20, every=7, more=["--decay", "0.4"])
+    assert [entry["step"] for entry in log] == [7, 14, 20]
+
+
+def test_network_takes_over_a_shallower_one_as_its_inside():
+    arch = dataclasses.replace(NETWORKS["cc12m_1"].architecture, blocks=1, features=32, clip_dim=8)
+    arch = dataclasses.replace(arch, head_channels=16)
+    inner = UNet(dataclasses.replace(arch, channels=(32, 48), attention_from=1, patch=4))
+    outer = UNet(dataclasses.replace(arch, channels=(8, 16, 32, 48), attention_from=3))
+    weights = inner.state_dict()
+    taken, count = trainer.take_over(weights, outer)
+    own = outer.state_dict()
+    same = "net.1.main.2.main.2.main.1.main.0.weight", "net.1.main.1.main.0.weight"
+    assert torch.equal(own[same[0]], weights[same[1]])
+    assert torch.equal(own["mapping.0.main.0.weight"], weights["mapping.0.main.0.weight"])
+    assert 0.7 * sum(v.numel() for v in weights.values()) < taken < count
+    again = UNet(outer.arch)
+    assert trainer.take_over(own, again) == (count, count)
+    assert all(torch.equal(again.state_dict()[key], own[key]) for key in own)
+
+
+def test_flags_give_the_network_another_shape(squares, tmp_path, no_samples):
+    first, _ = train(squares, tmp_path / "first", 2, every=2)
+    shape = ["--channels", 8, 16, 16, 32, "--attention-from", 3, "--patch", 1]
+    wider, _ = train(squares, tmp_path / "wider", 2, every=2, more=["--init", first, *shape])
+    arch = dataclasses.replace(
+        NETWORKS["emoji"].architecture, channels=(8, 16, 16, 32), attention_from=3, patch=1
+    )
+    UNet(arch).load_state_dict(load_file(wider))
+
+
+def test_fastest_dtype_is_the_one_whose_best_pass_is_the_shortest(monkeypatch):
+    monkeypatch.setattr(precision, "pick_dtype", lambda *args: torch.bfloat16)
+    cost, clock = {torch.float32: [9, 2, 7], torch.bfloat16: [1, 3, 3]}, [0]
+    passes = {dtype: iter(seconds) for dtype, seconds in cost.items()}
+
+    def compute(dtype):
+        clock[0] += next(passes[dtype])
+
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
+    cpu = torch.device("cpu")
+    assert precision.fastest_dtype(cpu, compute) == torch.float32
+    monkeypatch.setattr(precision, "pick_dtype", lambda *args: torch.float32)
+    assert precision.fastest_dtype(cpu, None) == torch.float32  # nothing to choose from
+
+
 def test_samples_are_drawn_as_guidance_draws_them(squares):
     import diffusion
-    from models.clip import load
 
     clip, torch_net = load("emoji"), models.build("emoji").eval()
     with torch.inference_mode():

@@ -12,6 +12,7 @@ import models
 from models.zoo import NETWORKS
 from train import drawing, evaluate, judge, measures, pictures
 from train.vocabulary import CORE, GROUNDS
+from train.wide import WIDE
 
 NAMES = [*CORE, "tiger", "key", "lock"]
 
@@ -21,7 +22,12 @@ def tiny(monkeypatch, tmp_path):
     """A network of few channels with random weights in place of the bundled one: its file."""
     row = NETWORKS["emoji"]
     architecture = dataclasses.replace(
-        row.architecture, channels=(16, 32), head_channels=16, features=32
+        row.architecture,
+        channels=(16, 32),
+        attention_from=1,
+        head_channels=16,
+        features=32,
+        patch=4,
     )
     monkeypatch.setitem(NETWORKS, "emoji", dataclasses.replace(row, architecture=architecture))
     torch.manual_seed(0)
@@ -116,6 +122,14 @@ def test_new_is_a_pair_that_was_held_out_of_both_trainings():
     _, of_all, new = evaluate.vocabulary(NAMES, core=False)
     assert set(new_core) == set(of_core) & set(of_all) == {p for p in new if p[0] in CORE}
     assert {p for p in new if p[0] not in CORE} == {p for p in of_all if p[0] not in CORE}
+
+
+def test_new_to_a_wider_model_is_what_the_bundled_one_never_saw_either():
+    _, _, new = evaluate.vocabulary(NAMES, core=False)
+    _, not_seen, wider = evaluate.vocabulary(NAMES, core=False, grounds=WIDE.grounds)
+    assert [pair for pair in wider if pair[1] in GROUNDS] == new
+    assert {pair for pair in not_seen if pair[1] not in GROUNDS} <= set(wider)
+    assert {ground for _, ground in wider} - set(GROUNDS)
 
 
 def test_interval_is_the_one_of_wilson():

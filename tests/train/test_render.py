@@ -3,10 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from open_clip.tokenizer import SimpleTokenizer
 from PIL import Image
 
+from models.zoo import CLIPS
 from train import render
-from train.vocabulary import CORE, GROUNDS, THINGS
+from train.vocabulary import BUNDLED, CORE, GROUNDS, THINGS
+from train.wide import WIDE
 
 installed = pytest.mark.skipif(
     not (Path(render.FONT).exists() and Path(render.ANNOTATIONS).exists()),
@@ -60,6 +63,88 @@ def test_every_thing_keeps_some_ground_and_every_word_means_one_thing(things):
     assert len(words) == len(set(words))
 
 
+@pytest.fixture(scope="module")
+def wide_things():
+    return render.read_things(WIDE)
+
+
+def test_vocabulary_is_wide_and_its_names_are_plain():
+    names = WIDE.names
+    assert len(set(names)) == len(WIDE.things) == 328
+    assert len(WIDE.grounds) == 18
+    assert names[: len(THINGS)] == BUNDLED.names
+    assert all(name == name.lower() and name for name in names)
+
+
+def test_pairs_that_the_bundled_model_never_saw_stay_held_out():
+    # And no others of its things and grounds.
+    names = WIDE.names
+    of = [render.Thing("", name, ()) for name in names]
+    first, grounds = set(BUNDLED.names), set(GROUNDS)
+    held_out = render.held_out_pairs(of, seed=0, grounds=WIDE.grounds)
+    old = [pair for pair in held_out if pair[0] in first and pair[1] in grounds]
+    assert len(old) == 84
+    assert {("alarm clock", "black"), ("alien", "white"), ("yellow heart", "green")} <= set(old)
+    assert old == render.held_out_pairs(of[: len(THINGS)], seed=0)
+
+
+@installed
+def test_word_that_the_vocabulary_gives_to_a_thing_is_no_other_things(wide_things):
+    words = {word: thing.name for thing in wide_things for word in (thing.name, *thing.keywords)}
+    for emoji, given in WIDE.things.items():
+        name, *others = given.split("|")
+        for word in (name, *others):
+            assert words[word] == name, (emoji, word)
+    assert (words["kitty"], words["happy face"]) == ("cat", "smiling face")
+    assert (words["football"], words["ufo"]) == ("american football", "flying saucer")
+
+
+@installed
+def test_every_caption_fits_the_clip(wide_things):
+    tokenizer = SimpleTokenizer()
+    longest = CLIPS["emoji"].config["text_cfg"]["context_length"] - 2  # its start and its end
+    others = [word for words in WIDE.ground_words.values() for word in words]
+    longest_ground = render.article(max([*WIDE.grounds, *others], key=len))
+    for thing in wide_things:
+        for word in (thing.name, *thing.keywords):
+            two = f"a pair of {render.plural(word, WIDE.plurals)}"
+            line = f"{two} on {longest_ground} background"
+            assert len(tokenizer.encode(line)) <= longest, line
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("cat", "cats"),
+        ("fox", "foxes"),
+        ("fairy", "fairies"),
+        ("monkey", "monkeys"),
+        ("teddy bear", "teddy bears"),
+        ("maple leaf", "maple leaves"),
+        ("mouse", "mice"),
+        ("sheep", "sheep"),
+        ("jeans", "jeans"),
+        ("blueberries", "blueberries"),
+        ("potato", "potatoes"),
+        ("cherry", "cherries"),
+        ("tomato", "tomatoes"),
+        ("sunglasses", "sunglasses"),
+    ],
+)
+def test_plural_is_what_people_write(one, two):
+    assert render.plural(one, WIDE.plurals) == two
+
+
+def test_every_plain_render_is_among_all_of_them():
+    picture = Image.new("RGBA", (100, 100))
+    picture.paste((200, 30, 60, 255), (10, 20, 90, 70))
+    known = {image.tobytes() for image in render.all_plain(picture, (1, 2, 3), 64)}
+    assert 20 < len(known) < 40
+    for seed in range(60):
+        rng = render.random.Random(seed)
+        assert render.compose(picture, (1, 2, 3), 64, "plain", rng).tobytes() in known
+
+
 @installed
 def test_things_differ_from_each_other_at_a_glance(things):
     ground = GROUNDS["white"]
@@ -86,6 +171,27 @@ def test_captions_name_the_thing_in_plain_words():
     two = render.captions(thing, "blue", "two", rng, count=50)
     assert all(line.startswith(("two red apples", "two apples")) for line in two)
     assert 0.5 < sum("blue" in line for line in small + two) / 100 < 0.9
+
+
+def test_wide_captions_say_sizes_numbers_and_grounds_in_several_ways():
+    thing = render.Thing("🍎", "red apple", ("apple",))
+    rng = render.random.Random(0)
+
+    def lines(kind, ground):
+        return render.captions(thing, ground, kind, rng, count=99, vocabulary=WIDE)
+
+    small = [line.removeprefix("a ") for line in lines("small", "blue")]
+    assert {line.split()[0] for line in small} == {"small", "tiny", "little"}
+    assert {line.split()[0] for line in lines("two", "blue")} == {"two", "2", "a"}
+    assert {"gray", "grey"} <= set(" ".join(lines("plain", "gray")).split())
+
+
+@installed
+def test_wide_folder_lists_its_own_things_and_grounds(tmp_path):
+    render.main(["--output", str(tmp_path), "--count", "2", "--wide"])
+    listed = json.loads((tmp_path / "vocabulary.json").read_text())
+    assert [thing["name"] for thing in listed["things"]] == WIDE.names
+    assert list(listed["grounds"]) == list(WIDE.grounds)
 
 
 @installed
