@@ -207,9 +207,12 @@ def test_a_save_that_fails_is_told_as_such_and_stops_a_run_that_keeps_going(make
     def fails():
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"):
+    def draw_all():
         for batch in run.batches():
             with batch:
                 drawn.append(batch.items[0].seed)
                 run.finish(batch, fails)
+
+    with pytest.raises(OSError, match="No space"):
+        draw_all()
     assert drawn == [0, 1]  # none is drawn again for another's fault
