@@ -35,6 +35,7 @@ FILE = Text(types.existing_file, stored=types.SOURCE.stored)
 GUIDES = "guide between these timesteps alone: 0 is the image, 1 the noise"
 NAMES = "{" + "}, {".join(FIELDS) + "}"
 EDIT = (*FIELDS, "photo")
+READS = "CLIP reads 77 tokens of each, that of emoji 24"
 LATENT_NAMES = "{" + "}, {".join(LATENT_FIELDS) + "}"
 
 IMAGES, RECORDED, SHAPE, FILES, JOINS = Is.IMAGES, Is.RECORDED, Is.SHAPE, Is.FILE, Is.JOINS
@@ -60,8 +61,9 @@ TABLE = {
         "(default weight 3; negative: away from it)"), many="*"),
     Option("prompts", SAMPLING, {script: TextPrompt(script.weight) for script in SAMPLING},
         "TEXT[:WEIGHT]", [], IMAGES | RECORDED | JOINS, of(
-        "text prompts with weights (default weight 3; negative: away from it)",
-        clip="text prompts with weights (default weight 1; negative: away from it)"), many="*"),
+        f"text prompts with weights (default weight 3; negative: away from it); {READS}",
+        clip=f"text prompts with weights (default weight 1; negative: away from it); {READS}"),
+        many="*"),
     Option("--images", SAMPLING, {script: ImagePrompt(script.weight) for script in SAMPLING},
         "IMAGE[:WEIGHT]", [], IMAGES | RECORDED | FILES | JOINS,
         "image prompts: files or http(s) addresses", many="+"),
