@@ -126,8 +126,8 @@ def _taken_apart(entry, script):
     if len(line) > MAX_LINE:
         raise Place("longer than a MiB")
     if is_shell(line, script):
-        for word, column in words_of(line):
-            _refuse_typographic(word, column)
+        for _, column in words_of(line):
+            _refuse_typographic(line[column:], column)
         return words_of(line), lambda some: _read_words([word for word, _ in some], script)
     _refuse_no_prompt(line)
     text = line.strip()
@@ -155,7 +155,7 @@ def short_flags(script):
 def _refuse_no_prompt(line):
     """Place for what hardly anybody means as a prompt."""
     start = len(line) - len(line.lstrip())
-    if line.startswith("//", start):
+    if line.startswith(("//", "/*"), start):
         raise Place("a comment begins with #", start)
     _refuse_typographic(line, start)
 

@@ -50,7 +50,9 @@ def parse(text):
         return _of_json(found)
     lines = text.strip().replace("\r\n", "\n").split("\n")
     # Settings may be followed by more of them, in lines of their own: look from the end.
-    place = next((i for i in reversed(range(len(lines))) if _is_settings(lines[i])), len(lines))
+    places = [i for i in range(len(lines)) if _is_settings(lines[i])]
+    first = [i for i in places if "Steps" in _settings(lines[i])]
+    place = (first or places or [len(lines)])[-1]
     settings = {}
     for line in lines[place:]:
         for name, value in _settings(line).items():
@@ -110,7 +112,8 @@ def _of_json(found):
     """What another tool's JSON says: an object of settings, or a graph of nodes."""
     nodes = found.get("nodes", found)
     nodes = list(nodes.values()) if isinstance(nodes, dict) else nodes
-    if isinstance(nodes, list) and nodes and all(isinstance(node, dict) for node in nodes):
+    nodes = nodes if isinstance(nodes, list) else []
+    if nodes and all(isinstance(n, dict) and {"class_type", "type"} & set(n) for n in nodes):
         kinds = [str(node.get("class_type", node.get("type", "?"))) for node in nodes]
         said = {"made by": f"a graph of {len(nodes)} nodes, of another tool"}
         return {"prompt": "", "negative_prompt": "", "settings": said | {"nodes": ", ".join(kinds)}}

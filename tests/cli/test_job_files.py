@@ -189,6 +189,7 @@ def test_cells_of_switches_are_true_or_false(read, tmp_path):
         ("'__nowhere__ cat'", 1, "no such file"),
         ("a __nowhere__ cat", 1, "no such file"),
         ("  // a cat", 3, "a comment begins with #"),
+        ("/* a cat */", 1, "a comment begins with #"),
         ("“a cat”", 1, "typographic quote"),
         ("a cat:inf", 1, "not finite"),
         ("cat --eta 0.5 --method ab2", 24, "adds no noise"),

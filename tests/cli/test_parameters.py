@@ -90,3 +90,16 @@ def test_odd_settings_lose_nothing(text, settings):
 def test_a_megabyte_of_anything_is_done_with_soon(part):
     text = (part * 1_000_000)[:1_000_000]  # in quadratic time this would be hours
     assert parse(text) == {"prompt": text.strip(), "negative_prompt": "", "settings": {}}
+
+
+def test_of_two_lines_of_settings_the_first_is_no_prompt():
+    found = parse("a cat\nSteps: 20, Sampler: a, Seed: 5,\nHires: yes, Note: see, Time: 12:30")
+    assert found["prompt"] == "a cat"
+    assert found["settings"]["Steps"] == "20"
+    assert found["settings"]["Time"] == "12:30"
+
+
+def test_an_object_of_settings_within_an_object_is_no_graph():
+    settings = parse('{"image_params": {"prompt": "a cat", "seed": 7}}')["settings"]
+    assert "made by" not in settings
+    assert "7" in settings["image_params"]
