@@ -126,8 +126,10 @@ def _taken_apart(entry, script):
     if len(line) > MAX_LINE:
         raise Place("longer than a MiB")
     if is_shell(line, script):
-        for _, column in words_of(line):
+        for word, column in words_of(line):
             _refuse_typographic(line[column:], column)
+            if word == "-":
+                raise Place("a dash alone is no prompt: a line holds no list", column)
         return words_of(line), lambda some: _read_words([word for word, _ in some], script)
     _refuse_no_prompt(line)
     text = line.strip()
@@ -157,6 +159,8 @@ def _refuse_no_prompt(line):
     start = len(line) - len(line.lstrip())
     if line.startswith(("//", "/*"), start):
         raise Place("a comment begins with #", start)
+    if re.match("<[/?!A-Za-z]", line[start:]):
+        raise Place("this looks like XML: a line is a prompt, words and flags, or JSON", start)
     _refuse_typographic(line, start)
 
 
@@ -303,9 +307,10 @@ def _header(text, script):
     start = _SPACE.match(text).end()
     start = text.rfind("\n", 0, start) + 1
     line = text[start:].partition("\n")[0]
-    if not re.search("[,;\t]", line) or len(line) > MAX_LINE:
+    alone = line.strip().lower() in ("prompt", "prompts")
+    if not (alone or re.search("[,;\t|]", line)) or len(line) > MAX_LINE:
         return None
-    mark = max(",;\t", key=line.count)
+    mark = max(",;\t|", key=line.count)
     titles = _cells(line, mark)
     known = [title for title in titles if _plain(title) in named(script)]
     # A title that is no option's is refused later: no prompt looks like `prompt,weight`.

@@ -305,6 +305,9 @@ def test_a_mistake_is_found_in_few_steps_however_many_words_there_are(refusal, m
     [
         ("prompt,weight\na fox,2\n", 'line 2, column 7: no flag is called "weight"'),
         ("“a cat” --seed 3\n", "line 1, column 1: “ is a typographic quote"),
+        ("- prompt: a fox\n", "line 1, column 1: a dash alone"),
+        ("<job>a fox</job>\n", "line 1, column 1: this looks like XML"),
+        ("prompt|sead\na fox|3\n", 'no flag is called "sead"'),
         ("a cat\n„a dog“\n", "line 2, column 1: „ is a typographic quote"),
     ],
 )
@@ -330,3 +333,8 @@ def test_a_switch_that_is_off_in_a_line_beats_the_command_line(read, tmp_path):
         '{"prompts": "x", "direct": false}\n{"prompts": "x"}\n', "a.png", "--direct", script=MODIFY
     )
     assert [job.image.direct for job in jobs.all] == [False, True]
+
+
+def test_a_table_of_prompts_alone_has_a_title(read):
+    jobs = read("prompt\na fox\na white cat\n")
+    assert [job.image.prompts[0].text for job in jobs.all] == ["a fox", "a white cat"]
