@@ -18,25 +18,33 @@ def main():
 
 def edit(run, batch):
     """The edits of a batch [N, 3, H, W]: by its photos' latents and back, or directly."""
-    image = batch.image
-    sources = [item.image.source for item in batch.items]
-    embeds = run.embed(*((prompts, []) for prompts in sources), *batch.asked)
-    shown, wanted = embeds[: len(sources)], embeds[len(sources) :]
-    source = run.prepared(runner.guided_model(run, batch, shown, sources), batch)
-    target = run.prepared(runner.guided_model(run, batch, wanted, batch.conditions), batch)
+    image, items = batch.image, batch.items
+    sources = [item.image.source for item in items]
+    targets = [item.conditions for item in items]
+    asked = [(prompts, []) for prompts in sources]
+    asked += [(item.prompts, item.image.images) for item in items]
+    embeds = run.embed(asked)
+    shown, wanted = embeds[: len(items)], embeds[len(items) :]
+    source = run.prepared(runner.guided_model(run, image, shown, sources), batch)
+    target = run.prepared(runner.guided_model(run, image, wanted, targets), batch)
     photos, mask = run.photos(batch), run.mask(batch)
-    up = run.way_up(batch, image.starting_timestep)
+    timesteps = run.ascending(image, image.starting_timestep)
     if image.direct:
-        watch = batch.watch(len(up) - 1, noised=False)
+        watch = batch.watch(len(timesteps) - 1, noised=False)
         images = diffusion.edit_directly(
-            *(source, target, photos, up, image.method, lambda: batch.noise().to(photos)),
+            source,
+            target,
+            photos,
+            timesteps,
+            image.method,
+            noise=lambda: batch.noise().to(photos),
             mask=mask,
             callback=lambda p: watch(p._replace(x=photos + p.x, pred=photos + p.pred)),
         )
     else:
-        watch = batch.watch(2 * (len(up) - 1))
+        watch = batch.watch(2 * (len(timesteps) - 1))
         images = diffusion.edit_by_latents(
-            source, target, photos, up, image.method, mask=mask, callback=watch
+            source, target, photos, timesteps, image.method, mask=mask, callback=watch
         )
     # Outside of the mask not even rounding may show.
     return images if mask is None else images.where(mask > 0, photos)

@@ -13,13 +13,20 @@ def main():
     run = runner.Run(plan)
     for batch in run.batches():  # resumes, shares the work with other processes, retries alone
         with batch:
-            image = batch.image
-            embeds = run.embed(*batch.asked)
-            model = runner.guided_model(run, batch, embeds, batch.conditions)
+            image, items = batch.image, batch.items
+            embeds = run.embed([(item.prompts, item.image.images) for item in items])
+            model = runner.guided_model(run, image, embeds, [item.conditions for item in items])
             x, timesteps, before = run.start(batch)
             images = diffusion.sample(
-                *(run.prepared(model, batch), x, timesteps, image.method, image.eta, batch.noise),
-                *(batch.watch(len(timesteps) - 1), before, image.tolerance),
+                run.prepared(model, batch),
+                x,
+                timesteps,
+                image.method,
+                eta=image.eta,
+                noise=batch.noise,
+                callback=batch.watch(len(timesteps) - 1),
+                before=before,
+                tolerance=image.tolerance,
             )
             run.save(batch, images)
 

@@ -25,8 +25,15 @@ def main():
                 )
             x, timesteps, before = run.start(batch)
             images = diffusion.sample(
-                *(run.prepared(model, batch), x, timesteps, image.method, image.eta, batch.noise),
-                *(batch.watch(len(timesteps) - 1), before, image.tolerance),
+                run.prepared(model, batch),
+                x,
+                timesteps,
+                image.method,
+                eta=image.eta,
+                noise=batch.noise,
+                callback=batch.watch(len(timesteps) - 1),
+                before=before,
+                tolerance=image.tolerance,
             )
             run.save(batch, images)
 

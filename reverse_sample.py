@@ -13,17 +13,19 @@ def main():
     run = runner.Run(plan)
     for batch in run.batches():
         with batch:
-            image = batch.image
-            embeds = run.embed(*batch.asked)
-            model = runner.guided_model(run, batch, embeds, batch.conditions)
+            image, items = batch.image, batch.items
+            embeds = run.embed([(item.prompts, item.image.images) for item in items])
+            model = runner.guided_model(run, image, embeds, [item.conditions for item in items])
             model, photos = run.prepared(model, batch), run.photos(batch)
-            up = run.way_up(batch, image.max_timestep)
-            watch = batch.watch((len(up) - 1) * (2 if run.options.round_trip else 1))
-            going = (image.method, watch, image.tolerance)
-            latents, back = diffusion.to_latents(model, photos, up, *going), None
+            timesteps = run.ascending(image, image.max_timestep)
+            evaluated = (len(timesteps) - 1) * (2 if run.options.round_trip else 1)
+            how = {"callback": batch.watch(evaluated), "tolerance": image.tolerance}
+            latents = diffusion.to_latents(model, photos, timesteps, image.method, **how)
+            back = None
             if run.options.round_trip:
-                back = diffusion.from_latents(model, latents, up[::-1], *going)
-            runner.save_latents(run, batch, latents, up, back)
+                down = timesteps[::-1]
+                back = diffusion.from_latents(model, latents, down, image.method, **how)
+            runner.save_latents(run, batch, latents, timesteps, back)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import math
 
 from cli.options import options_of
 from diffusion.methods import METHODS, NEGLIGIBLE, resolve_eta
-from values.errors import UserError
+from values.errors import UserError, printable
+from values.prompts import is_picture
 
 
 def check_method(values):
@@ -15,6 +16,18 @@ def check_method(values):
         raise UserError(f"--eta {values['eta']:g}: {error}") from None
     if method.evaluations is not None and values.get("tolerance") is not None:
         raise UserError(f"--tolerance: {name} takes the steps it is given: use adaptive")
+
+
+def check_texts(said):
+    """No text is the name of a picture that is there, or an address; said: values by name."""
+    for prompt in said.get("prompts", []):
+        if is_picture(prompt.text):
+            text = printable(prompt.text, 200)
+            raise UserError(f'"{text}" is a picture and no text: give it with --images "{text}"')
+    for prompt in said.get("source", []):
+        if is_picture(prompt.text):
+            text = printable(prompt.text, 200)
+            raise UserError(f'--source "{text}": that is a picture, and no text of what one shows')
 
 
 def check_size(size, network):

@@ -31,9 +31,10 @@ def find(path):
         return Found(size, recipes.parse(texts[recipes.KEY], path), None)
     if texts.get(parameters.KEY, "").strip():
         return Found(size, None, parameters.parse(texts[parameters.KEY]))
-    _, graphs = png_texts.read(path, parameters.GRAPHS)
-    for text in graphs.values():
-        if (found := parameters.parse(text))["settings"]:
+    _, others = png_texts.read(path, parameters.JSON_KEYS)
+    for key in parameters.JSON_KEYS:
+        found = parameters.of_json(others.get(key, ""))
+        if found and (found["prompt"] or found["settings"]):
             return Found(size, None, found)
     raise UserError(
         f'{printable(path, 200)}: holds no recipe: neither ours nor a "{parameters.KEY}" text'

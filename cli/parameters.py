@@ -13,7 +13,9 @@ from values.errors import printable
 from values.prompts import Prompt, format_prompt
 
 KEY = "parameters"
-GRAPHS = ("prompt", "workflow")  # under which programs of nodes keep their graph
+# Under which other programs keep JSON, their graph of nodes or their settings.
+JSON_KEYS = ("invokeai_metadata", "sd-metadata", "prompt", "workflow", "Comment")
+WANTED, UNWANTED = ("prompt", "positive_prompt"), ("negative_prompt", "uc")  # their names in it
 NEGATIVE = "Negative prompt:"
 _NAME = re.compile(r'\s*([^\s:,"][^:,"\n]{0,60}):\s*')
 _NEXT = re.compile(r',\s*[^\s:,"][^:,"\n]{0,60}:\s')
@@ -46,8 +48,8 @@ def parse(text):
         a dict: `prompt` and `negative_prompt`, texts of one or more lines or "", and `settings`,
         a dict from names to texts in the order of the file.
     """
-    if (found := _json(text)) is not None:
-        return _of_json(found)
+    if found := of_json(text):
+        return found
     lines = text.strip().replace("\r\n", "\n").split("\n")
     # Settings may be followed by more of them, in lines of their own: look from the end.
     places = [i for i in range(len(lines)) if _is_settings(lines[i])]
@@ -65,6 +67,34 @@ def parse(text):
         "negative_prompt": unwanted.strip(),
         "settings": settings,
     }
+
+
+def of_json(text):
+    """What another tool's JSON says, as `parse` does: settings, a graph of nodes, or a list.
+
+    Returns:
+        a dict as of `parse`; None for a text that is no JSON.
+    """
+    if (found := _json(text)) is None:
+        return None
+    nodes = found.get("nodes", found) if isinstance(found, dict) else found
+    nodes = list(nodes.values()) if isinstance(nodes, dict) else nodes
+    nodes = nodes if isinstance(nodes, list) else []
+    if nodes and all(isinstance(n, dict) and {"class_type", "type"} & set(n) for n in nodes):
+        kinds = [str(node.get("class_type", node.get("type", "?"))) for node in nodes]
+        said = {"made by": f"a graph of {len(nodes)} nodes, of another tool"}
+        return {"prompt": "", "negative_prompt": "", "settings": said | {"nodes": ", ".join(kinds)}}
+    if isinstance(found, list):
+        said = {"made by": f"a list of {len(found)} parts, of another tool"}
+        return {
+            "prompt": "",
+            "negative_prompt": "",
+            "settings": said | {"parts": json.dumps(found)},
+        }
+    texts = {name: v if isinstance(v, str) else json.dumps(v) for name, v in found.items()}
+    wanted = next((texts.pop(name) for name in WANTED if name in texts), "")
+    unwanted = next((texts.pop(name) for name in UNWANTED if name in texts), "")
+    return {"prompt": wanted, "negative_prompt": unwanted, "settings": texts}
 
 
 def _is_settings(line):
@@ -98,29 +128,14 @@ def _value(line, start):
 
 
 def _json(text):
-    """The object of JSON that a text is; None for any other."""
-    if not text.lstrip().startswith("{"):
+    """The object or the list of JSON that a text is; None for any other."""
+    if not text.lstrip().startswith(("{", "[")):
         return None
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
-
-
-def _of_json(found):
-    """What another tool's JSON says: an object of settings, or a graph of nodes."""
-    nodes = found.get("nodes", found)
-    nodes = list(nodes.values()) if isinstance(nodes, dict) else nodes
-    nodes = nodes if isinstance(nodes, list) else []
-    if nodes and all(isinstance(n, dict) and {"class_type", "type"} & set(n) for n in nodes):
-        kinds = [str(node.get("class_type", node.get("type", "?"))) for node in nodes]
-        said = {"made by": f"a graph of {len(nodes)} nodes, of another tool"}
-        return {"prompt": "", "negative_prompt": "", "settings": said | {"nodes": ", ".join(kinds)}}
-    texts = {name: found.pop(name, "") for name in ("prompt", "negative_prompt")}
-    settings = {k: v if isinstance(v, str) else json.dumps(v) for k, v in found.items()}
-    prompts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in texts.items()}
-    return {**prompts, "settings": settings}
+    return found if isinstance(found, dict | list) else None
 
 
 def _pairs(recipe):

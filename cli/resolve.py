@@ -119,7 +119,7 @@ def resolve(script, said, is_job=True):
         UserError: for options that do not go together and for recipes that cannot be followed.
     """
     run_options, image_options = classes()
-    values, of_run, of_image = _settle(script, said, is_job)
+    values, of_run, of_image = _resolve(script, said, is_job)
     of_run["policy"] = _policy(script, values, said)
     rest = {n: v for n, v in values.items() if n not in image_options.__dataclass_fields__}
     return run_options(script=script, **of_run, **rest), _image(values, of_image)
@@ -127,7 +127,7 @@ def resolve(script, said, is_job=True):
 
 def resolve_image(script, said):
     """The ImageOptions alone, where those of the run are known; as `resolve`."""
-    values, _, of_image = _settle(script, said, is_job=True)
+    values, _, of_image = _resolve(script, said, is_job=True)
     return _image(values, of_image)
 
 
@@ -137,7 +137,7 @@ def _image(values, of_image):
     return image_options(**{n: v for n, v in values.items() if n in names}, **of_image)
 
 
-def _settle(script, said, is_job):
+def _resolve(script, said, is_job):
     """The values of all options; and what else there is to say of the run, and of the images."""
     given = {name: value for name, value in said.items() if value != []}
     source = given.get("from_png")
@@ -177,8 +177,9 @@ def _settle(script, said, is_job):
         and any(wildcards.may_choose(prompt.text) for prompt in given.get("prompts", [])),
         "asks": bool(values["prompts"] or values["images"]),
     }
-    _settle_seeds(values, derived["latent_indices"])
-    _settle_prompts(script, values, network)
+    _resolve_seeds(values, derived["latent_indices"])
+    _resolve_prompts(script, values, network)
+    checks.check_texts(given)
     if is_job:
         checks.check_interval(script, values)
         if script is CLIP:
@@ -285,7 +286,7 @@ def _latents(values, head, recipe, said):
     return {"latent_indices": indices}
 
 
-def _settle_seeds(values, latent_indices):
+def _resolve_seeds(values, latent_indices):
     """All seeds, as `seeds`, and their number as `n`."""
     if not values.get("seeds"):
         first, n = values["seed"], values["n"]
@@ -295,7 +296,7 @@ def _settle_seeds(values, latent_indices):
     values["n"] = len(values["seeds"])
 
 
-def _settle_prompts(script, values, network):
+def _resolve_prompts(script, values, network):
     """Prompts of one text as one, and none of weight 0."""
     source = values.get("source", [])
     asked = [*values["prompts"], *values["images"]]

@@ -37,7 +37,7 @@ class Batch:
         # An image that is drawn again is rounded as then in a batch of the same shape alone.
         rows, row = self.image.batch or (None, None)
         self.rows = rows or 1
-        self.its_rows = slice(row, row + 1) if rows else slice(None)
+        self.visible_rows = slice(row, row + 1) if rows else slice(None)
 
     def __enter__(self):
         self.began = time.perf_counter()
@@ -53,16 +53,6 @@ class Batch:
         known = explained(error) if isinstance(error, Exception) else None
         self.error = known and str(known[0])  # the error itself would keep what its frames hold
         return known is not None
-
-    @property
-    def conditions(self):
-        """The prompts of each image, of texts and of images."""
-        return [item.conditions for item in self.items]
-
-    @property
-    def asked(self):
-        """(text prompts, image prompts) of each image, as `Run.embed` takes them."""
-        return [(item.prompts, item.image.images) for item in self.items]
 
     def noise(self):
         """Fresh noise [N, 3, H, W], from each image's own generator."""
@@ -81,8 +71,8 @@ class Batch:
         def see(progress):
             number = next(count)
             self.run.show(min(1, (number + 1) / steps) * len(self.wanted))
-            self.last_pred = progress.pred[self.its_rows]
-            self._look(number, progress.t, progress.x[self.its_rows], self.last_pred)
+            self.last_pred = progress.pred[self.visible_rows]
+            self._look(number, progress.t, progress.x[self.visible_rows], self.last_pred)
 
         return see
 

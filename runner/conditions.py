@@ -70,18 +70,18 @@ class Reader:
         return torch.stack(embeds) if embeds else torch.zeros(0, self.dim, device=self.device)
 
 
-def guided_model(run, batch, embeds, prompts):
+def guided_model(run, image, embeds, prompts):
     """The model to sample, (x [N, 3, H, W], t [N]) -> v: the network under weighted conditions.
 
     Of a network that takes no conditions it is its own v.
 
     Args:
         run: the `runner.run.Run`.
-        batch: the `runner.run.Batch`.
+        image: the ImageOptions that the batch shares.
         embeds: what `run.embed` made of the conditions, for each image of the batch [K, D].
         prompts: the conditions themselves, a list of prompts for each image; their weights count.
     """
-    net, row, image = run.network, run.options.network, batch.image
+    net, row = run.network, run.options.network
     chunk = run.options.chunk or getattr(net, "chunk", None)
     if row.clip is None:
         model = diffusion.in_chunks(net, chunk)

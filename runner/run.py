@@ -98,7 +98,7 @@ class Run:
         cached = not options.no_embedding_cache
         return Reader(row.clip, options.clip_checkpoint, row.architecture.clip_dim, cached)
 
-    def embed(self, *asked):
+    def embed(self, asked):
         """The embeddings of lists of (text prompts, image prompts): a list of tensors [K, D]."""
         if self.options.network.clip is None:
             return [None] * len(asked)
@@ -139,9 +139,9 @@ class Run:
         mask = mask_of(batch.image)
         return None if mask is None else (to_tensor(mask)[:1] / 2 + 0.5).to(self.photos(batch))
 
-    def way_up(self, batch, end):
-        """The ascending timesteps from images to where they turn back, at `end`."""
-        image, row = batch.image, self.options.network
+    def ascending(self, image, end):
+        """The ascending timesteps from an image, of these ImageOptions, to its latent at `end`."""
+        row = self.options.network
         return diffusion.ascending(image.schedule, image.steps, end, row.min_t, row.max_t)
 
     def batches(self):
@@ -204,7 +204,7 @@ class Run:
 
     def save(self, batch, images):
         """Saves the images of a batch [N, 3, H, W] as PNGs, while the next batch is drawn."""
-        drawn = images[batch.its_rows].float().cpu()
+        drawn = images[batch.visible_rows].float().cpu()
         batch.watch_end(drawn)
         self.finish(batch, functools.partial(self._publish, batch, drawn))
 

@@ -338,7 +338,7 @@ def test_image_from_a_latent_is_drawn_again_from_the_same_one(cfg_sample):
 
 HOSTILE = {
     "starting_timestep": (-5, "above 0 and up to 1"),
-    "steps": (10**13, "at least 1"),
+    "steps": (10**13, "too large: at most 100000"),
     "size": ([2**20, 2**20], "from 1 to 16384"),
     "prompts": ([["", 3]], "is empty"),
     "images": ([["/etc/passwd", 3]], "is not here: give --images"),
@@ -434,7 +434,7 @@ MISTAKES = {
     "--size 0 64": "not a whole number",
     "--size 60 64": "the nearest are 48 64 and 64 64",
     "--seed -1": "not a whole number",
-    "--seed 18446744073709551616": "not a whole number",
+    "--seed 18446744073709551616": "too large: at most 18446744073709551615",
     "--seed 18446744073709551615 -n 2": "largest seed",
     "--seeds 3-1": "names no seeds",
     "--seeds 1-5 -n 3": "exclude each other",

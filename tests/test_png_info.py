@@ -139,6 +139,17 @@ def test_recipe_of_another_tool_is_shown_alike(png_info):
     ]
 
 
+@pytest.mark.parametrize("key", ["Comment", "invokeai_metadata", "sd-metadata"])
+def test_settings_in_json_of_other_tools_are_shown(png_info, key):
+    text = json.dumps({"prompt": "a lighthouse", "steps": 28})
+    _, out, _ = png_info(picture("x.png", **{key: text}))
+    assert [line.split() for line in out] == [["prompt", "a", "lighthouse"], ["steps", "28"]]
+
+
+def test_a_comment_is_no_recipe(png_info):
+    assert "holds no recipe" in png_info(picture("x.png", Comment="made by hand"))[2]
+
+
 def test_nothing_drives_the_terminal(png_info):
     evil = "a\x1b[2J\u202e\nSteps: 1, S\x9bx: \x07, C: \u2028"
     _, out, _ = png_info(picture("x.png", parameters=evil), recipe("y.png", method="\x1b[2J"))

@@ -142,9 +142,20 @@ def is_photo_file(word):
 
 def is_photo(word):
     """Whether a word is taken for a photo: a file, an address or named like an image."""
-    address = re.match("https?://", word, re.IGNORECASE)
-    named = re.search(r"\.(png|jpe?g|webp|gif|bmp|tiff?)$", word, re.IGNORECASE)
-    return bool(address or named or is_photo_file(word))
+    return _is_address(word) or _is_named_like_one(word) or is_photo_file(word)
+
+
+def is_picture(text):
+    """Whether a text can only have been meant as a picture: an address, or one that is there."""
+    return _is_address(text) or (_is_named_like_one(text) and is_photo_file(text))
+
+
+def _is_address(word):
+    return bool(re.match("https?://", word, re.IGNORECASE))
+
+
+def _is_named_like_one(word):
+    return bool(re.search(r"\.(png|jpe?g|webp|gif|bmp|tiff?)$", word, re.IGNORECASE))
 
 
 def format_prompt(prompt):

@@ -18,6 +18,7 @@ from values.files import expanded, file_name
 MAX_IMAGES = 1_000_000
 MAX_STEPS = 100_000
 MAX_SEED = 2**64 - 1
+OPEN = (MAX_IMAGES, MAX_STEPS, MAX_SEED)  # which nobody is expected to reach
 MAX_SIDE = 16_384  # pixels
 MAX_SCALE = 1e9
 MAX_POWER = 100
@@ -54,6 +55,8 @@ class Whole:
         return self.check(int(text) if whole else text)
 
     def check(self, value):
+        if type(value) is int and value > self.high and self.high in OPEN:
+            raise UserError(f"{_quote(value)} is too large: at most {self.high}")
         if type(value) is not int or not self.low <= value <= self.high:
             raise UserError(f"{_quote(value)} is not {_span('whole ', self.low, self.high)}")
         return value
@@ -130,9 +133,11 @@ def seeds(text):
     """The seeds that `1,5-9` names, in order."""
     parts = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,20})(?:\s*-\s*(\d{1,20}))?\s*", part, re.ASCII)
+        match = re.fullmatch(r"\s*(\d{1,30})(?:\s*-\s*(\d{1,30}))?\s*", part, re.ASCII)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not first <= last <= MAX_SEED:
+        if last > MAX_SEED:
+            raise UserError(f"{_quote(part)} is too large: seeds go up to {MAX_SEED}")
+        if first > last:
             raise UserError(f"{_quote(text)} names no seeds: write numbers and ranges like 1,5-9")
         parts.append(range(first, last + 1))
     if sum(part.stop - part.start for part in parts) > MAX_IMAGES:  # len() has its own limit
@@ -252,7 +257,7 @@ def _text(value):
 
 
 def _span(kind, low, high):
-    if high in (MAX_SEED, MAX_STEPS, MAX_IMAGES):
+    if high in OPEN:
         return f"a {kind}number of at least {low:g}"
     return f"a {kind}number from {low:g} to {high:g}"
 

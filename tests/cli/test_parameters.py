@@ -103,3 +103,26 @@ def test_an_object_of_settings_within_an_object_is_no_graph():
     settings = parse('{"image_params": {"prompt": "a cat", "seed": 7}}')["settings"]
     assert "made by" not in settings
     assert "7" in settings["image_params"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "unwanted", "settings"),
+    [
+        (
+            '{"prompt": "a cat", "uc": "blurry", "steps": 28}',
+            *("a cat", "blurry", {"steps": "28"}),
+        ),
+        (
+            '{"positive_prompt": "a cat", "negative_prompt": "", "seed": 7}',
+            *("a cat", "", {"seed": "7"}),
+        ),
+        (
+            '[{"prompt": "a cat"}, 2]',
+            *("", "", {"made by": "a list of 2 parts, of another tool"}),
+        ),
+    ],
+)
+def test_json_of_other_tools_is_told_as_what_it_is(text, wanted, unwanted, settings):
+    found = parse(text)
+    assert (found["prompt"], found["negative_prompt"]) == (wanted, unwanted)
+    assert settings.items() <= found["settings"].items()

@@ -48,6 +48,10 @@ def test_unknown_flag_is_told_with_what_may_be_meant(given, meant):
         (("--steps",), "argument --steps: expected one argument"),
         (("--size", "5"), "argument --size: expected 2 arguments"),
         (("-bs", "0"), 'argument --batch-size/-bs: "0" is not a whole number from 1 to 4096'),
+        (("--seed", f"{2**64}"), f'"{2**64}" is too large: at most {2**64 - 1}'),
+        (("--seeds", f"3,{2**64}"), f'"{2**64}" is too large: seeds go up to {2**64 - 1}'),
+        (("-n", "1000001"), '"1000001" is too large: at most 1000000'),
+        (("--seed", "-1"), '"-1" is not a whole number of at least 0'),
         ((":2",), 'argument TEXT[:WEIGHT]: the prompt ":2" is empty'),
     ],
 )

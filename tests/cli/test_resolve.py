@@ -1,5 +1,7 @@
 """Which timesteps a run guides at, from flags, recipes and defaults."""
 
+import re
+
 import pytest
 from PIL import Image
 
@@ -62,6 +64,33 @@ def test_newer_methods_leave_guidance_out_late_if_no_prompt_pushes_away(interval
 def test_first_word_is_a_photo(script, text):
     with pytest.raises(UserError, match="no such file: the first is a photo"):
         resolve(script, parse(script, [text]))
+
+
+@pytest.mark.parametrize(
+    ("script", "argv", "told"),
+    [
+        (
+            CFG,
+            ["a cat", "white.png"],
+            'is a picture and no text: give it with --images "white.png"',
+        ),
+        (CLIP, ["white.png:2"], 'is a picture and no text: give it with --images "white.png"'),
+        (CFG, ["https://host/cat.png"], "is a picture and no text"),
+        (MODIFY, ["white.png", "a cat", "--source", "white.png"], '--source "white.png": that is'),
+        (CFG, ["a cat", "missing.png"], None),
+        (CFG, ["cat"], None),
+    ],
+)
+def test_a_text_that_names_a_picture_is_not_drawn(script, argv, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 64)).save("white.png")
+    tmp_path.joinpath("cat").touch()
+    argv = [*argv[:1], "--model", "emoji", *argv[1:]]
+    if told is None:
+        resolve(script, parse(script, argv))
+    else:
+        with pytest.raises(UserError, match=re.escape(told)):
+            resolve(script, parse(script, argv))
 
 
 def test_steering_has_no_such_default(interval):

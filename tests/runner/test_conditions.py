@@ -25,8 +25,8 @@ def model_of(net, name, chunk=None):
     """The guided model of two images of one prompt each."""
     options = SimpleNamespace(network=NETWORKS[name], chunk=chunk)
     run = SimpleNamespace(options=options, network=net, device=torch.device("cpu"))
-    batch = SimpleNamespace(image=SimpleNamespace(guidance_interval=None))
-    return guided_model(run, batch, [torch.ones(1, 256)] * 2, [[Prompt("a cat", 3.0)]] * 2)
+    image = SimpleNamespace(guidance_interval=None)
+    return guided_model(run, image, [torch.ones(1, 256)] * 2, [[Prompt("a cat", 3.0)]] * 2)
 
 
 @pytest.mark.parametrize(("chunk", "sizes"), [(None, [1] * 4), (3, [3, 1]), (4, [4])])
