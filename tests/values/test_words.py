@@ -1,6 +1,7 @@
 import pytest
 
-from values.words import Place, words_of
+from values.errors import UserError
+from values.words import Place, first_wrong, words_of
 
 
 @pytest.mark.parametrize(
@@ -30,3 +31,15 @@ def test_what_has_no_end_is_refused_where_it_begins(line):
     with pytest.raises(Place, match="no end") as refused:
         words_of(line)
     assert refused.value.column == 2
+
+
+def test_the_one_that_makes_a_mistake_is_found_in_few_readings():
+    readings = []
+
+    def read(parts):
+        readings.append(len(parts))
+        if 2_900 in parts:
+            raise UserError("wrong")
+
+    assert first_wrong(list(range(3_000)), "wrong", read) == 2_900
+    assert len(readings) <= 12  # the logarithm of 3,000
