@@ -34,8 +34,8 @@ def timesteps(name, steps, start=1.0, min_t=0.0, max_t=1.0):
     """The timesteps of a run that starts between noise and image: at `start` itself.
 
     After it come the timesteps of the schedule below it, but for one that is too near to it (see
-    NEAR) and those outside of the model's range. Of a model of the whole range, from the start of the
-    schedule or above it, these are `steps` steps; else those that are left of them, at least one.
+    NEAR) and those outside of the model's range. Of a model of the whole range, from the start of
+    the schedule or above it, these are `steps` steps; else those that are left, at least one.
 
     Args:
         name, steps: as for `schedule`.

@@ -226,7 +226,8 @@ class Run:
             saved.result()  # raises what went wrong
 
     def _finish(self, batch):
-        batch.pending()
+        save, batch.pending = batch.pending, None  # it holds the images, and the batch itself
+        save()
         trajectory = self.plan.watch.save()
         if trajectory and not self.options.json:
             self.say(printable(trajectory, 1000))

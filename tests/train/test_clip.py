@@ -20,8 +20,14 @@ def train(folder, path, steps, every=4, more=()):
     return output, log
 
 
-def test_a_few_steps_on_any_folder_lower_the_loss_and_give_a_clip_that_knows_it(squares, tmp_path):
-    output, log = train(squares, tmp_path, 24)
+@pytest.fixture(scope="module")
+def trained(squares, tmp_path_factory):
+    """A CLIP of 24 steps: (its weights, what was logged)."""
+    return train(squares, tmp_path_factory.mktemp("clip"), 24)
+
+
+def test_a_few_steps_on_any_folder_lower_the_loss_and_give_a_clip_that_knows_it(trained):
+    output, log = trained
     assert log[-1]["loss"] < 0.8 * log[0]["loss"]
     ours = clip.load("emoji", output)
     images = torch.stack(
@@ -34,35 +40,35 @@ def test_a_few_steps_on_any_folder_lower_the_loss_and_give_a_clip_that_knows_it(
 
 
 def test_killed_run_ends_as_the_unbroken_one(squares, tmp_path, monkeypatch):
-    whole, _ = train(squares, tmp_path / "whole", 6, every=3)
+    whole, _ = train(squares, tmp_path / "whole", 4, every=2)
 
     calls, loss = [], trainer.contrastive_loss
 
     def killed(*args):
         calls.append(1)
-        if len(calls) == 5:
+        if len(calls) == 4:
             raise KeyboardInterrupt
         return loss(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "contrastive_loss", killed)
         with pytest.raises(KeyboardInterrupt):
-            train(squares, tmp_path / "broken", 6, every=3)
+            train(squares, tmp_path / "broken", 4, every=2)
     assert not (tmp_path / "broken" / "clip.safetensors").exists()
-    resumed, log = train(squares, tmp_path / "broken", 6, every=3)
-    assert [entry["step"] for entry in log] == [3, 6]
+    resumed, log = train(squares, tmp_path / "broken", 4, every=2)
+    assert [entry["step"] for entry in log] == [2, 4]
     assert resumed.read_bytes() == whole.read_bytes()
 
 
-def test_begun_from_another_clip_it_knows_what_that_one_knew(squares, tmp_path):
-    first, log = train(squares, tmp_path / "first", 24)
-    _, later = train(squares, tmp_path / "later", 4, more=["--init", first])
+def test_begun_from_another_clip_it_knows_what_that_one_knew(trained, squares, tmp_path):
+    first, log = trained
+    _, later = train(squares, tmp_path, 4, more=["--init", first])
     assert later[0]["loss"] < 0.8 * log[0]["loss"]
 
 
-def test_tokens_keep_the_embeddings_of_what_they_spell(squares, tmp_path):
+def test_tokens_keep_the_embeddings_of_what_they_spell(trained):
     config = clip.CLIPS["emoji"].config
-    known, _ = train(squares, tmp_path, 1)
+    known, _ = trained
     old = clip.load("emoji", known)
     merges = trainer.merges_for(["an extraordinarily green tarantula"])
     tokenizer = clip.tokenizer_of(merges, config["text_cfg"]["context_length"])
