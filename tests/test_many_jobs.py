@@ -1,6 +1,7 @@
 """Many jobs in one process and in several, as their users run them, whatever breaks meanwhile."""
 
 import contextlib
+import gc
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import torch
 from PIL import Image
 
 from cli import recipe as recipes
+from runner.batch import Batch
 from runner.workers import Worker
 
 ROOT = Path(__file__).parent.parent
@@ -364,18 +367,20 @@ def test_folder_that_is_only_read_is_refused_before_any_work():
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.slow
-def test_memory_does_not_grow_with_the_number_of_images():
-    flags = ("cat", "--steps", 1, "--size", 64, 64, "-bs", 50, "-o", NAMES, "--overwrite")
+def test_a_batch_that_is_saved_is_let_go_of(cfg_sample, monkeypatch):
+    """Its images are gone with the last reference to it, not when the garbage collector comes by."""
+    alive, most, begin = weakref.WeakSet(), [], Batch.__init__
 
-    def peak(n):
-        run = subprocess.Popen(
-            command(*flags, "-n", n),
-            env=ENVIRONMENT,
-            stdout=subprocess.DEVNULL,
-        )
-        _, status, usage = os.wait4(run.pid, 0)
-        assert status == 0
-        return usage.ru_maxrss / 1024
+    def counted(batch, *args):
+        begin(batch, *args)
+        alive.add(batch)
+        most.append(len(alive))
 
-    assert peak(500) < peak(100) + 20  # MB; batches that are not let go of are some 40
+    monkeypatch.setattr(Batch, "__init__", counted)
+    gc.disable()
+    try:
+        assert cfg_sample("cat", *FLAGS, "--size", 16, 16, "-n", 20)[0] == 0
+    finally:
+        gc.enable()
+    assert len(most) == 10
+    assert max(most) <= 3  # one that is saved, the next one, and the loop variable's
