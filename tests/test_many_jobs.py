@@ -368,7 +368,7 @@ def test_folder_that_is_only_read_is_refused_before_any_work():
 
 
 def test_a_batch_that_is_saved_is_let_go_of(cfg_sample, monkeypatch):
-    """Its images are gone with the last reference to it, not when the garbage collector comes by."""
+    """Its images go with the last reference to it, not when the garbage collector comes by."""
     alive, most, begin = weakref.WeakSet(), [], Batch.__init__
 
     def counted(batch, *args):
