@@ -90,6 +90,10 @@ def check_steering(values, asks):
 def check_edit(values):
     if values["init"] is None:
         raise UserError("name the photo to edit, then the prompts")
+    if not (values["prompts"] or values["images"] or values["source"]):
+        raise UserError(
+            "nothing to do: say what the photo is to become, or --source and what it shows"
+        )
     if values["n"] > 1 and not values["direct"]:
         raise UserError("only --direct draws noise: without it all images would be the same")
 

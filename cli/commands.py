@@ -84,7 +84,7 @@ def command(recipe, png, scripts="."):
     arguments = [path, *photo, *([] if dashed else texts)]
     for option in options_of(script).values():  # in the order of --help
         if option.flag in flags:
-            arguments += [option.flag, *flags[option.flag]]
+            arguments += _given(option, flags[option.flag])
     arguments += ["--", *texts] if dashed else []
     if any("\0" in argument or not _is_unicode(argument) for argument in arguments):
         raise UserError("no command line can hold its prompts or names")
@@ -135,18 +135,21 @@ def _words(option, recipe, values, png, notes):
     if option.name in ("images", "source"):
         if Is.FILE in option.is_:
             value = [(_path(_found(name, png, notes)), weight) for name, weight in value]
-        words = [format_prompt(Prompt(*pair)) for pair in value]
-        if any(word.startswith("-") for word in words):
-            raise UserError(
-                f"{option.flag} cannot name a text that starts with a dash: use --from-png"
-            )
-        return words
+        return [format_prompt(Prompt(*pair)) for pair in value]
     if Is.FILE in option.is_:
         return [_path(_found(value, png, notes))]
     if isinstance(option.type, Name):
         return [_known(option.type.kind, value, option.type.names)]
     values = value if isinstance(value, list) else [value]
     return [v if isinstance(v, str) else number(v) for v in values]
+
+
+def _given(option, words):
+    """A flag and its words; of several values it stands before each."""
+    if option.many != "+":
+        return [option.flag, *words]
+    each = [(f"{option.flag}={w}",) if w.startswith("-") else (option.flag, w) for w in words]
+    return [argument for arguments in each for argument in arguments]
 
 
 def _machine(recipe, row, png, notes):

@@ -193,6 +193,7 @@ class Jobs:
         values = []
         for text in texts:
             words = text.split() if " " in text else [text]
+            words = option.spelt(words)[0] if option.spelt else words
             if option.many is None:
                 value = read(option, text)
             elif isinstance(option.many, int) and len(words) != option.many:
@@ -201,7 +202,7 @@ class Jobs:
                 )
             else:
                 value = [read(option, word) for word in words]
-            values.append((words if " " in text else text, value))
+            values.append((text.split() if " " in text else text, value))
         return values
 
     def _variants(self, line, said):

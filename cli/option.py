@@ -34,6 +34,10 @@ class Option:
         is_: what it is, as `Is` lists.
         help: a line for `--help`, to which a default that is a plain value is added.
         many: how many values it takes: a number, "+" or "*"; None: one; "?": one or none.
+        takes: of one of several values, function (a word behind the first) -> whether it is a
+            value, too; None: it may be one or a word between the flags.
+        spelt: function (words) -> (values, words left), where so many values may be written as
+            fewer words.
         follows: names of options; a recipe's value counts only while these are the recipe's, too.
         excludes: names of options that cannot be given beside it. Where a line of a job file
             gives one of them, the command line does not give the other.
@@ -49,6 +53,8 @@ class Option:
     is_: Is = Is.RUNS
     help: Any = ""
     many: int | str | None = None
+    takes: Any = None
+    spelt: Any = None
     follows: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
     own_name: str | None = None
@@ -94,6 +100,10 @@ class Option:
             value = value.lower() == "true"
         if isinstance(value, str) and isinstance(self.many, int):
             value = value.split()
+        if self.spelt and not isinstance(value, list | tuple | dict):
+            value = [str(value)]
+        if self.spelt and isinstance(value, list) and len(value) == 1:
+            value = self.spelt([str(value[0])])[0]
         return self._each(
             value, lambda v: (self.type if isinstance(v, str) else self.type.check)(v)
         )

@@ -17,7 +17,7 @@ from models.zoo import CLIPS, NETWORKS
 from values import types
 from values.names import DEFAULT_TEMPLATE, FIELDS, LATENT_FIELDS, LATENT_TEMPLATE, Template
 from values.picture_types import FITS, GAP, WHITE, colour, picture_file, trajectory_file
-from values.prompts import ImagePrompt, TextPrompt
+from values.prompts import ImagePrompt, TextPrompt, is_photo, may_be_file, may_be_image
 from values.types import MAX_IMAGES, MAX_SEED, MAX_SIDE, MAX_STEPS, Name, Number, Text, Whole
 
 PNGS = (CFG, CLIP, MODIFY)  # the scripts that save images
@@ -66,10 +66,11 @@ TABLE = {
         many="*"),
     Option("--images", SAMPLING, {script: ImagePrompt(script.weight) for script in SAMPLING},
         "IMAGE[:WEIGHT]", [], IMAGES | RECORDED | FILES | JOINS,
-        "image prompts: files or http(s) addresses", many="+"),
+        "image prompts: files or http(s) addresses", many="+", takes=may_be_image),
     # At weight 1 a way up is steady, and costs one evaluation a step.
     Option("--source", (MODIFY,), TextPrompt(1.0), "TEXT[:WEIGHT]", [], IMAGES | RECORDED,
-        "what the photo shows (default weight 1)", many="+"),
+        "what the photo shows (default weight 1); may be given several times", many="+",
+        takes=lambda word: False if is_photo(word) else None),
     Option("--mask", (MODIFY,), types.SOURCE, "IMAGE", None, SHAPED | FILES,
         "a picture as large as the photo: white where it may change, black where it stays"),
 ),
@@ -141,8 +142,8 @@ TABLE = {
     Option("--batch-size -bs", SAMPLING, Whole(1, 4096), "N", 1, Is.RUNS,
         "images at once: faster on a GPU, takes more memory"),
     Option("--size", SAMPLING, Whole(1, MAX_SIDE), ("W", "H"), defaults.size, SHAPED,
-        "width and height in pixels (default: what the model was trained on)", many=2,
-        follows=("model",)),
+        "width and height in pixels, 64 64 or 64x64; one number: a square (default: what the model "
+        "was trained on)", many=2, spelt=types.sides, follows=("model",)),
     Option("--method", SAMPLING, {s: Name("method", METHODS_OF[s]) for s in SAMPLING}, "NAME",
         of("ab23", clip="ddpm", reverse="exact", modify="plms"), SHAPED,
         {s: ", ".join(METHODS_OF[s]) for s in SAMPLING}),
@@ -178,7 +179,7 @@ TABLE = {
         "them; - is standard input", excludes=("from_png",)),
     Option("--sweep", SAMPLING, Text(types.sweep), "FLAG=A,B,...", [], Is.RUNS,
         "draw with each of these values, and each combination where several flags are swept",
-        many="+"),
+        many="+", takes=types.may_be_sweep),
     Option("--wildcards", DRAWING, Text(types.existing_folder), "FOLDER", None, Is.RUNS,
         "where the lists of __NAME__ in prompts lie, as NAME.txt (wildcards)"),
     Option("--keep-going", SAMPLING, None, None, False, Is.RUNS,
@@ -193,7 +194,8 @@ TABLE = {
         'files, folders and patterns like "runs/*.png"; what a folder or a pattern holds is shown '
         "in the order of the names, 2 before 10", many="+"),
     Option("--size", (GRID,), Whole(1, MAX_SIDE), ("W", "H"), None, Is.RUNS,
-        "width and height of each image (default: the largest there are)", many=2),
+        "width and height of each image, as 64 64 or 64x64 (default: the largest there are)",
+        many=2, spelt=types.sides),
     Option("--fit", (GRID,), Name("way to fit", FITS), "HOW", None, Is.RUNS,
         "what becomes of images of another size: contain shows them whole, cover fills the place "
         "and cuts off what sticks out, stretch changes their shape (default: contain with --size; "
@@ -221,8 +223,9 @@ TABLE = {
         "model, ... or file, its name; several like seed,prompt"),
     Option("--title", (GRID,), Text(), "TEXT", None, Is.RUNS, "above all"),
     Option("--row-titles", (GRID,), Text(), "TEXT", [], Is.RUNS, "at the left of each row",
-        many="+"),
-    Option("--column-titles", (GRID,), Text(), "TEXT", [], Is.RUNS, "above each column", many="+"),
+        many="+", takes=lambda word: None if is_photo(word) else True),
+    Option("--column-titles", (GRID,), Text(), "TEXT", [], Is.RUNS, "above each column", many="+",
+        takes=lambda word: None if is_photo(word) else True),
 ),
 "where to save": (
     Option("--output -o", (GRID,), Text(picture_file), "FILE", lambda _: picture_file("grid.png"),
@@ -254,7 +257,8 @@ TABLE = {
         "print these lines instead of the files' names",
         reverse="print what is found as JSON, on stdout")),
     Option("--gallery", PNGS, Text(types.page), "FILE", None, Is.RUNS,
-        "write a page of the images' folder at the end (default: index.html in it)", many="?"),
+        "write a page of the images' folder at the end (default: index.html in it)", many="?",
+        takes=may_be_file),
 ),
 "watching the run": (
     Option("--preview-every", SAMPLING, Whole(1, MAX_STEPS), "K", None, Is.RUNS,

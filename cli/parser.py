@@ -8,9 +8,10 @@ from functools import cache
 from types import SimpleNamespace
 
 from cli.defaults import default
+from cli.many import separated
 from cli.options import options_of
-from values.errors import UserError, printable
-from values.prompts import photos_and_prompts
+from values.errors import UserError, note_once, printable
+from values.prompts import is_photo, photos_and_prompts
 
 
 def parse(script, argv=None, needs_words=True):
@@ -32,8 +33,7 @@ def parse(script, argv=None, needs_words=True):
     # Words may stand before, between and after the flags; after -- there are no flags.
     said, words = {}, argv[:end]
     if any(word.startswith("-") for word in words):  # else argparse need not look for flags
-        found, words = _parser_of_flags(script).parse_known_args(words)
-        said = vars(found)
+        said, words = _flags_of(script, words, argv[end + 1 :])
     if "help" in said:
         build(script).print_help()
         raise SystemExit(0)
@@ -49,6 +49,28 @@ def parse(script, argv=None, needs_words=True):
         raise UserError(f"the following arguments are required: {positional.metavar}")
     refuse_both(script, said)
     return said
+
+
+def _flags_of(script, words, more):
+    """(what the flags say, the words between them); more: the words behind --."""
+
+    def parsed(words):
+        found, between = _parser_of_flags(script).parse_known_args(words)
+        return vars(found), between
+
+    split, either = separated(script, words)
+    said, between = parsed(split)
+    if not either:
+        return said, between
+    # The words between the flags are complete without these: then they are the flag's.
+    others = [w for w in [*between, *more] if not (script.takes_photos and is_photo(w))]
+    if len(others) <= sum(len(may) for _, may in either):
+        return said, between
+    if script.takes_photos:
+        for flag, may in either:
+            taken = ", ".join(f'"{printable(word, 60)}"' for word in may)
+            note_once(f"note: {taken} is taken for {flag}, too: prompts stand elsewhere")
+    return parsed(separated(script, words, wide=True)[0])
 
 
 def refuse_both(script, said):
@@ -119,14 +141,15 @@ def _parser_of_flags(script, make=_Parser):
         if option.group not in groups:
             groups[option.group] = parser.add_argument_group(option.group)
         if not option.is_positional:
-            _add(groups[option.group], option)
+            _add(groups[option.group], option, shown=make is not _Parser)
     parser.add_argument_group("help").add_argument(
         "--help", "-h", action="store_true", help="show this and exit"
     )
     return parser
 
 
-def _add(group, option):
+def _add(group, option, shown):
+    """Adds an option to a group; shown: as `--help` shows it."""
     flags, told = option.flags.split(), {"dest": option.name, "help": _help(option)}
     if option.is_switch:
         group.add_argument(*flags, action="store_true", **told)
@@ -138,11 +161,12 @@ def _add(group, option):
         except UserError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
+    told["nargs"] = option.many
     if option.many == "?":
         told["const"] = True
-    if option.many == "+":
-        told["action"] = "extend"  # given twice, both count
-    group.add_argument(*flags, type=read_value, nargs=option.many, metavar=option.metavar, **told)
+    if option.many == "+" and not shown:
+        told |= {"action": "append", "nargs": None}  # `separated` has put a flag before each value
+    group.add_argument(*flags, type=read_value, metavar=option.metavar, **told)
 
 
 def _help(option):

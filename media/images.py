@@ -5,11 +5,9 @@ Of what is asked for again and again, only the scaled picture is kept in memory.
 
 import collections
 import contextlib
-import functools
 import math
 import os
 import re
-import sys
 import warnings
 
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
@@ -20,7 +18,7 @@ from cli import recipe as recipes
 from cli.outputs import place
 from media import limits, web
 from media.colour import ProfileError, in_srgb, on_ground, to_8_bits
-from values.errors import UserError, printable
+from values.errors import UserError, note_once, printable
 from values.files import open_limited, read_file, write_whole
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
@@ -52,7 +50,7 @@ def open_image(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0)
         try:
             image = in_srgb(image, profile)
         except ProfileError as error:
-            _note(f"{name}: its colour profile is ignored: {error}")
+            note_once(f"note: {name}: its colour profile is ignored: {error}")
         image = on_ground(image, "white")
     image.info = {}  # such as the place where a photo was taken
     return image
@@ -331,8 +329,3 @@ def _explained_colours(name):
             yield
     except (ValueError, OSError) as error:
         raise UserError(f"{name}: cannot be shown as RGB ({printable(error, 80)})") from None
-
-
-@functools.lru_cache(maxsize=1000)  # once for each file
-def _note(text):
-    print(f"note: {text}", file=sys.stderr)

@@ -294,7 +294,7 @@ MISTAKES = {
     "a.png --background blak": '"blak" is no colour',
     "a.png --spacing -1": "--spacing",
     "a.png --scale 0.5": "--scale",
-    "a.png --size 8": "--size",
+    "a.png --size": "--size",
     "a.png -o grid.jpg": ".png",
     "a.png -o empty": ".png",
     "a.png -o folder.png": "is a folder",

@@ -1,5 +1,6 @@
 """A user's mistake, told in one line, and text made safe to show in it."""
 
+import functools
 import os
 import sys
 import unicodedata
@@ -22,6 +23,12 @@ class Failure(UserError):
 def note(message, environment=os.environ):
     """A line on stderr, with the number of the process where torchrun has started several."""
     print(f"{prefix(environment)}{message}", file=sys.stderr, flush=True)
+
+
+@functools.lru_cache(maxsize=1000)
+def note_once(message):
+    """`note`, but not what was said before."""
+    note(message)
 
 
 def prefix(environment=os.environ):

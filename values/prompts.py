@@ -158,6 +158,16 @@ def _is_named_like_one(word):
     return bool(re.search(r"\.(png|jpe?g|webp|gif|bmp|tiff?)$", word, re.IGNORECASE))
 
 
+def may_be_file(word):
+    """Whether a word may be meant as a picture's file or address, there or not."""
+    return is_photo(word) or bool(re.fullmatch(r"\S*(?:\.\w{2,5}|[/\\]\S*)", word))
+
+
+def may_be_image(word):
+    """`may_be_file`, of a word that may end in a weight."""
+    return may_be_file(word) or may_be_file(ImagePrompt()(word).text)
+
+
 def format_prompt(prompt):
     """The argument that `TextPrompt` reads as this very prompt; it always names the weight."""
     text = re.sub(r"(?<!\\)\\+(?=:|\Z)", lambda run: run[0] * 2, prompt.text)

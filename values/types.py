@@ -145,6 +145,21 @@ def seeds(text):
     return [seed for part in parts for seed in part]
 
 
+def sides(words):
+    """([width, height], words left) of words that begin with `64 64`, `64x64` or, a square, `64`."""
+    first, *others = words or [""]
+    if match := re.fullmatch(r"(\d+)[x×X](\d+)", first, re.ASCII):
+        return list(match.groups()), others
+    if others and re.fullmatch(r"[+-]?[\d.]+", others[0], re.ASCII):
+        return [first, others[0]], others[1:]
+    return [first, first], others
+
+
+def may_be_sweep(word):
+    """Whether a word may be one of several `FLAG=VALUES`."""
+    return bool(re.match(r"[\w-]+\s*=", word))
+
+
 def device(text):
     """A device as torch names it; whether it is there is found out later."""
     if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:\d{1,3})?", text, re.ASCII):

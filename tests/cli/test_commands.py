@@ -154,9 +154,19 @@ RUNS = {
         ("--clip-model", "ViT-B-16", "--guidance-interval", "0.2", "0.9", "--steps", "9"),
     ],
     MODIFY: [
-        ("photo.png",),
         ("photo.png", "a tiger", "fur:1", "--source", "a cat", "tame:-1", "-mt", "0.8"),
-        ("photo.png", "--direct", "--seed", "4", "--mask", "photo.png", "--method", "exact"),
+        ("photo.png", "--source=-x", "--source", "a cat", "--source=--steps:2"),
+        (
+            "photo.png",
+            "a cat",
+            "--direct",
+            "--seed",
+            "4",
+            "--mask",
+            "photo.png",
+            "--method",
+            "exact",
+        ),
         ("photo.png", "--source", "x", "--", "-a tiger"),
     ],
 }
@@ -215,7 +225,6 @@ def test_quoted_is_one_argument_of_a_shell(text):
         ({"prompts": [["a\0b", 3.0]]}, "no command line can hold"),
         ({"prompts": [["\ud800", 3.0]]}, "no command line can hold"),
         ({"script": MODIFY.name}, "does not name its init"),
-        ({"script": MODIFY.name, "init": "a.png", "source": [["-x", 1.0]]}, "use --from-png"),
     ],
 )
 def test_what_no_command_can_say_is_refused(wrong, words):

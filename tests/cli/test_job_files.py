@@ -167,7 +167,7 @@ two:2"||64 32|
 
 def test_cells_of_switches_are_true_or_false(read, tmp_path):
     (tmp_path / "a.png").touch()
-    jobs = read("photo,direct\na.png,true\na.png,False\na.png,\n", script=MODIFY)
+    jobs = read("photo,prompt,direct\na.png,a,true\na.png,a,False\na.png,a,\n", script=MODIFY)
     assert [job.image.direct for job in jobs.all] == [True, False, False]
 
 
@@ -201,7 +201,8 @@ def test_cells_of_switches_are_true_or_false(read, tmp_path):
         ('{"stesp": 1}', 2, "did you mean steps?"),
         ('{"model": "emoji"}', 2, "--model is for the whole run"),
         ('{"steps": true}', 2, "is not a whole number"),
-        ('{"size": [64]}', 2, "takes 2 values, not 1"),
+        ('{"size": [64, 64, 64]}', 2, "takes 2 values, not 3"),
+        ('{"size": "64y64"}', 2, '"64y64" is not a whole number'),
         ('{"prompt": "a", "seed": 1, "seeds": "1,2"}', 28, "exclude each other"),
         ('{"prompt": "a", "prompts": "b"}', 17, "given twice"),
         ('{"prompt": "a", "eta": 0.5}', 17, "--eta 0.5"),

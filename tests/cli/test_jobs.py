@@ -102,7 +102,7 @@ def test_values_of_several_words_are_swept(read):
     "sweep",
     [
         *("steps", "steps=", "steps=1,,2", "model=emoji", "steps=0", "nonsense=1", "=1"),
-        *("prompts=a,b", "size=64", "overwrite=1", "eta=0.5,2"),
+        *("prompts=a,b", "size=64y", "overwrite=1", "eta=0.5,2"),
     ],
 )
 def test_sweeps_that_make_no_sense_are_refused(sweep):

@@ -2,8 +2,10 @@
 
 import pytest
 
+from cli.jobs import Jobs
+from cli.options import options_of
 from cli.parser import all_values, parse
-from cli.scripts import CFG, GALLERY, GRID, REVERSE, SCRIPTS
+from cli.scripts import CFG, GALLERY, GRID, MODIFY, REVERSE, SCRIPTS
 from values.errors import UserError
 from values.prompts import Prompt
 
@@ -46,7 +48,8 @@ def test_unknown_flag_is_told_with_what_may_be_meant(given, meant):
         (("--init", "a.png", "--latent", __file__), "--init and --latent exclude each other"),
         (("--skip-existing", "--overwrite"), "exclude each other"),
         (("--steps",), "argument --steps: expected one argument"),
-        (("--size", "5"), "argument --size: expected 2 arguments"),
+        (("--size",), "argument --size: expected 2 arguments"),
+        (("--size", "5.5", "a cat"), 'argument --size: "5.5" is not a whole number'),
         (("-bs", "0"), 'argument --batch-size/-bs: "0" is not a whole number from 1 to 4096'),
         (("--seed", f"{2**64}"), f'"{2**64}" is too large: at most {2**64 - 1}'),
         (("--seeds", f"3,{2**64}"), f'"{2**64}" is too large: seeds go up to {2**64 - 1}'),
@@ -70,6 +73,74 @@ def test_words_are_those_that_the_script_takes():
         "photos": ["a.png"],
         "prompts": [Prompt("-1", 3), Prompt("a cat", 3)],
     }
+
+
+SOURCE = {"photos": ["p.png"], "source": [Prompt("a cat", 1)], "prompts": [Prompt("a fox", 3)]}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("p.png", "--source", "a cat", "a fox"),
+        ("--source", "a cat", "p.png", "a fox"),
+        ("p.png", "--source=a cat", "a fox"),
+        ("p.png", "a fox", "--source", "a cat"),
+        ("p.png", "--source", "a cat", "--", "a fox"),
+    ],
+)
+def test_source_swallows_no_prompt(words):
+    assert parse(MODIFY, words) == SOURCE
+
+
+def test_prompts_behind_the_source_are_its_own_where_others_stand_elsewhere(capsys):
+    both = [Prompt("a cat", 1), Prompt("a pet", 2)]
+    said = parse(MODIFY, ["p.png", "a fox", "--source", "a cat", "a pet:2"])
+    assert said == {**SOURCE, "source": both}
+    assert capsys.readouterr().err == (
+        'note: "a pet:2" is taken for --source, too: prompts stand elsewhere\n'
+    )
+    assert parse(MODIFY, ["p.png", "a fox", "--source", "a cat", "--source", "a pet:2"]) == said
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "images", "prompts"),
+    [
+        (["--images", "c.png", "a dog"], ["c.png"], ["a dog"]),
+        (["e", "--images", "c.png", "d.jpg:1", "a dog"], ["c.png", "d.jpg"], ["e", "a dog"]),
+        (["--images", "c", "--seed", "1", "a dog"], ["c"], ["a dog"]),
+        (["--images", "a.png", "b.pgn", "runs/c:2"], ["a.png", "b.pgn", "runs/c"], []),
+        (["--images", "http://a.b/c:1", "a dog"], ["http://a.b/c"], ["a dog"]),
+    ],
+)
+def test_images_swallow_no_prompt(words, images, prompts):
+    said = parse(CFG, words)
+    assert [image.text for image in said["images"]] == images
+    assert [prompt.text for prompt in said.get("prompts", [])] == prompts
+
+
+def test_other_flags_of_several_values_swallow_no_prompt():
+    assert parse(CFG, ["--sweep", "steps=1,2", "method=plms", "a cat"]) == {
+        "sweep": [("steps", ["1", "2"]), ("method", ["plms"])],
+        "prompts": [Prompt("a cat", 3)],
+    }
+    assert parse(CFG, ["--gallery", "a cat"]) == {"gallery": True, "prompts": [Prompt("a cat", 3)]}
+    assert str(parse(CFG, ["--gallery", "a.html", "a cat"])["gallery"]) == "a.html"
+    assert "must end in .html" in refusal(CFG, "--gallery", "a.htlm")
+    titles = ["--row-titles", "ddim", "plms"]
+    assert parse(GRID, [*titles, "a.png", "b"])["pictures"] == ["a.png", "b"]
+    assert parse(GRID, ["a.png", *titles, "c.png"])["row_titles"] == ["ddim", "plms", "c.png"]
+
+
+@pytest.mark.parametrize("size", ["64 32", "64x32", "64×32"])
+def test_size_is_written_in_several_ways(size):
+    assert parse(CFG, ["--size", *size.split(), "a cat"])["size"] == [64, 32]
+    assert parse(CFG, ["--size", "64", "a cat"])["size"] == parse(CFG, ["--size=64"])["size"]
+    jobs = Jobs(CFG, ["a", "--model", "emoji", "--sweep", f"size={size},64"])
+    assert [job.image.size for job in jobs.all] == [[64, 32], [64, 64]]
+    size_of = options_of(CFG)["size"].check
+    assert size_of(size) == size_of([64, 32]) == [64, 32]
+    assert size_of(64) == size_of("64") == size_of([64]) == [64, 64]
 
 
 def test_a_script_without_jobs_has_all_values():

@@ -1,0 +1,73 @@
+"""Flags that take several values, among prompts: where their values end.
+
+argparse gives such a flag all words up to the next flag, prompts and pictures too. Here each word
+behind a flag is looked at: one that cannot be a value of it stays for the words between the flags.
+"""
+
+from functools import cache
+
+from cli.options import options_of
+
+
+def separated(script, words, wide=False):
+    """A command line in which a flag stands before each of its values.
+
+    A flag that may do without a value, with a word behind it that is none, is put at the end.
+
+    Args:
+        script: a row of `cli.scripts`.
+        words: those before --.
+        wide: whether words that may be values of their flag or not are values.
+    Returns:
+        (words, open): and pairs of a flag and the words behind its values that may be values, too.
+    """
+    several, found, at_end, either, i = _several(script), [], [], [], 0
+    while i < len(words):
+        word, i = words[i], i + 1
+        flag, equals, value = word.partition("=")
+        option = several.get(flag)
+        if option is None:
+            found.append(word)
+            continue
+        behind = words[i : _next_flag(words, i)]
+        i += len(behind)
+        if option.spelt and (equals or behind):
+            values, behind = option.spelt([value, *behind] if equals else behind)
+            found += [flag, *values, *behind]
+        elif option.many == "?":
+            alone = behind and not equals and not option.takes(behind[0])
+            (at_end if alone else found).append(word)
+            found += behind
+        else:
+            first = 0 if equals else 1
+            end = _end(option, behind, first, wide)
+            found += [word, *behind[:first], *(f"{flag}={text}" for text in behind[first:end])]
+            found += behind[end:]
+            if may := behind[end : _end(option, behind, end, wide=True)]:
+                either.append((flag, may))
+    return found + at_end, either
+
+
+def _end(option, words, first, wide):
+    """The place, from `first` on, of the first word that is no value of an option."""
+    for i in range(first, len(words)):
+        takes = option.takes(words[i])
+        if not (wide if takes is None else takes):
+            return i
+    return len(words)
+
+
+def _next_flag(words, start):
+    places = (i for i in range(start, len(words)) if words[i][:1] == "-" and words[i] != "-")
+    return next(places, len(words))
+
+
+@cache
+def _several(script):
+    """The options of a script that do not take just one value, by their flags."""
+    return {
+        flag: option
+        for option in options_of(script).values()
+        if not option.is_positional and (option.many in ("+", "?") or option.spelt)
+        for flag in option.flags.split()
+    }
