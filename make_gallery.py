@@ -1,12 +1,10 @@
 #!/usr/bin/env python3
 """Write a page of a folder's images: to look through, filter, compare and draw again."""
 
-import sys
-
 from cli.parser import all_values
 from cli.scripts import GALLERY
 from runner.exit import program
-from values.errors import printable
+from values.errors import note, printable
 
 
 def main():
@@ -17,7 +15,7 @@ def main():
     path, nameless = gallery.write(args.folder, args.output, args.recursive, args.overwrite)
     if nameless:
         more = f" and {len(nameless) - 1} more" if len(nameless) > 1 else ""
-        print(f"note: shown without a recipe: {nameless[0]}{more}", file=sys.stderr)
+        note(f"note: shown without a recipe: {nameless[0]}{more}")
     print(printable(path, 1000))
 
 

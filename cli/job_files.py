@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import NamedTuple
 
+from cli import other_words
 from cli.option import Is
 from cli.options import named, options_of
 from cli.parser import parse, refuse_both
@@ -170,8 +171,8 @@ def _refuse_typographic(text, column):
 
 
 def _read_words(words, script):
-    if {"-h", "--help"} & set(words):
-        raise UserError("--help is for the command line")
+    if asked := {"-h", "--help", "--version"} & set(words):
+        raise UserError(f"{asked.pop()} is for the command line")
     said = parse(script, words, needs_words=False)
     for name in said:
         _refuse_run(options_of(script)[name])
@@ -290,6 +291,8 @@ def _named(script, key):
     name, options = _plain(key), named(script)
     option = options.get(name)
     if option is None:
+        if instead := other_words.told(script, name):
+            raise UserError(f'no flag is called "{printable(key, 60)}": {instead}')
         close = difflib.get_close_matches(name, options, n=1, cutoff=0.7)
         hint = f": did you mean {close[0]}?" if close else ""
         raise UserError(f'no flag is called "{printable(key, 60)}"{hint}')

@@ -10,15 +10,17 @@ import sys
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from cli import other_words
 from cli.job_files import entries, placed, read_entry
 from cli.option import Is
 from cli.options import marked, named, options_of
 from cli.parser import parse, read
 from cli.resolve import ImageOptions, resolve, resolve_image
 from diffusion.methods import NEGLIGIBLE
-from values.errors import UserError, note, printable
+from values.errors import UserError, be_quiet, note, printable, say
 from values.files import file_name, open_regular
-from values.prompts import Prompt, merge
+from values.prompts import ImagePrompt, Prompt, TextPrompt, merge
+from values.types import DrawnSeed
 from values.wildcards import Wildcards
 
 MAX_SWEEP = 10_000  # jobs that one becomes
@@ -112,9 +114,10 @@ class Jobs:
 
     def __init__(self, script, argv=None):
         self.script, self.said, self.bad = script, parse(script, argv), set()
+        be_quiet("quiet" in self.said)
         self.file = self.said.get("from_file")
         self.sweep = [(name, self._values(name, texts)) for name, texts in self._swept()]
-        self._refuse_sweeps([named(script)[name.replace("-", "_")] for name, _ in self.sweep])
+        self._refuse_sweeps([self._option(name) for name, _ in self.sweep])
         if math.prod(len(values) for _, values in self.sweep) > MAX_SWEEP:
             raise UserError(f"--sweep: more than {MAX_SWEEP:,} combinations: leave some out")
         self.run, image = resolve(script, self.said, is_job=not self.file and not self.sweep)
@@ -123,6 +126,9 @@ class Jobs:
             self._keep([(entry, self._of_line(entry)) for entry in found])
         else:
             self._keep([(None, list(self._variants(0, {})) if self.sweep else [Job(0, image)])])
+        drawn = [j.image.seed for j in self.all if isinstance(j.image.seed, DrawnSeed)]
+        if drawn:
+            note(f"seed: {', '.join(map(str, dict.fromkeys(drawn[:20])))}")
 
     def _keep(self, lines):
         self._lines = [(entry, jobs) for entry, jobs in lines if jobs]
@@ -162,16 +168,27 @@ class Jobs:
         if not self.run.keep_going:
             raise UserError(place) from None
         self.bad.add(line)
-        note(f"left out: {place}")
+        say(f"left out: {place}")
+
+    def _option(self, name):
+        """The option that a sweep varies; None: there is none of the name."""
+        name = name.replace("-", "_")
+        return named(self.script).get("prompts" if name == "prompt" else name)
 
     def _swept(self):
         for name, texts in self.said.get("sweep", []):
-            option = named(self.script).get(name)
-            flag = name.replace("_", "-")
-            if option is None or option.is_switch or option.name in ("photos", "prompts"):
-                raise UserError(f"--sweep: no flag --{printable(flag, 60)} takes a value")
+            option, flag = self._option(name), name.replace("_", "-")
+            if option is None or option.is_switch or option.name == "photos":
+                instead = other_words.told(self.script, flag)
+                hint = f": {instead}" if instead and option is None else ""
+                raise UserError(f"--sweep: no flag --{printable(flag, 60)} takes a value{hint}")
             if Is.IMAGES not in option.is_:
                 raise UserError(f"--{flag} is for the whole run and cannot be swept")
+            if is_text(option) and len(texts) == 1:
+                raise UserError(
+                    f'--sweep {flag} has one value, "{printable(texts[0], 60)}": quote the whole, '
+                    f'"{flag}=a cat,a dog"'
+                )
             yield flag, texts
 
     def _refuse_sweeps(self, options):
@@ -180,7 +197,7 @@ class Jobs:
         for option in options:
             if names.count(option.name) > 1:
                 raise UserError(f"--sweep: {option.flag} twice: give all its values at once")
-            if option.name in self.said:
+            if option.name in self.said and option.name != "prompts":  # to these it is added
                 raise UserError(f"--sweep: {option.flag} is given, too: leave out one of them")
             other = next((n for n in option.excludes if n in names or n in self.said), None)
             if other:
@@ -189,20 +206,21 @@ class Jobs:
 
     def _values(self, flag, texts):
         """Pairs of a text that a sweep gives, or of several, and their value."""
-        option = named(self.script)[flag.replace("-", "_")]
-        values = []
+        option, values = self._option(flag), []
         for text in texts:
             words = text.split() if " " in text else [text]
             words = option.spelt(words)[0] if option.spelt else words
             if option.many is None:
                 value = read(option, text)
+            elif is_text(option):
+                words, value = [text], [read(option, text)]
             elif isinstance(option.many, int) and len(words) != option.many:
                 raise UserError(
                     f"--sweep {flag}: {printable(text, 80)} are not {option.many} values"
                 )
             else:
                 value = [read(option, word) for word in words]
-            values.append((text.split() if " " in text else text, value))
+            values.append((words if " " in text and len(words) > 1 else text, value))
         return values
 
     def _variants(self, line, said):
@@ -213,11 +231,15 @@ class Jobs:
             # The model is the run's, whatever a line's latents were made with.
             all_said = {"model": self.run.model, **merged(self.script, self.said, said)}
             for name, (_, value) in zip(names, values, strict=True):
-                option = named(self.script)[name.replace("-", "_")]
-                all_said = merged(self.script, all_said, {option.name: value})
+                all_said = merged(self.script, all_said, {self._option(name).name: value})
             image = resolve_image(self.script, all_said)
             swept = dict(zip(names, (shown for shown, _ in values), strict=True))
             yield Job(line, image, swept, i // across)
+
+
+def is_text(option):
+    """Whether the values of an option are text prompts."""
+    return isinstance(option.type, TextPrompt) and not isinstance(option.type, ImagePrompt)
 
 
 def merged(script, said, more):

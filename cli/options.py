@@ -17,8 +17,25 @@ from models.zoo import CLIPS, NETWORKS
 from values import types
 from values.names import DEFAULT_TEMPLATE, FIELDS, LATENT_FIELDS, LATENT_TEMPLATE, Template
 from values.picture_types import FITS, GAP, WHITE, colour, picture_file, trajectory_file
-from values.prompts import ImagePrompt, TextPrompt, is_photo, may_be_file, may_be_image
-from values.types import MAX_IMAGES, MAX_SEED, MAX_SIDE, MAX_STEPS, Name, Number, Text, Whole
+from values.prompts import (
+    ImagePrompt,
+    NegativePrompt,
+    TextPrompt,
+    is_photo,
+    may_be_file,
+    may_be_image,
+)
+from values.types import (
+    MAX_IMAGES,
+    MAX_SEED,
+    MAX_SIDE,
+    MAX_STEPS,
+    Name,
+    Number,
+    Seed,
+    Text,
+    Whole,
+)
 
 PNGS = (CFG, CLIP, MODIFY)  # the scripts that save images
 PHOTOS = (REVERSE, MODIFY)  # those that start from photos
@@ -64,6 +81,11 @@ TABLE = {
         f"text prompts with weights (default weight 3; negative: away from it); {READS}",
         clip=f"text prompts with weights (default weight 1; negative: away from it); {READS}"),
         many="*"),
+    Option("--negative", SAMPLING, NegativePrompt(), "TEXT[:WEIGHT]", [], IMAGES | JOINS,
+        'prompts to lead away from: "blurry" and "blurry:1" are the prompt "blurry:-1"', many="+",
+        takes=lambda word: False if is_photo(word) else None),
+    Option("--weight", SAMPLING, Number(-types.MAX_SCALE, types.MAX_SCALE), "X", None, IMAGES,
+        "weight of the first prompt, in the place of its own"),
     Option("--images", SAMPLING, {script: ImagePrompt(script.weight) for script in SAMPLING},
         "IMAGE[:WEIGHT]", [], IMAGES | RECORDED | FILES | JOINS,
         "image prompts: files or http(s) addresses", many="+", takes=may_be_image),
@@ -134,8 +156,9 @@ TABLE = {
 ),
 "the sampling": (
     Option("-n", PNGS, Whole(1, MAX_IMAGES), "N", 1, IMAGES, "images to draw", excludes=("seeds",)),
-    Option("--seed", SAMPLING, Whole(0, MAX_SEED), "N", 0, IMAGES | RECORDED, of(
-        "of the first image, then up", reverse="of the first photo's fresh noise, then up"),
+    Option("--seed", SAMPLING, Seed(0, MAX_SEED), "N", 0, IMAGES | RECORDED, of(
+        "of the first image, then up; random: one that is drawn and told",
+        reverse="of the first photo's fresh noise, then up; random: one that is drawn and told"),
         excludes=("seeds",)),
     Option("--seeds", PNGS, Text(types.seeds), "LIST", None, IMAGES,
         "of all images, like 1,5-9", excludes=("n", "seed")),
@@ -271,6 +294,10 @@ TABLE = {
         "frames a second of an animation (10)"),
 ),
 "what to print": (
+    Option("--quiet -q", (*SAMPLING, GRID, GALLERY), None, None, False, Is.RUNS,
+        "print no notes and no progress, only names of files and errors", excludes=("verbose",)),
+    Option("--verbose -v", SAMPLING, None, None, False, Is.RUNS,
+        "say what is computed with, and how long each image took", excludes=("quiet",)),
     Option("--json", (INFO,), None, None, False, Is.RUNS, "a JSON object for each file, in a line",
         excludes=("command",)),
     Option("--command", (INFO,), None, None, False, Is.RUNS,

@@ -7,9 +7,12 @@ import sys
 from functools import cache
 from types import SimpleNamespace
 
+from cli import other_words
 from cli.defaults import default
 from cli.many import separated
 from cli.options import options_of
+from cli.recipe import SOFTWARE
+from values import errors
 from values.errors import UserError, note_once, printable
 from values.prompts import is_photo, photos_and_prompts
 
@@ -32,10 +35,14 @@ def parse(script, argv=None, needs_words=True):
     end = argv.index("--") if "--" in argv else len(argv)
     # Words may stand before, between and after the flags; after -- there are no flags.
     said, words = {}, argv[:end]
+    _refuse_unknown(script, [word for word in words if _is_begun(script, word)])
     if any(word.startswith("-") for word in words):  # else argparse need not look for flags
         said, words = _flags_of(script, words, argv[end + 1 :])
     if "help" in said:
         build(script).print_help()
+        raise SystemExit(0)
+    if "version" in said:
+        print(SOFTWARE)
         raise SystemExit(0)
     _refuse_unknown(script, words)
     words += argv[end + 1 :]
@@ -88,6 +95,7 @@ def refuse_both(script, said):
 def all_values(script, argv=None):
     """Every option of a script that has no jobs, as attributes; arguments and errors as `parse`."""
     said, values = parse(script, argv), {"script": script}
+    errors.be_quiet("quiet" in said)
     for name, option in options_of(script).items():
         values[name] = said.get(name, default(option, values))
     return SimpleNamespace(**values)
@@ -142,9 +150,9 @@ def _parser_of_flags(script, make=_Parser):
             groups[option.group] = parser.add_argument_group(option.group)
         if not option.is_positional:
             _add(groups[option.group], option, shown=make is not _Parser)
-    parser.add_argument_group("help").add_argument(
-        "--help", "-h", action="store_true", help="show this and exit"
-    )
+    group = parser.add_argument_group("help")
+    group.add_argument("--help", "-h", action="store_true", help="show this and exit")
+    group.add_argument("--version", action="store_true", help="show the version and exit")
     return parser
 
 
@@ -182,6 +190,22 @@ def _values_of(option, words):
     return [read(option, word) for word in words]
 
 
+def _is_begun(script, word):
+    """Whether a word is the beginning of a short flag, which argparse would take for it."""
+    name, flags = word.partition("=")[0], _short_flags(script)
+    return (
+        bool(re.match("-[^-]", name))
+        and name not in flags
+        and any(flag.startswith(name) for flag in flags)
+    )
+
+
+@cache
+def _short_flags(script):
+    flags = [flag for option in options_of(script).values() for flag in option.flags.split()]
+    return ["-h", *(flag for flag in flags if re.match("-[^-]", flag))]
+
+
 def _refuse_unknown(script, words):
     """UserError for words that look like flags, with the one that may have been meant."""
     unknown = [
@@ -189,9 +213,12 @@ def _refuse_unknown(script, words):
     ]
     if not unknown:
         return
-    flags = [flag for option in options_of(script).values() for flag in option.flags.split()]
-    known = {flag.strip("-"): flag for flag in [*flags, "--help", "-h"]}
     asked = [word.strip("-").partition("=")[0] for word in unknown]
+    for word, name in zip(unknown, asked, strict=True):
+        if instead := other_words.told(script, name):
+            raise UserError(f"there is no {printable(word, 100)} here: {instead}")
+    flags = [flag for option in options_of(script).values() for flag in option.flags.split()]
+    known = {flag.strip("-"): flag for flag in [*flags, "--help", "-h", "--version"]}
     close = [difflib.get_close_matches(flag, known, n=1, cutoff=0.7) for flag in asked]
     meant = ", ".join(dict.fromkeys(known[match[0]] for match in close if match))
     hint = f": did you mean {meant}?" if meant else ""

@@ -75,7 +75,7 @@ def _recalled_interval(script, recipe, given, recalled):
         return {}
     asked = [weight for _, weight in [*recipe.get("prompts", []), *recipe.get("images", [])]]
     usual = everywhere if script.guides_any else list(default_interval(method, asked))
-    anew = bool({"prompts", "images", "method"} & set(given))
+    anew = bool({"prompts", "negative", "weight", "images", "method"} & set(given))
     if anew and recipe.get("guidance_interval", everywhere) == usual:
         return {"guidance_interval": None}
     return {"guidance_interval": recalled.get("guidance_interval", everywhere)}

@@ -18,7 +18,8 @@ from values.prompts import Prompt
 from values.types import SOURCE, Text, Whole
 
 KEY = "v-diffusion"
-VERSION = 1
+VERSION = 1  # of recipes
+SOFTWARE = "v-diffusion 1.0"  # this program: its name and version
 
 
 def _hash(value):

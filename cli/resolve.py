@@ -20,7 +20,7 @@ from models.zoo import NETWORKS, Network
 from values import wildcards
 from values.errors import UserError, printable
 from values.names import Template
-from values.prompts import merge
+from values.prompts import Prompt, merge
 from values.types import MAX_SEED
 
 HASHES = ("model_sha256", "clip_sha256", "guiding_clip_sha256")
@@ -161,6 +161,7 @@ def _resolve(script, said, is_job):
     again = head is not None and not {"steps", "schedule"} & set(values)
     if head and not recipe:
         values = recalled(script, without_prompts(head.recipe, given), given, file) | values
+    _fold_prompts(values, given, is_job)
     values = _with_defaults(script, values, head)
     network = NETWORKS[values["model"]]
     if is_job:  # else lines and sweeps may say otherwise
@@ -173,8 +174,7 @@ def _resolve(script, said, is_job):
         "head": head,
         # Rows of a batch are rounded alike where the batch has the same shape.
         "batch": None if {"batch_size", "n", "seeds"} & set(given) else recipe.get("batch"),
-        "makes_choices": "wildcards" in values
-        and any(wildcards.may_choose(prompt.text) for prompt in given.get("prompts", [])),
+        "makes_choices": makes_choices(script, given),
         "asks": bool(values["prompts"] or values["images"]),
     }
     _resolve_seeds(values, derived["latent_indices"])
@@ -191,6 +191,26 @@ def _resolve(script, said, is_job):
         if script is REVERSE:
             checks.check_round_trip(values)
     return values, {"network": network, "note": note, "expected": expected}, derived
+
+
+def makes_choices(script, given):
+    """Whether prompts that are given hold alternatives or lists; those of a recipe never do."""
+    asked = [*given.get("prompts", []), *given.get("negative", [])]
+    return script in DRAWING and any(wildcards.may_choose(prompt.text) for prompt in asked)
+
+
+def _fold_prompts(values, given, is_job):
+    """--negative and --weight as what they mean: prompts."""
+    prompts, weight = list(values.get("prompts", [])), values.pop("weight", None)
+    negative = values.pop("negative", [])
+    if negative and "prompts" not in given and any(wildcards.may_choose(p.text) for p in negative):
+        prompts = [Prompt(wildcards.escape(prompt.text), prompt.weight) for prompt in prompts]
+    if weight is not None and prompts:
+        prompts[0] = Prompt(prompts[0].text, weight)
+    elif weight is not None and is_job:
+        raise UserError("--weight is that of a prompt: give one")
+    if prompts or negative:
+        values["prompts"] = [*prompts, *negative]
 
 
 def _name_photos(script, given, is_job):

@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
@@ -137,10 +136,7 @@ def write(place, key, entry):
         write_whole(path, lambda part: part.write_bytes(data), overwrite=True)
     except OSError as error:
         why = printable(error.strerror or error, 80)
-        print(
-            f"note: embeddings are not kept: {printable(place, 200)} cannot be written to ({why})",
-            file=sys.stderr,
-        )
+        note(f"note: embeddings are not kept: {printable(place, 200)} cannot be written to ({why})")
         return False
     return True
 

@@ -7,7 +7,7 @@ import sys
 
 from diffusion.errors import NonFiniteError, is_out_of_memory
 from models.checkpoints import CheckpointError
-from values.errors import Failure, UserError, note, printable
+from values.errors import Failure, UserError, printable, say
 
 INTERRUPTED = 130  # the exit status that shells give to Ctrl-C
 PARTIAL = 3
@@ -27,7 +27,7 @@ def script(main):
     _mend_streams()
 
     def stop(message, status):
-        note(f"{name}: error: {message}")
+        say(f"{name}: error: {message}")
         sys.exit(status)
 
     def quit_at_once(*_):

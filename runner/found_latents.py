@@ -2,7 +2,6 @@
 
 import functools
 import math
-import sys
 
 import torch
 
@@ -13,8 +12,7 @@ from media.images import fitted, save_png
 from media.tensors import to_image, to_tensor
 from runner import latents as files
 from runner.plan import beside
-from runner.run import SOFTWARE
-from values.errors import printable
+from values.errors import note, printable
 from values.files import file_name
 
 
@@ -54,7 +52,7 @@ def facts_of(run, item, timesteps):
         **{name: known[name] for name in names},
         "images": [[file_name(p.text), p.weight] for p in image.images],
         **{k: v for k, v in run.facts(image).items() if k != "clip_sha256"},
-        "software": SOFTWARE,
+        "software": recipes.SOFTWARE,
         "timesteps": timesteps,
         "timestep": timesteps[-1],
     }
@@ -88,7 +86,8 @@ def _finish(run, item, latent, previous, back, facts):
     for kind, name in beside(options, path).items():
         save_png(to_image(pictures[kind]), name, None, options.overwrite)
     if not options.json:
-        print(*described(found, report), sep="\n", file=sys.stderr)
+        for line in described(found, report):
+            note(line)
     return found
 
 

@@ -4,6 +4,7 @@ import math
 import sys
 import time
 
+from cli import remarks
 from cli.jobs import batches, items
 from cli.options import options_of
 from cli.outputs import Outputs, Policy, check_length
@@ -16,9 +17,10 @@ from runner.masks import mask_of
 from runner.run_gallery import RunGallery
 from runner.run_grid import RunGrid
 from runner.watch import Watch
-from values.errors import UserError, printable
+from values.errors import UserError, note, printable
 from values.names import DEFAULT_TEMPLATE, LATENT_TEMPLATE
 from values.prompts import Prompt, describe
+from values.types import DrawnSeed
 from values.wildcards import Wildcards
 
 
@@ -74,7 +76,7 @@ class Plan:
             raise SystemExit(0)
         if self._is_drawn():
             if worker.rank == 0:
-                print("nothing to draw: all files exist", file=sys.stderr)
+                note("nothing to draw: all files exist")
             self.finish()
             raise SystemExit(0)
         if worker.rank == 0:
@@ -91,6 +93,9 @@ class Plan:
             raise UserError(
                 "--from-file -: several processes cannot share standard input: give a file"
             )
+        drawn = any(isinstance(job.image.seed, DrawnSeed) for job in self.jobs.all)
+        if drawn and (worker.shared or options.shard):
+            raise UserError("--seed random: processes that share a run need one seed: give it")
         if options.grid and options.shard:
             raise UserError(
                 "--grid: a share of the images makes no grid: make_grid.py makes one later"
@@ -163,17 +168,20 @@ class Plan:
                 yield batch, wanted
 
     def _introduce(self):
-        """Says which model draws, and what guides where there is one job."""
+        """Says which model draws, what guides where there is one job, and what to know of it."""
         options = self.options
         if options.note:
-            print(options.note, file=sys.stderr)
+            note(options.note)
+        for remark in remarks.of_jobs(self.jobs):
+            note(f"note: {remark}")
         if options.from_file:
             return
         image, script = self.jobs.all[0].image, options.script
         if script.guides_any:
             total = abs(math.fsum(prompt.weight for prompt in image.conditions))
             lines = describe([Prompt(p.text, p.weight / total) for p in image.conditions])
-            print(*lines, sep="\n", end="\n" * bool(lines), file=sys.stderr)
+            for line in lines:
+                note(line)
             return
         sides = {"": image.conditions}
         if script is MODIFY:
@@ -184,7 +192,8 @@ class Plan:
         for title, asked in sides.items():
             rest = 1 - math.fsum(prompt.weight for prompt in asked)
             lines = describe(asked, rest, interval) if asked else ["  no prompt"]
-            print(*([title] if title else []), *lines, sep="\n", file=sys.stderr)
+            for line in [*([title] if title else []), *lines]:
+                note(line)
 
     def _tell(self):
         """Says what this process would do (`--dry-run`): a line for each image on stdout."""

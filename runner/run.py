@@ -29,9 +29,7 @@ from runner.device import compiled, pick_device, pick_dtype
 from runner.exit import finished_images_are_kept
 from runner.masks import mask_of
 from runner.start import photos, start
-from values.errors import note, printable
-
-SOFTWARE = "v-diffusion 1.0"
+from values.errors import note, printable, say
 
 
 class Run:
@@ -53,12 +51,21 @@ class Run:
         options = self.options
         self.device = pick_device(options.device, plan.worker.local_rank)
         self.dtype = pick_dtype(options.dtype, self.device)
-        self.checkpoint = checkpoints.find(options.network, options.checkpoint, options.mirror)
+        self.checkpoint = checkpoints.find(
+            options.network, options.checkpoint, options.mirror, progress=not options.quiet
+        )
         if options.checkpoint:  # before a CLIP is sought, and perhaps downloaded
             networks.check(options.network.name, self.checkpoint)
         # Of a new file of 2.4 GB this takes two seconds, in which libraries are loaded.
         self._sha256 = ThreadPoolExecutor(1).submit(checkpoints.sha256, self.checkpoint)
         self._clip_sha256 = functools.cache(checkpoints.clip_sha256)
+        if options.verbose:
+            first = plan.jobs.all[0].image
+            note(
+                f"{options.network.name} in {self.dtype} on {self.device}, from {self.checkpoint}; "
+                f"{first.steps} steps of {first.method}, schedule {first.schedule}, "
+                f"{first.size[0]} x {first.size[1]} pixels"
+            )
         if any(options.expected.values()):
             self._note_other_weights(plan.jobs.all[0].image)
 
@@ -158,7 +165,8 @@ class Run:
                 bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]",
                 dynamic_ncols=True,
                 miniters=0,
-                disable=None if worker.rank == 0 else True,  # None: where nobody watches
+                # None: where nobody watches.
+                disable=True if worker.rank or self.options.quiet else None,
                 leave=False,
             ) as self.bar,
             ThreadPoolExecutor(1) as self._saver,
@@ -189,7 +197,7 @@ class Run:
             if alone.error:
                 item = batch.items[i]
                 where = f"line {item.job.line}, " if item.job.line else ""
-                note(f"left out: {where}seed {item.seed}: {alone.error}")
+                say(f"left out: {where}seed {item.seed}: {alone.error}")
                 self.plan.worker.give_up(batch.items)
 
     def show(self, images):
@@ -197,10 +205,11 @@ class Run:
         finished = self.plan.worker.finished(self._done) + images
         self.bar.update(min(self.plan.total, finished) - self.bar.n)
 
-    def say(self, line):
-        """A line on stdout, beside the progress bar."""
-        with self.bar.external_write_mode(file=sys.stdout):
-            print(line, flush=True)
+    def say(self, line, file=None):
+        """A line on stdout, or on another file, beside the progress bar."""
+        file = file or sys.stdout
+        with self.bar.external_write_mode(file=file):
+            print(line, flush=True, file=file)
 
     def save(self, batch, images):
         """Saves the images of a batch [N, 3, H, W] as PNGs, while the next batch is drawn."""
@@ -257,6 +266,12 @@ class Run:
         line = {**results.line_of(path, item, batch.seconds, evaluations), **(more or {})}
         if self.options.results:
             results.append(self.options.results, line)
+        if self.options.verbose:
+            self.say(
+                f"{printable(path, 1000)}: seed {item.seed}, {batch.seconds:.2f} s, "
+                f"{evaluations:g} evaluations",
+                sys.stderr,
+            )
         self.say(results.as_text(line) if self.options.json else printable(path, 1000))
 
     def recipe(self, item):
@@ -276,7 +291,7 @@ class Run:
             "timesteps_of_latent": True if image.latent_timesteps else None,
             "latent_index": image.latent_indices[item.number] if image.latent else None,
             "clip": options.network.clip,
-            "software": SOFTWARE,
+            "software": recipes.SOFTWARE,
             **self.facts(image),
         }
 
@@ -311,4 +326,4 @@ class Run:
         for name, digest in self.options.expected.items():
             if digest is not None and facts.get(name) not in (None, digest):
                 whose = name.removesuffix("_sha256").replace("_", " ")
-                print(f"note: the {whose}'s weights are not those of the recipe", file=sys.stderr)
+                note(f"note: the {whose}'s weights are not those of the recipe")

@@ -141,6 +141,18 @@ def test_prompts_may_stand_between_the_flags(cfg_sample):
     assert "1  a dog" in err
 
 
+def test_quiet_and_verbose_are_less_and_more_on_stderr(cfg_sample):
+    status, out, err = cfg_sample("(a cat:1.3)", *FAST, "--quiet")
+    assert (status, out, err) == (0, ["out_00000.png"], "")
+    _, _, usual = cfg_sample("(a cat:1.3)", *FAST)
+    assert "the parentheses" in usual
+    _, out, err = cfg_sample("(a cat:1.3)", *FAST, "-v")
+    assert out == ["out_00002.png"]
+    assert " on cpu, from " in err
+    assert "out_00002.png: seed 0, " in err
+    assert cfg_sample("a cat", "-q", "--steps", "0")[2].count("\n") == 1
+
+
 def test_published_behaviour_is_one_flag_away(cfg_sample):
     cfg_sample("a cat", "--model", "emoji", "--method", "plms", "--size", 16, 16, "-o", "a.png")
     recipe = recipes.read("a.png")
@@ -430,10 +442,10 @@ MISTAKES = {
     "--chunk 0": "not a whole number",
     "--guidance-interval 0.5 0.5": "must be below",
     "--guidance-interval 0.2 0.9 a:1 b:-1": "add up to 0",
-    "--size 64": "expected 2 arguments",
+    "--size": "expected 2 arguments",
     "--size 0 64": "not a whole number",
     "--size 60 64": "the nearest are 48 64 and 64 64",
-    "--seed -1": "not a whole number",
+    "--seed -1": "write random",
     "--seed 18446744073709551616": "too large: at most 18446744073709551615",
     "--seed 18446744073709551615 -n 2": "largest seed",
     "--seeds 3-1": "names no seeds",
@@ -459,7 +471,7 @@ MISTAKES = {
     "cat:nan": "not finite",
     "cat:1e999": "not finite",
     "cat:1e308 dog:1e308": "too large to add up",
-    "-o x.jpg": "must end in",
+    "-o x.gif": "must end in",
     "-o {who}.png": "unknown field",
     "-o {seed.real}.png": "unknown field",
     "-o x.png -n 2": "two images would be saved under one name, such as",

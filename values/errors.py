@@ -20,7 +20,22 @@ class Failure(UserError):
     """What went wrong in the midst of a run through no mistake; the exit status is 1."""
 
 
+_quiet = False
+
+
+def be_quiet(quiet):
+    """Whether `note` prints nothing from here on (`--quiet`)."""
+    global _quiet
+    _quiet = quiet
+
+
 def note(message, environment=os.environ):
+    """`say` of what is good to know, which `--quiet` keeps back."""
+    if not _quiet:
+        say(message, environment)
+
+
+def say(message, environment=os.environ):
     """A line on stderr, with the number of the process where torchrun has started several."""
     print(f"{prefix(environment)}{message}", file=sys.stderr, flush=True)
 

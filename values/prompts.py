@@ -85,7 +85,7 @@ class TextPrompt:
             raise UserError(
                 f"the {self.kind} {_quote(argument)} is empty: write TEXT or TEXT:WEIGHT"
             )
-        if self.kind == "prompt" and _SURROGATE.search(text):
+        if self.kind != ImagePrompt.kind and _SURROGATE.search(text):
             try:  # bytes that the locale has no characters for
                 text = text.encode("utf-8", "surrogateescape").decode("utf-8")
             except UnicodeError:
@@ -93,6 +93,24 @@ class TextPrompt:
                     f"the prompt {_quote(text)} is not valid UTF-8: type it anew"
                 ) from None
         return Prompt(text, prompt.weight)
+
+
+class NegativePrompt(TextPrompt):
+    """The type of a prompt to lead away from, `TEXT[:WEIGHT]`: of WEIGHT (1) with a minus."""
+
+    kind = "negative prompt"
+
+    def __init__(self):
+        super().__init__(1.0)
+
+    def _checked(self, prompt, argument):
+        prompt = super()._checked(prompt, argument)
+        if prompt.weight < 0:
+            raise UserError(
+                f"the {self.kind} {_quote(argument)} has a minus twice: leave out that of its "
+                "weight"
+            )
+        return Prompt(prompt.text, -prompt.weight)
 
 
 class ImagePrompt(TextPrompt):
@@ -173,6 +191,22 @@ def format_prompt(prompt):
     text = re.sub(r"(?<!\\)\\+(?=:|\Z)", lambda run: run[0] * 2, prompt.text)
     short = f"{prompt.weight:g}"
     return f"{text}:{short if float(short) == prompt.weight else repr(prompt.weight)}"
+
+
+def doubt(text):
+    """How a prompt was read that looks like another tool's weights, in a line; None: it does not.
+
+    Args:
+        text: of a Prompt.
+    """
+    if re.search(r":\s*[+-]?\d*,\d+\s*$", text):
+        return f"{_quote(text)} is text to its end: a weight has a point, like 3.5"
+    if re.search(r"[(\[][^()\[\]]*:\s*[+-]?[\d.,]+\s*[)\]]", text):
+        return (
+            f"{_quote(text)}: the parentheses, and what is in them, are text: a weight stands at "
+            'the end, "a cat:1.3"'
+        )
+    return None
 
 
 def merge(prompts):

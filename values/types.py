@@ -6,8 +6,10 @@ of them return the value or raise a UserError that says in a line why not.
 """
 
 import difflib
+import json
 import math
 import re
+import secrets
 import urllib.parse
 from pathlib import Path
 
@@ -63,6 +65,21 @@ class Whole:
 
     def stored(self, value):
         return Whole(self.low, MAX_SEED).check(value)  # a later version may take more
+
+
+class DrawnSeed(int):
+    """A seed that nobody chose."""
+
+
+class Seed(Whole):
+    """A seed, or `random` for one that is drawn here."""
+
+    def __call__(self, text):
+        if text == "random":
+            return DrawnSeed(secrets.randbelow(2**32))  # short enough to be typed again
+        if text == "-1":
+            raise UserError('"-1" is no seed: write random for one that is drawn')
+        return super().__call__(text)
 
 
 class Number:
@@ -146,7 +163,7 @@ def seeds(text):
 
 
 def sides(words):
-    """([width, height], words left) of words that begin with `64 64`, `64x64` or, a square, `64`."""
+    """([width, height], words left) of words that begin with `64 32`, `64x32` or `64`, a square."""
     first, *others = words or [""]
     if match := re.fullmatch(r"(\d+)[x×X](\d+)", first, re.ASCII):
         return list(match.groups()), others
@@ -240,13 +257,38 @@ def comma_list(text):
 
 
 def sweep(text):
-    """`steps=10,20` as ("steps", ["10", "20"]); whether it can be swept is for the table to say."""
+    """`steps=10,20` as ("steps", ["10", "20"]); whether it can be swept is for the table to say.
+
+    Values are separated by commas outside of braces, or are a list of JSON.
+    """
     name, equals, rest = text.partition("=")
     name = name.strip().lstrip("-").replace("-", "_")
-    values = [value.strip() for value in rest.split(",")]
+    values = _of_json(rest) or [value.strip() for value in _between_commas(rest)]
     if not equals or not re.fullmatch("[a-z][a-z_]*", name) or not all(values):
         raise UserError(f'"{printable(text, 80)}": write FLAG=VALUE,VALUE like steps=10,20,50')
     return name, values
+
+
+def _of_json(text):
+    """The values in a list of JSON as texts; None: it is none."""
+    try:
+        values = json.loads(text) if text.lstrip().startswith("[") else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, list) or any(type(v) not in (str, int, float) for v in values):
+        return None
+    return [value if isinstance(value, str) else json.dumps(value) for value in values]
+
+
+def _between_commas(text):
+    parts, depth = [""], 0
+    for character in text:
+        depth = max(0, depth + {"{": 1, "}": -1}.get(character, 0))
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def path(text):

@@ -304,7 +304,7 @@ def test_a_mistake_is_found_in_few_steps_however_many_words_there_are(refusal, m
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("prompt,weight\na fox,2\n", 'line 2, column 7: no flag is called "weight"'),
+        ("prompt,heft\na fox,2\n", 'line 2, column 7: no flag is called "heft"'),
         ("“a cat” --seed 3\n", "line 1, column 1: “ is a typographic quote"),
         ("- prompt: a fox\n", "line 1, column 1: a dash alone"),
         ("<job>a fox</job>\n", "line 1, column 1: this looks like XML"),

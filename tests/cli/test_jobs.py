@@ -5,11 +5,14 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from cli import job_files
 from cli import jobs as jobs_module
+from cli import recipe as recipes
 from cli.jobs import Jobs, batches, items, shape_of
 from cli.scripts import CFG
+from media.images import save_png
 from values.errors import UserError
 
 FLAGS = ("--model", "emoji")
@@ -102,7 +105,7 @@ def test_values_of_several_words_are_swept(read):
     "sweep",
     [
         *("steps", "steps=", "steps=1,,2", "model=emoji", "steps=0", "nonsense=1", "=1"),
-        *("prompts=a,b", "size=64y", "overwrite=1", "eta=0.5,2"),
+        *("prompt=a", "size=64y", "prompt=a,:2", "overwrite=1", "eta=0.5,2"),
     ],
 )
 def test_sweeps_that_make_no_sense_are_refused(sweep):
@@ -222,3 +225,76 @@ def test_noise_for_no_picture_is_refused():
 def test_a_misspelt_flag_is_no_prompt_even_with_a_space_in_its_value():
     with pytest.raises(UserError, match="did you mean --size"):
         Jobs(CFG, [*FLAGS, "cat", "--szie=64 64"])
+
+
+# Negative prompts, weights and seeds that nobody chose.
+
+
+def texts(*argv, script=CFG):
+    jobs = Jobs(script, [*argv, "--model", "emoji"])
+    return [[(p.text, p.weight) for p in job.image.prompts] for job in jobs.all]
+
+
+def test_negative_is_a_prompt_with_a_minus():
+    both = [("a cat", 3), ("blurry", -1), ("a dog", -0.5)]
+    assert texts("a cat", "--negative", "blurry", "--negative", "a dog:0.5") == [both]
+    assert texts("--negative", "blurry", "a cat") == [both[:2]]
+    assert texts("a cat", "blurry:1", "--negative", "blurry") == [[("a cat", 3)]]
+    with pytest.raises(UserError, match="has a minus twice"):
+        texts("a cat", "--negative", "blurry:-1")
+
+
+def test_negative_and_weight_are_added_to_a_recipe(tmp_path):
+    recipe = {"script": CFG.name, "model": "emoji", "prompts": [["a {b,c}", 2.0]], "method": "ab23"}
+    save_png(Image.new("RGB", (8, 8)), tmp_path / "a.png", recipes.texts(recipe))
+    given = ("--from-png", str(tmp_path / "a.png"))
+    assert texts(*given, "--negative", "d", "--weight", "4") == [[("a {b,c}", 4), ("d", -1)]]
+    jobs = Jobs(CFG, [*given, "--negative", "{d,d}"])
+    assert [[p.text for p in item.prompts] for item in items(jobs)] == [["a {b,c}", "d"]]
+    assert texts(*given, "--sweep", "weight=1,5") == [[("a {b,c}", w)] for w in (1, 5)]
+    # The interval is that of the new weight: at 1 nothing is guided away from anything.
+    assert Jobs(CFG, [*given, "--weight", "1"]).all[0].image.guidance_interval == [0, 1]
+
+
+def test_weight_is_that_of_the_first_prompt():
+    assert texts("a:2", "b:1", "--weight", "5") == [[("a", 5), ("b", 1)]]
+    assert texts("a", "--sweep", "weight=1,3") == [[("a", 1)], [("a", 3)]]
+    with pytest.raises(UserError, match="--weight is that of a prompt"):
+        texts("--weight", "5")
+
+
+def test_tables_and_json_give_weights_and_negatives(read):
+    jobs = read("prompt,weight,negative\na,2,b\nc,,\n")
+    assert [[(p.text, p.weight) for p in job.image.prompts] for job in jobs.all] == [
+        [("a", 2), ("b", -1)],
+        [("c", 3)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "swept"),
+    [
+        ("prompt=a cat,a dog:2", [("a cat", 3), ("a dog", 2)]),
+        ("prompt=a {b,c} d, e", [("a {b,c} d", 3), ("e", 3)]),
+        ('prompt=["a, b", "c:1"]', [("a, b", 3), ("c", 1)]),
+    ],
+)
+def test_prompts_are_swept(sweep, swept):
+    assert texts("--sweep", sweep) == [[prompt] for prompt in swept]
+    beside = texts("oil:1", "--sweep", sweep, "weight=7,8")
+    assert beside == [[(text, w), ("oil", 1)] for text, _ in swept for w in (7, 8)]
+
+
+def test_sweep_that_the_shell_has_taken_apart_is_refused():
+    with pytest.raises(UserError, match='one value, "a": quote the whole'):
+        texts("--sweep", *["prompt=a", "cat,a", "dog"])
+
+
+def test_random_seed_is_drawn_and_told(capsys):
+    (job,) = Jobs(CFG, ["a cat", "--seed", "random", "-n", "2", "--model", "emoji"]).all
+    first, second = job.image.seeds
+    assert (second, capsys.readouterr().err) == (first + 1, f"seed: {first}\n")
+    (other,) = Jobs(CFG, ["a cat", "--seed", "random"]).all
+    assert list(other.image.seeds) != [first]
+    with pytest.raises(UserError, match="write random"):
+        Jobs(CFG, ["a cat", "--seed", "-1"])

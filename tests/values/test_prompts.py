@@ -11,6 +11,7 @@ from values.prompts import (
     Prompt,
     TextPrompt,
     describe,
+    doubt,
     format_prompt,
     merge,
     photos_and_prompts,
@@ -185,3 +186,21 @@ def test_shown_conditions_stay_lines_of_harmless_text():
     lines = describe([Prompt("two\nlines\x1b[2J", 1e-6), Prompt("x" * 9999, 1e30)], -1e30)
     assert len(lines) == 3
     assert all(line.isprintable() and len(line) < 120 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a cat:3,5", "a weight has a point"),
+        ("(a cat:1.3)", "the parentheses"),
+        ("a [red:2] cat, sitting", "the parentheses"),
+    ],
+)
+def test_weights_of_other_tools_are_told_as_text(text, told):
+    assert TextPrompt()(text) == Prompt(text, 3)
+    assert told in doubt(text)
+
+
+@pytest.mark.parametrize("text", ["a cat", "at 3:30", "a cat (sitting)", "one, two: 3 and 4"])
+def test_other_texts_are_in_no_doubt(text):
+    assert doubt(text) is None
