@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from cli import parameters, png_texts
+from cli import parameters, picture_texts
 from cli import recipe as recipes
 from cli.commands import number
 from values.errors import UserError, printable
@@ -26,12 +26,12 @@ class Found(NamedTuple):
 
 def find(path):
     """What a PNG says of how it was made; UserError, in one line, where it says nothing."""
-    size, texts = png_texts.read(path, [recipes.KEY, parameters.KEY])
+    size, texts = picture_texts.read(path, [recipes.KEY, parameters.KEY])
     if recipes.KEY in texts:
         return Found(size, recipes.parse(texts[recipes.KEY], path), None)
     if texts.get(parameters.KEY, "").strip():
         return Found(size, None, parameters.parse(texts[parameters.KEY]))
-    _, others = png_texts.read(path, parameters.JSON_KEYS)
+    _, others = picture_texts.read(path, parameters.JSON_KEYS)
     for key in parameters.JSON_KEYS:
         found = parameters.of_json(others.get(key, ""))
         if found and (found["prompt"] or found["settings"]):

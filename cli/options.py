@@ -15,7 +15,7 @@ from diffusion.methods import METHODS
 from diffusion.schedules import SCHEDULES
 from models.zoo import CLIPS, NETWORKS
 from values import types
-from values.names import DEFAULT_TEMPLATE, FIELDS, LATENT_FIELDS, LATENT_TEMPLATE, Template
+from values.names import DEFAULT_TEMPLATE, FIELDS, LATENT_FIELDS, LATENT_TEMPLATE, PICTURES, output
 from values.picture_types import FITS, GAP, WHITE, colour, picture_file, trajectory_file
 from values.prompts import (
     ImagePrompt,
@@ -130,8 +130,8 @@ TABLE = {
     Option("--latent", DRAWING, FILE, "FILE", None, SHAPED | FILES,
         "start from the latent noise in this .safetensors file", excludes=("init",)),
     Option("--from-png", PNGS, FILE, "FILE", None, Is.RUNS, of(
-        "draw the image in this PNG again; flags given beside it win",
-        modify="edit as for the image in this PNG; flags given beside it win"),
+        "draw this image (PNG, JPEG or WebP) again; flags given beside it win",
+        modify="edit as for this image; flags given beside it win"),
         excludes=("from_file",)),
 ),
 "the model": (
@@ -230,7 +230,7 @@ TABLE = {
     Option("--recursive -r", (GALLERY,), None, None, False, Is.RUNS,
         "show those in the folders within it, too"),
     Option("files", (INFO,), types.SOURCE, "FILE", None, Is.RUNS,
-        'PNGs by the scripts of this suite, or with a "parameters" text by other tools', many="+"),
+        'images by these scripts, or with a "parameters" text by other tools', many="+"),
 ),
 "how to arrange them": (
     Option("--nrow", (GRID,), Whole(1, MAX_SIDE), "N", None, Is.RUNS,
@@ -252,18 +252,20 @@ TABLE = {
 ),
 "where to save": (
     Option("--output -o", (GRID,), Text(picture_file), "FILE", lambda _: picture_file("grid.png"),
-        Is.RUNS, "a PNG (grid.png)"),
+        Is.RUNS, "a PNG, or a folder for it (grid.png)"),
     Option("--output -o", (GALLERY,), Text(types.path), "FILE", None, Is.RUNS,
-        "the page, an .html file (default: index.html in the folder); a gallery that is there is "
-        "replaced"),
-    Option("--output -o", SAMPLING, of(Text(Template), modify=Text(partial(Template, fields=EDIT)),
-        reverse=Text(partial(Template, suffix=".safetensors", fields=LATENT_FIELDS))), "NAME",
-        None, Is.RUNS, of(f"name of the PNGs, with {NAMES}; default {DEFAULT_TEMPLATE}, numbered "
-        "on from the files there",
-        reverse=f"name of the latents, with {LATENT_NAMES}; default {LATENT_TEMPLATE}, numbered on "
-        "from the files there",
-        modify=f"name of the PNG, with {NAMES} and {{photo}}; default out.png, or numbered ones "
-        "for several")),
+        "the page, an .html file or a folder (default: index.html in the folder); a gallery "
+        "that is there is replaced"),
+    Option("--output -o", SAMPLING, of(Text(partial(output, suffix=PICTURES)),
+        modify=Text(partial(output, suffix=PICTURES, fields=EDIT)),
+        reverse=Text(partial(output, usual=LATENT_TEMPLATE, suffix=".safetensors",
+        fields=LATENT_FIELDS))), "NAME", None, Is.RUNS, of(
+        f"name of the images, .png, .jpg or .webp, with {NAMES}; or a folder, FOLDER/; default "
+        f"{DEFAULT_TEMPLATE}, numbered on from the files there",
+        reverse=f"name of the latents, with {LATENT_NAMES}; or a folder, FOLDER/; default "
+        f"{LATENT_TEMPLATE}, numbered on from the files there",
+        modify=f"name of the image, .png, .jpg or .webp, with {NAMES} and {{photo}}; or a folder, "
+        "FOLDER/; default out.png, or numbered ones for several")),
     Option("--skip-existing", (*SAMPLING, GRID), None, None, False, Is.RUNS,
         {**of("leave out images whose file exists"), GRID: "do nothing if it exists"},
         excludes=("overwrite",)),
@@ -271,7 +273,7 @@ TABLE = {
         {**of("replace files that exist"), GRID: "replace it if it exists",
         GALLERY: "replace any other file, too"}, excludes=("skip_existing",)),
     Option("--no-metadata", PNGS, None, None, False, Is.RUNS,
-        "save PNGs without how they were made"),
+        "save images without how they were made"),
     Option("--grid", PNGS, Text(picture_file), "FILE", None, Is.RUNS,
         "put the images on one picture as well, labelled with what is swept"),
     Option("--results", SAMPLING, Text(types.path), "FILE", None, Is.RUNS,

@@ -1,4 +1,4 @@
-"""The recipe inside a PNG: how the image was made, as JSON that is checked when it is read.
+"""The recipe inside a picture: how the image was made, as JSON that is checked when it is read.
 
 A recipe is a dict. Its fields are the recorded options of `cli/options.py` and the facts below; one
 that is None is left out.
@@ -9,7 +9,7 @@ import json
 import re
 from functools import cache
 
-from cli import parameters, png_texts
+from cli import parameters, picture_texts
 from cli.option import Is
 from cli.options import marked
 from cli.scripts import SAMPLING
@@ -17,7 +17,7 @@ from values.errors import UserError, printable
 from values.prompts import Prompt
 from values.types import SOURCE, Text, Whole
 
-KEY = "v-diffusion"
+KEY = picture_texts.RECIPE
 VERSION = 1  # of recipes
 SOFTWARE = "v-diffusion 1.0"  # this program: its name and version
 
@@ -106,17 +106,17 @@ def texts(recipe):
 
 
 def read(path):
-    """The recipe in a PNG that `texts` was written to.
+    """The recipe in a picture that `texts` were written to.
 
     Returns:
         a dict with the known fields that the file has, each of the type that it should have.
     Raises:
         UserError: in one line, for any other file, a damaged recipe and one of a later version.
     """
-    text = png_texts.read(path, [KEY]).texts.get(KEY)
+    text = picture_texts.read(path, [KEY]).texts.get(KEY)
     if text is None:
         raise UserError(
-            f"{printable(path, 200)}: holds no recipe: only PNGs made by these scripts do"
+            f"{printable(path, 200)}: holds no recipe: only images made by these scripts do"
         )
     return parse(text, path)
 

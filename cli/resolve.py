@@ -337,7 +337,7 @@ def _policy(script, values, said):
         values["output"] = EDITED
     if not (values["skip_existing"] or values["overwrite"]):
         return None
-    if values["output"] is None:
+    if values["output"] is None or values["output"].goes_on:
         flag = "--skip-existing" if values["skip_existing"] else "--overwrite"
         raise UserError(f"{flag} needs to know the names: give them with --output")
     return Policy.SKIP if values["skip_existing"] else Policy.OVERWRITE

@@ -20,6 +20,7 @@ from cli import commands, info
 from media.preview import is_preview
 from values.errors import UserError, printable
 from values.files import open_regular, write_whole
+from values.names import PICTURES
 from values.picture_types import GALLERY
 
 GENERATOR = "v-diffusion make_gallery.py"
@@ -72,7 +73,9 @@ def check(folder, output=None, overwrite=False, later=False):
     if not folder.is_dir() and not later:
         what = "is not a folder" if os.path.lexists(folder) else "no such folder"
         raise UserError(f"{printable(folder, 200)}: {what}: name one with PNGs")
-    path = folder / GALLERY if output is None else Path(output)
+    path = folder if output is None else Path(output)
+    if output is None or (path.is_dir() and not path.suffix):
+        path /= GALLERY
     shown = printable(path, 200)
     if path.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"the output name {shown} must end in .html")
@@ -88,7 +91,7 @@ def check(folder, output=None, overwrite=False, later=False):
 
 
 def find(folder, recursive=False):
-    """The paths of the PNGs in a folder, in order of their names."""
+    """The paths of a folder's PNGs, and JPEGs and WebPs with recipes, in order of their names."""
     found = []
 
     def stop(error):
@@ -97,9 +100,19 @@ def find(folder, recursive=False):
 
     for place, folders, names in os.walk(folder, onerror=stop):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and recursive)
-        visible = (name for name in names if name.lower().endswith(".png") and name[0] != ".")
+        visible = (name for name in names if name.lower().endswith(PICTURES) and name[0] != ".")
         found += [Path(place, name) for name in sorted(visible)]
-    return [path for path in found if not is_preview(path)]
+    return [path for path in found if _is_shown(path)]
+
+
+def _is_shown(path):
+    """Whether a picture is no preview, and is a PNG or says how it was made, as no photo does."""
+    if path.suffix.lower() == ".png":
+        return not is_preview(path)
+    try:
+        return bool(info.find(path))
+    except UserError:
+        return False
 
 
 def entry(file, base):

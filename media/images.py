@@ -9,19 +9,21 @@ import math
 import os
 import re
 import warnings
+from pathlib import Path
 
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from cli import png_texts
+from cli import exif_texts, parameters, png_texts
 from cli import recipe as recipes
 from cli.outputs import place
 from media import limits, web
 from media.colour import ProfileError, in_srgb, on_ground, to_8_bits
-from values.errors import UserError, note_once, printable
+from values.errors import UserError, note, note_once, printable
 from values.files import open_limited, read_file, write_whole
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
+KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # of what is saved, else PNG
 MAX_BYTES = 64 * 2**20
 MAX_ADDRESS = 10_000  # characters; a recipe has room for them
 MAX_PIXELS = 80_000_000  # below the 89 million at which Pillow warns of a decompression bomb
@@ -209,6 +211,34 @@ def save_png(image, path, texts=None, overwrite=False):
     write_whole(path, lambda part: image.save(part, format="PNG", pnginfo=info), overwrite)
 
 
+def save_image(image, path, recipe=None, overwrite=False):
+    """Write an image with its recipe, as a PNG, JPEG or WebP; whole, or not at all.
+
+    Args:
+        image: a PIL image of mode RGB.
+        path: the file, whose suffix names the format; its folder exists. A WebP holds the very
+            pixels, as a PNG does.
+        recipe: a dict for `cli.recipe.texts`; None: none.
+        overwrite: whether to replace an existing file.
+    Raises:
+        FileExistsError: the file exists and `overwrite` is False.
+        OSError: it cannot be written.
+    """
+    texts = recipes.texts(recipe) if recipe is not None else {}
+    kind = KINDS.get(Path(path).suffix.lower(), "PNG")
+    if kind == "PNG":
+        save_png(image, path, texts, overwrite)
+        return
+    more = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True}
+    if texts:
+        limit = exif_texts.MAX_JPEG if kind == "JPEG" else None
+        described = (texts[recipes.KEY], texts[parameters.KEY], recipes.SOFTWARE, limit)
+        more["exif"], whole = exif_texts.data(*described)
+        if not whole:
+            note(f"note: {printable(path, 200)}: its recipe is too long for a JPEG: left out")
+    write_whole(path, lambda part: image.save(part, format=kind, **more), overwrite)
+
+
 def publish(image, target, recipe=None):
     """Save a finished image with its recipe where a target says; missing folders are made.
 
@@ -221,8 +251,8 @@ def publish(image, target, recipe=None):
     """
 
     def save(path, number, overwrite):
-        texts = recipes.texts({**recipe, "index": number}) if recipe is not None else None
-        save_png(image, path, texts, overwrite)
+        numbered = {**recipe, "index": number} if recipe is not None else None
+        save_image(image, path, numbered, overwrite)
 
     return place(save, target)
 

@@ -48,7 +48,8 @@ class Plan:
         self.worker = worker = workers.find(options.shard)
         usual = LATENT_TEMPLATE if script is REVERSE else DEFAULT_TEMPLATE
         template = options.output or options_of(script)["output"].type(usual)
-        policy = options.policy or (Policy.REFUSE if options.output else Policy.NUMBER)
+        named = options.output and not options.output.goes_on
+        policy = options.policy or (Policy.REFUSE if named else Policy.NUMBER)
         self.files = Outputs(template, policy)
         self._refuse_options()
         if options.results:
@@ -87,7 +88,7 @@ class Plan:
         if worker.size > 1 and self.files.policy is Policy.NUMBER:
             raise UserError(
                 "several processes share this run: name its files with --output, for example "
-                f"'runs/{{line:06}}_{{seed:06}}{self.files.template.suffix}'"
+                f"'runs/{{line:06}}_{{seed:06}}{self.files.template.ending}'"
             )
         if worker.shared and options.from_file == "-":
             raise UserError(

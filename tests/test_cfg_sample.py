@@ -306,6 +306,22 @@ def test_no_metadata_leaves_both_texts_out(cfg_sample):
     assert b"secret" not in Path("x.png").read_bytes()
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp"])
+def test_other_formats_hold_the_recipe(cfg_sample, png_info, name):
+    assert cfg_sample("a cat", *FAST, "--seed", 7, "-o", name)[:2] == (0, [name])
+    assert cfg_sample("a cat", *FAST, "--seed", 7)[0] == 0
+    assert cfg_sample("--from-png", name, "-o", "b.png")[0] == 0
+    assert np.array_equal(pixels("b.png"), pixels("out_00000.png"))
+    assert abs(pixels(name) - pixels("b.png")).max() <= (60 if name == "a.jpg" else 0)
+    assert "--seed 7" in png_info("--command", name)[1][0]
+
+
+def test_a_folder_gets_the_usual_names(cfg_sample):
+    assert cfg_sample("a cat", *FAST, "-o", "new/")[1] == ["new/out_00000.png"]
+    assert cfg_sample("a cat", *FAST, "-o", "new")[1] == ["new/out_00001.png"]
+    assert "--overwrite needs to know" in cfg_sample("a", *FAST, "-o", "new/", "--overwrite")[2]
+
+
 @pytest.mark.parametrize(
     "flags",
     [

@@ -296,7 +296,7 @@ MISTAKES = {
     "a.png --scale 0.5": "--scale",
     "a.png --size": "--size",
     "a.png -o grid.jpg": ".png",
-    "a.png -o empty": ".png",
+    "a.png -o nowhere": ".png",
     "a.png -o folder.png": "is a folder",
     "a.png -o a.png/grid.png": "not a folder",
     "a.png --overwrite --skip-existing": "exclude each other",

@@ -11,6 +11,7 @@ from pathlib import Path
 from values.errors import UserError, printable
 from values.files import expanded
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 DEFAULT_TEMPLATE = "out_{index:05}.png"
 LATENT_TEMPLATE = "latent_{index:05}.safetensors"
 LATENT_FIELDS = ("index", "line", "photo", "model")
@@ -33,10 +34,11 @@ class Template:
 
     Args:
         text: the pattern.
-        suffix: what names end in.
+        suffix: what names end in, or several of it.
         fields: what may stand in braces: index (number of the image in the run), line (of the job
             file), seed, prompt, model, steps, method, schedule and photo (the name of the image
             it starts from).
+        goes_on: whether {index} goes on from the files that are there.
 
     Raises:
         UserError: for any other field, for attributes, conversions and odd format specs, and for
@@ -44,8 +46,9 @@ class Template:
     """
 
     text: str
-    suffix: str = ".png"
+    suffix: str | tuple[str, ...] = ".png"
     fields: tuple[str, ...] = FIELDS
+    goes_on: bool = False
 
     def __post_init__(self):
         # The folder that ~ stands for is no part of the pattern.
@@ -76,9 +79,18 @@ class Template:
             os.fsencode(self.text)
         except UnicodeEncodeError:
             raise UserError(f"{quoted} is not valid Unicode: type it anew") from None
-        if not re.search(rf"[^/\\]{re.escape(self.suffix)}$", self.text, re.IGNORECASE):
-            example = DEFAULT_TEMPLATE.replace(".png", self.suffix)
-            raise UserError(f"{quoted} must end in a name with {self.suffix}, like {example}")
+        kinds = (self.suffix,) if isinstance(self.suffix, str) else self.suffix
+        if not re.search(rf"[^/\\]({'|'.join(map(re.escape, kinds))})$", self.text, re.IGNORECASE):
+            example = DEFAULT_TEMPLATE.replace(".png", kinds[0])
+            ending = " or ".join([", ".join(kinds[:-1]), kinds[-1]][len(kinds) < 2 :])
+            raise UserError(
+                f"{quoted} must end in a name with {ending}, like {example}, or in / for a folder"
+            )
+
+    @property
+    def ending(self):
+        """What its names end in."""
+        return Path(self.text).suffix
 
     @functools.cached_property
     def named(self):
@@ -107,6 +119,26 @@ class Template:
             for literal, field, spec, _ in string.Formatter().parse(name)
         ]
         return re.compile("".join(parts))
+
+
+def output(text, usual=DEFAULT_TEMPLATE, **more):
+    """The Template of a text, or of a folder with the usual names, which go on from those there.
+
+    Args:
+        text: a folder ends in a slash, or is there and has no suffix.
+        usual: the name of files in a folder.
+        more: what else a Template is.
+    """
+    if text.endswith("/"):
+        return Template(f"{text.rstrip('/') or '/'}/{usual}", goes_on=True, **more)
+    try:
+        is_folder = os.path.isdir(expanded(text)) and not Path(text).suffix
+    except ValueError:  # no name at all
+        is_folder = False
+    if is_folder:
+        literal = text.replace("{", "{{").replace("}", "}}")
+        return Template(f"{literal}/{usual}", goes_on=True, **more)
+    return Template(text, **more)
 
 
 class _Slug(str):

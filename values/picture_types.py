@@ -3,6 +3,7 @@
 Neither Pillow nor torch is imported before a colour is given: the parsers need this module.
 """
 
+import os
 import re
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def colour(text):
 
 
 def picture_file(text):
-    """The Template of a grid's PNG; braces in its name are literal."""
+    """The Template of a grid's PNG, or of one in a folder; braces in its name are literal."""
+    if text.endswith("/") or (os.path.isdir(text) and not Path(text).suffix):
+        text = os.path.join(text, "grid.png")
     if not re.search(r"[^/\\]\.png$", text, re.IGNORECASE):
         raise UserError(f'a grid is a PNG: let "{printable(text, 100)}" end in a name with .png')
     return _literal(text, ".png")

@@ -264,7 +264,7 @@ def test_files_without_a_recipe_are_refused(tmp_path):
     assert "holds no recipe" in refusal(with_chunk(tmp_path, "a cat", key="parameters"))
     path = tmp_path / "b.png"
     Image.new("RGB", (4, 4)).save(path, "JPEG")
-    assert "not a PNG" in refusal(path)
+    assert "holds no recipe" in refusal(path)
     path.write_bytes(b"")
     assert "not a PNG" in refusal(path)
     assert "no such file" in refusal(tmp_path / "missing.png")
