@@ -18,7 +18,7 @@ from cli import other_words
 from cli.option import Is
 from cli.options import named, options_of
 from cli.parser import parse, refuse_both
-from values.errors import UserError, printable
+from values.errors import UserError, counted, printable
 from values.prompts import is_photo, is_photo_file
 from values.types import is_number
 from values.wildcards import escape
@@ -343,7 +343,7 @@ def _rows(text, place, number, titles, mark):
         for row in rows:
             cells = [cell.strip() for cell in row]
             if len(cells) > len(titles) and any(cells[len(titles) :]):
-                yield Entry(number, Place(f"more cells than the {len(titles)} columns"))
+                yield Entry(number, Place(f"more cells than {counted(len(titles), 'column')}"))
             elif any(cells):
                 said = {t: cell for t, cell in zip(titles, cells, strict=False) if cell}
                 line = lines[number - first]

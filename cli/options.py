@@ -5,6 +5,7 @@ The parsers, `--help`, completion, job files, sweeps, recipes, `--from-png`, the
 new option is a row here, and what it does.
 """
 
+import re
 from functools import cache, partial
 
 from cli import defaults
@@ -58,6 +59,11 @@ LATENT_NAMES = "{" + "}, {".join(LATENT_FIELDS) + "}"
 IMAGES, RECORDED, SHAPE, FILES, JOINS = Is.IMAGES, Is.RECORDED, Is.SHAPE, Is.FILE, Is.JOINS
 RUN_RECORDED = Is.RECORDED
 SHAPED = IMAGES | RECORDED | SHAPE
+
+
+def is_name(word):
+    """Whether a word may be the name of a model, and no prompt."""
+    return re.fullmatch(r"[\w-]+", word) is not None
 
 
 def of(usual, **other):
@@ -138,6 +144,11 @@ TABLE = {
     Option("--model", SAMPLING, Name("model", NETWORKS), "NAME", None, RUN_RECORDED,
         {s: f"one of {', '.join(NETWORKS)}; default: {s.large} if its checkpoint is there or "
         "given, else emoji, which comes with the suite" for s in SAMPLING}),
+    Option("--list-models", SAMPLING, Name("model", NETWORKS), "NAME", None, Is.RUNS,
+        "list the models and stop, or say more of one", many="?", takes=is_name),
+    Option("--list-prompts", SAMPLING, Name("model", NETWORKS), "MODEL", None, Is.RUNS,
+        "list the things that emoji, or another model, was trained to draw, and stop", many="?",
+        takes=is_name),
     Option("--checkpoint", SAMPLING, FILE, "FILE", None, Is.RUNS,
         "the model's weights, .pth or .safetensors (default: in checkpoints/)"),
     Option("--clip-checkpoint", SAMPLING, FILE, "FILE", None, Is.RUNS, of(

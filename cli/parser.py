@@ -7,7 +7,7 @@ import sys
 from functools import cache
 from types import SimpleNamespace
 
-from cli import other_words
+from cli import listing, other_words
 from cli.defaults import default
 from cli.many import separated
 from cli.options import options_of
@@ -44,6 +44,12 @@ def parse(script, argv=None, needs_words=True):
     if "version" in said:
         print(SOFTWARE)
         raise SystemExit(0)
+    for name, listed in (("list_models", listing.models), ("list_prompts", listing.prompts)):
+        if name in said:
+            which = said[name]
+            asked = said.get("model", "emoji") if name == "list_prompts" else None
+            print(listed(asked if which is True else which))
+            raise SystemExit(0)
     _refuse_unknown(script, words)
     words += argv[end + 1 :]
     positional = _words_of(script)

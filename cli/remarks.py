@@ -1,5 +1,7 @@
 """What is good to know of jobs before they are drawn: a line of each kind for each text or size."""
 
+from models.vocabulary import vocabulary
+from values.errors import printable
 from values.prompts import doubt
 
 MOST = 5  # lines of a kind; a job file has many prompts
@@ -7,11 +9,45 @@ MOST = 5  # lines of a kind; a job file has many prompts
 
 def of_jobs(jobs):
     """The remarks on Jobs, as lines; all of them safe to print."""
-    asked = (prompt.text for job in jobs.all for prompt in job.image.prompts)
-    return _some(doubt(text) for text in dict.fromkeys(asked))
+    row, images = jobs.run.network, [job.image for job in jobs.all]
+    texts = dict.fromkeys(p.text for i in images for p in [*i.prompts, *(i.source or [])])
+    lines = some(doubt(text) for text in texts)
+    if jobs.run.checkpoint:  # weights that were trained on other things
+        return lines
+    if known := vocabulary(row):
+        lines += some(_unknown(row, known, text) for text in texts)
+    return lines + some(_untrained(row, tuple(image.size)) for image in images)
 
 
-def _some(lines):
+def of_size(name, before, after):
+    """What becomes of a photo of another size; None: nothing."""
+    (w, h), (width, height) = before, after
+    if before == after:
+        return None
+    cropped = "" if w * height == h * width else ", and what sticks out is cut off"
+    return f"{printable(name, 200)}: {w} x {h} pixels are scaled to {width} x {height}{cropped}"
+
+
+def _unknown(row, known, text):
+    words = known.unknown(text)
+    if not words:
+        return None
+    shown = ", ".join(f'"{printable(word, 40)}"' for word in words[:5]) + ", ..." * (len(words) > 5)
+    return f"{row.name} never learnt {shown}: --list-prompts {row.name} shows what it knows"
+
+
+def _untrained(row, size):
+    trained = row.shape[:0:-1]
+    if size == trained:
+        return None
+    w, h = trained
+    return (
+        f"{row.name} was trained on {w} x {h} pixels: at {size[0]} x {size[1]} it may draw "
+        "nothing that one knows"
+    )
+
+
+def some(lines):
     """Those of some lines that are not None: the first of them, and how many more there are."""
     lines = [line for line in dict.fromkeys(lines) if line]
     more = len(lines) - MOST

@@ -18,7 +18,7 @@ from cli.scripts import CLIP, DRAWING, MODIFY, REVERSE, SAMPLING, Script
 from models.checkpoints import is_present
 from models.zoo import NETWORKS, Network
 from values import wildcards
-from values.errors import UserError, printable
+from values.errors import UserError, counted, printable
 from values.names import Template
 from values.prompts import Prompt, merge
 from values.types import MAX_SEED
@@ -295,12 +295,15 @@ def _latents(values, head, recipe, said):
     latents.check_fit(path, head, values["model"], tuple(values["size"]))
     index = None if {"init", "latent"} & set(said) else recipe.get("latent_index", 0)
     if index is not None and index >= head.count:
-        raise UserError(f"{printable(path)} holds {head.count} latents, the recipe needs more")
+        raise UserError(
+            f"{printable(path)} holds {counted(head.count, 'latent')}, the recipe needs more"
+        )
     indices = range(head.count) if index is None else [index]
     wanted = len(values["seeds"]) if values["seeds"] else said.get("n", len(indices))
     if wanted != len(indices):
         raise UserError(
-            f"{printable(path)} holds {len(indices)} latents, but {wanted} images are asked for"
+            f"{printable(path)} holds {counted(len(indices), 'latent')}, but "
+            f"{counted(wanted, 'image')} {'is' if wanted == 1 else 'are'} asked for"
         )
     values["n"] = wanted
     return {"latent_indices": indices}

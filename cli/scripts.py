@@ -34,8 +34,9 @@ CFG = Script(
     "Draw images from weighted text and image prompts, by classifier-free guidance.",
     (
         'cfg_sample.py "a red apple on a blue background" -n 4',
-        'cfg_sample.py "the rise of consciousness:5" "oil painting:2" "blurry:-1" -n 4 --seed 0',
-        'cfg_sample.py "oil painting" --init photo.jpg -st 0.7 -o "{prompt}_{seed}.png"',
+        'cfg_sample.py "the rise of consciousness:5" "oil painting:2" --model cc12m_1_cfg',
+        'cfg_sample.py "a cat:2" "a fox:1" --negative "a dog" -n 4 --seed 0',
+        'cfg_sample.py "a fox" --init photo.jpg -st 0.7 -o "{prompt}_{seed}.png"',
         "cfg_sample.py --from-png out_00000.png --steps 100",
         'cfg_sample.py --from-file jobs.txt -bs 8 -o "runs/{line:06}_{seed:06}.png" '
         "--skip-existing",

@@ -95,16 +95,21 @@ def fitted(source, size):
 
     All pictures that are kept take up to `MAX_KEPT` bytes; a file that has changed is read again.
     """
-    return _kept.get(source, size, resize_and_crop)
+    return _kept.get(source, size, resize_and_crop)[0]
+
+
+def size_before(source, size):
+    """(width, height) of `open_image(source)`, kept with what `fitted` makes of it."""
+    return _kept.get(source, size, resize_and_crop)[1]
 
 
 def shrunk(source, side):
     """`shrink(open_image(source), side)`, kept as by `fitted`."""
-    return _kept.get(source, side, shrink)
+    return _kept.get(source, side, shrink)[0]
 
 
 class _Kept:
-    """The scaled pictures that were last asked for, up to a number of bytes."""
+    """The scaled pictures that were last asked for, up to a number of bytes, and old sizes."""
 
     def __init__(self):
         self.pictures, self.bytes = collections.OrderedDict(), 0
@@ -114,12 +119,13 @@ class _Kept:
         if key in self.pictures:
             self.pictures.move_to_end(key)
             return self.pictures[key]
-        picture = scale(open_image(source), size)
-        self.pictures[key] = picture
-        self.bytes += _bytes_of(picture)
+        image = open_image(source)
+        found = scale(image, size), image.size
+        self.pictures[key] = found
+        self.bytes += _bytes_of(found[0])
         while self.bytes > MAX_KEPT:
-            self.bytes -= _bytes_of(self.pictures.popitem(last=False)[1])
-        return picture
+            self.bytes -= _bytes_of(self.pictures.popitem(last=False)[1][0])
+        return found
 
 
 _kept = _Kept()

@@ -60,6 +60,10 @@ class Network:
         architecture: its U-Net.
         min_t, max_t: the range of timesteps it was trained on.
         clip: the CLIP that conditions it; None: it takes no condition.
+        draws: what, in a few words.
+        licence: of its weights.
+        vocabulary: a file in `checkpoints/` with all that its captions said, as `train.words`
+            writes it; None: it was trained on captions of all kinds, or on none.
     """
 
     name: str
@@ -72,6 +76,9 @@ class Network:
     min_t: float = 0.0
     max_t: float = 1.0
     clip: str | None = None
+    draws: str = ""
+    licence: str = "none is stated; that of its code is MIT"
+    vocabulary: str | None = None
 
     @property
     def size_multiple(self):
@@ -126,6 +133,9 @@ ROWS = (
         shape=(3, 64, 64),
         architecture=EMOJI,
         clip="emoji",
+        draws="emoji on plain backgrounds",
+        licence="MIT",
+        vocabulary="emoji.json",
     ),
     published(
         "cc12m_1",
@@ -133,6 +143,7 @@ ROWS = (
         256,
         CC12M,
         clip="ViT-B-16",
+        draws="anything that a caption says, for clip_sample.py",
     ),
     published(
         "cc12m_1_cfg",
@@ -140,18 +151,21 @@ ROWS = (
         256,
         CC12M,
         clip="ViT-B-16",
+        draws="anything that a caption says",
     ),
     published(
         "yfcc_1",
         "a1c0f6baaf89cb4c461f691c2505e451ff1f9524744ce15332b7987cc6e3f0c8",
         512,
         YFCC,
+        draws="photographs",
     ),
     published(
         "yfcc_2",
         "69ad4e534feaaebfd4ccefbf03853d5834231ae1b5402b9d2c3e2b331de27907",
         512,
         replace(YFCC, channels=(128, 256, 512, 512, 1024, 1024, 2048, 2048), blocks=2),
+        draws="photographs, by a larger network",
     ),
     published(
         "danbooru_128",
@@ -159,6 +173,7 @@ ROWS = (
         128,
         replace(FIRST, channels=(256, 512, 512, 1024, 1024, 2048), blocks=2, final_relu=True),
         **DDPM_RANGE,
+        draws="drawings in the style of anime",
     ),
     published(
         "imagenet_128",
@@ -166,6 +181,7 @@ ROWS = (
         128,
         FIRST,
         **DDPM_RANGE,
+        draws="the things of ImageNet",
     ),
     published(
         "wikiart_128",
@@ -173,6 +189,7 @@ ROWS = (
         128,
         replace(FIRST, attention_from=None, final_relu=True),
         **DDPM_RANGE,
+        draws="paintings",
     ),
     published(
         "wikiart_256",
@@ -180,6 +197,7 @@ ROWS = (
         256,
         replace(FIRST, channels=(64, 128, 256, 256, 512, 512, 1024), attention_from=4),
         **DDPM_RANGE,
+        draws="paintings",
     ),
 )
 

@@ -1,7 +1,7 @@
 """Where a photo may change."""
 
 from media.images import open_image, open_mask, resize_and_crop
-from values.errors import UserError, printable
+from values.errors import UserError, note_once, printable
 
 
 def mask_of(image):
@@ -19,6 +19,11 @@ def mask_of(image):
         sizes = ", not ".join(f"{w} x {h}" for w, h in (photo, mask.size))
         raise UserError(
             f"--mask {printable(image.mask, 200)}: make it as large as the photo, {sizes}"
+        )
+    if mask.size != photo and mask.size[0] * photo[1] != mask.size[1] * photo[0]:
+        note_once(
+            f"note: --mask {printable(image.mask, 200)} is of another shape than the photo: it is "
+            "laid over the photo as it is scaled and cropped"
         )
     mask = resize_and_crop(mask.convert("RGB"), size).convert("L")
     if mask.getextrema() == (0, 0):

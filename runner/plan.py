@@ -10,14 +10,14 @@ from cli.options import options_of
 from cli.outputs import Outputs, Policy, check_length
 from cli.scripts import MODIFY, REVERSE
 from diffusion.methods import WHOLE
-from media.images import fitted
+from media.images import fitted, size_before
 from runner import results, workers
 from runner.exit import PartialFailure
 from runner.masks import mask_of
 from runner.run_gallery import RunGallery
 from runner.run_grid import RunGrid
 from runner.watch import Watch
-from values.errors import UserError, note, printable
+from values.errors import UserError, counted, note, printable
 from values.names import DEFAULT_TEMPLATE, LATENT_TEMPLATE
 from values.prompts import Prompt, describe
 from values.types import DrawnSeed
@@ -173,7 +173,7 @@ class Plan:
         options = self.options
         if options.note:
             note(options.note)
-        for remark in remarks.of_jobs(self.jobs):
+        for remark in [*remarks.of_jobs(self.jobs), *photos_told(self.jobs)]:
             note(f"note: {remark}")
         if options.from_file:
             return
@@ -210,7 +210,7 @@ class Plan:
         if self.worker.shared:
             who = f"{self.worker.size} processes, each batch by the first that is free"
         print(
-            f"{self.found.images:,} images, {self.found.existing:,} of them there already, by "
+            f"{counted(self.found.images, 'image')}, {self.found.existing:,} there already, by "
             f"{who}; nothing is drawn",
             file=sys.stderr,
         )
@@ -225,16 +225,31 @@ class Plan:
         path = self.page and self.page.save()
         if path and not self.options.json:
             print(printable(path, 1000), flush=True)
-        counts = {"images": self.worker.left_out, "lines of the job file": len(self.jobs.bad)}
-        left_out = [f"{count} {what}" for what, count in counts.items() if count]
+        counts = {"image": self.worker.left_out, "line": len(self.jobs.bad)}
+        left_out = [counted(count, what) for what, count in counts.items() if count]
         if left_out:
-            raise PartialFailure(f"finished, but {' and '.join(left_out)} were left out")
+            were = "was" if sum(counts.values()) == 1 else "were"
+            of = " of the job file" if self.jobs.bad else ""
+            raise PartialFailure(f"finished, but {' and '.join(left_out)}{of} {were} left out")
 
 
 def beside(options, path):
     """The pictures that reverse_sample.py saves beside a latent, by kind."""
     kinds = {"preview": options.preview, "round_trip": options.round_trip}
     return {kind: path.with_suffix(f".{kind}.png") for kind, wanted in kinds.items() if wanted}
+
+
+def photos_told(jobs):
+    """What becomes of photos of another size than that of the run, in lines."""
+    found = {}
+    for job in jobs.all:
+        for source in [job.image.init, *(job.image.photos or [])]:
+            if source:
+                found[str(source), tuple(job.image.size)] = None
+        if len(found) > remarks.MOST:
+            break
+    told = (remarks.of_size(source, size_before(source, size), size) for source, size in found)
+    return remarks.some(told)
 
 
 def look_at(options, image):

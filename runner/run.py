@@ -29,7 +29,7 @@ from runner.device import compiled, pick_device, pick_dtype
 from runner.exit import finished_images_are_kept
 from runner.masks import mask_of
 from runner.start import photos, start
-from values.errors import note, printable, say
+from values.errors import counted, note, printable, say
 
 
 class Run:
@@ -177,7 +177,7 @@ class Run:
                 first, last = self._done + 1, self._done + len(wanted)
                 which = f"image {last}" if first == last else f"images {first}-{last}"
                 self.bar.set_description(
-                    f"{which} of {total}" if worker.size == 1 else f"{total} images"
+                    f"{which} of {total}" if worker.size == 1 else counted(total, "image")
                 )
                 batch = Batch(self, items, wanted)
                 yield batch

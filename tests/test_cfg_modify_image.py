@@ -104,6 +104,14 @@ def test_recipe_edits_again(cfg_modify_image, photo, way):
     assert not np.array_equal(pixels("a.png"), pixels("b.png"))
 
 
+def test_mask_of_another_shape_than_the_photo_is_told(cfg_modify_image, photo):
+    Image.new("RGB", (48, 32)).save("wide.png")
+    told = "mask.png is of another shape than the photo: it is laid over the photo as it is scaled"
+    status, _, err = cfg_modify_image("wide.png", "a cat", *FAST, "--direct", "--mask", "mask.png")
+    assert (status, err.count(told)) == (0, 1), err
+    assert told not in cfg_modify_image(photo, "a cat", *FAST, "--mask", "mask.png", "-n", 1)[2]
+
+
 MISTAKES = {
     (): "name the photo",
     ("a cat",): "the first is a photo",
@@ -118,7 +126,7 @@ MISTAKES = {
     ("photo.png", "a cat", "--mask", "black.png"): "all black",
     ("photo.png", "a cat", "--mask", "small.png"): "as large as the photo",
     ("photo.png", "a cat", "--source", "a dog:nan"): "not finite",
-    ("photo.png", "a cat", "-o", "x.jpg"): "must end in a name with .png",
+    ("photo.png", "a cat", "-o", "x.gif"): "must end in a name with .png",
     ("text.txt", "a cat"): "not a PNG",
     ("photo.png", "--model", "yfcc_1", "--source", "a cat", "--checkpoint", "text.txt"): (
         "takes no prompts"

@@ -227,7 +227,7 @@ def test_latent_is_where_the_run_starts(cfg_sample):
         ((1, 4, 64, 64), {}, "in 4 channels"),
         ((1, 3, 64, 64), {"model": "yfcc_1"}, "was made for the model yfcc_1"),
         ((1, 3, 64, 64), {"timestep": 7}, "does not say which timestep"),
-        ((2, 3, 64, 64), {}, "holds 2 latents, but 1 images"),
+        ((2, 3, 64, 64), {}, "holds 2 latents, but 1 image is"),
     ],
 )
 def test_latent_that_does_not_fit_is_refused(cfg_sample, shape, facts, message):

@@ -137,7 +137,7 @@ def test_run_keeps_going_past_what_fails_and_says_so(cfg_sample):
     left_out = [line for line in err.splitlines() if "left out" in line]
     assert "line 2, column 13" in left_out[0]
     assert "line 3, seed 0: the model returned NaN" in left_out[1]
-    assert left_out[-1].endswith("1 images and 1 lines of the job file were left out")
+    assert left_out[-1].endswith("1 image and 1 line of the job file were left out")
 
 
 def test_dry_run_says_what_would_be_drawn(script):
@@ -240,7 +240,7 @@ def test_failed_image_stops_no_worker_that_keeps_going():
     )
     assert status != 0
     assert sorted(out) == [f"out/00{i}_000.png" for i in (1, 3, 4, 5)]
-    assert "1 images were left out" in err
+    assert "1 image was left out" in err
 
 
 # What breaks.

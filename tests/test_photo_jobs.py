@@ -158,7 +158,7 @@ def test_line_that_fails_is_left_out(script, name):
     assert (status, len(out), len(contents())) == (3, 4, 4), err
     assert "left out: jobs.txt, line 5" in err
     assert "left out: line 6, seed 0" in err
-    assert "1 images and 1 lines of the job file were left out" in err
+    assert "1 image and 1 line of the job file were left out" in err
 
 
 def test_strength_of_an_edit_is_swept_onto_a_grid(script):

@@ -52,6 +52,11 @@ def prefix(environment=os.environ):
     return f"[{environment['RANK']}] " if shared and "RANK" in environment else ""
 
 
+def counted(number, what):
+    """A number of things in words: "1 image", "2 images"; what: one of them."""
+    return f"{number:,} {what}" + "s" * (number != 1)
+
+
 def printable(text, limit=500):
     """Text that cannot drive a terminal: what is not a visible character is shown escaped.
 

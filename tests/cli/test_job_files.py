@@ -228,7 +228,7 @@ def test_error_names_line_and_column(refusal, line, column, message):
         ('[{"prompt": "a"}\n {"prompt": "b"}]', 1, 17, "Expecting ',' delimiter"),
         ('[{"prompt": "a"},\n', 2, 1, "Expecting value"),
         ("prompt,steps\na,1\nb,0\n", 3, 3, 'steps: "0" is not a whole number'),
-        ("prompt,steps\na,1\nb,1,2\n", 3, 1, "more cells than the 2 columns"),
+        ("prompt,steps\na,1\nb,1,2\n", 3, 1, "more cells than 2 columns"),
         ("prompt,steps,stesp\na,1,1\n", 2, 5, "did you mean steps?"),
         ("prompt,steps,steps\na,1,1\n", 1, 1, 'two columns are called "steps"'),
         ("prompt,steps\na,\r1\n", 2, 1, "no table"),

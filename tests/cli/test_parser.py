@@ -54,7 +54,7 @@ def test_unknown_flag_is_told_with_what_may_be_meant(given, meant):
         (("--seed", f"{2**64}"), f'"{2**64}" is too large: at most {2**64 - 1}'),
         (("--seeds", f"3,{2**64}"), f'"{2**64}" is too large: seeds go up to {2**64 - 1}'),
         (("-n", "1000001"), '"1000001" is too large: at most 1000000'),
-        (("--seed", "-1"), '"-1" is not a whole number of at least 0'),
+        (("--seed", "-1"), '"-1" is no seed: write random'),
         ((":2",), 'argument TEXT[:WEIGHT]: the prompt ":2" is empty'),
     ],
 )

@@ -391,7 +391,7 @@ def test_pictures_that_are_kept_are_bounded_in_bytes(tmp_path, monkeypatch):
     assert len(kept.pictures) == 3
     assert any(str(tmp_path / "0.png") in key for key in kept.pictures)
     monkeypatch.setattr(images, "MAX_KEPT", 100)
-    assert kept.get(tmp_path / "1.png", (8, 8), resize_and_crop).size == (8, 8)
+    assert kept.get(tmp_path / "1.png", (8, 8), resize_and_crop)[0].size == (8, 8)
     assert (len(kept.pictures), kept.bytes) == (0, 0)
 
 

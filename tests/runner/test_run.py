@@ -123,7 +123,7 @@ def spoilt(batch):
 
 def test_images_of_a_batch_that_failed_are_drawn_one_by_one(make, capsys):
     run, sizes = make("cat", "-n", 5, "-bs", 2, "--keep-going"), []
-    with pytest.raises(PartialFailure, match="1 images were left out"):
+    with pytest.raises(PartialFailure, match="1 image was left out"):
         draw(run, lambda batch: sizes.append(len(batch.items)) or spoilt(batch))
     out, err = capsys.readouterr()
     assert out.split() == ["0", "1", "2", "4"]

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import unicodedata
@@ -5,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from values.errors import printable
+from values.errors import counted, printable
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,3 +51,25 @@ def test_shared_modules_import_without_heavy_libraries():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "[]"
+
+
+def test_one_of_a_kind_is_no_plural():
+    assert [counted(n, "image") for n in (0, 1, 2, 1000)] == [
+        "0 images",
+        "1 image",
+        "2 images",
+        "1,000 images",
+    ]
+
+
+# Numbers that are at least two, or of which one is a matter of course.
+AT_LEAST_TWO = ("MOST", "len(value):,", "tokens", "{n} images go past", "xcolor_space")
+
+
+def test_numbers_of_things_are_written_by_counted():
+    things = "images?|latents|lines|prompts|batches|files|photos|columns|rows|things|seconds"
+    for package in ("cli", "runner", "media", "values"):
+        for path in (ROOT / package).glob("*.py"):
+            for line in path.read_text().splitlines():
+                if re.search(rf"\}} ({things})\b", line) and 'f"' in line:
+                    assert any(known in line for known in AT_LEAST_TWO), f"{path}: {line}"
