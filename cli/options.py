@@ -12,7 +12,7 @@ from cli import defaults
 from cli.option import Is, Option
 from cli.scripts import CFG, CLIP, DRAWING, GALLERY, GRID, INFO, MODIFY, REVERSE, SAMPLING
 from diffusion.adaptive import TOLERANCE
-from diffusion.methods import METHODS
+from diffusion.methods import DEFAULT, METHODS
 from diffusion.schedules import SCHEDULES
 from models.zoo import CLIPS, NETWORKS
 from values import types
@@ -179,11 +179,11 @@ TABLE = {
         "width and height in pixels, 64 64 or 64x64; one number: a square (default: what the model "
         "was trained on)", many=2, spelt=types.sides, follows=("model",)),
     Option("--method", SAMPLING, {s: Name("method", METHODS_OF[s]) for s in SAMPLING}, "NAME",
-        of("ab23", clip="ddpm", reverse="exact", modify="plms"), SHAPED,
+        of(DEFAULT, clip="ddpm", reverse="exact", modify="plms"), SHAPED,
         {s: ", ".join(METHODS_OF[s]) for s in SAMPLING}),
     Option("--steps", SAMPLING, Whole(1, MAX_STEPS), "N", defaults.steps, SHAPED, of(
-        f"steps to take (default: the method's, {METHODS['ab23'].steps} of ab23); of adaptive, "
-        "at least", clip="steps to take (1000); of adaptive, at least",
+        f"steps to take (default: the method's, {METHODS[DEFAULT].steps} of {DEFAULT}); of "
+        "adaptive, at least", clip="steps to take (1000); of adaptive, at least",
         reverse="steps to take (50); of adaptive, at least", modify="steps to take (50)")),
     Option("--tolerance", (CFG, CLIP, REVERSE), Number(0, 2, above=True), "X", defaults.tolerance,
         SHAPED, f"the error that a step of adaptive may make ({TOLERANCE:g}; range: -1 to 1)",

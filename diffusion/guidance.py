@@ -30,7 +30,9 @@ def conditions(embeds, weights):
         ValueError: if the numbers of embeddings and weights differ, or a weight is not finite.
     """
     if len(embeds) != len(weights):
-        raise ValueError(f"{len(embeds)} embeddings, but {len(weights)} weights")
+        raise ValueError(
+            f"a weight is needed for each embedding: {len(weights)} of {len(embeds)}"
+        )
     if not all(math.isfinite(w) for w in weights):
         raise ValueError("weights must be finite")
     zero = torch.zeros_like(embeds[:1]) if len(embeds) else embeds.new_zeros(1, embeds.shape[1])
@@ -54,10 +56,10 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE):
     Args:
         net: callable (x [N, C, H, W], t [N], embed [N, D]) -> v [N, C, H, W].
         embeds: CLIP embeddings [K, D], on the device of the network; the zero embedding is
-            added with weight 1 - sum(weights). Or a list of N such tensors, one for each image of
-            a batch.
-        weights: K floats, one prompt of weight 3 gives (-2, 3): v = v0 + 3 (v1 - v0). Or a list
-            of N such lists.
+            added with weight 1 - sum(weights). Or one embedding [D]. Or a list of N tensors
+            [K, D], one for each image of a batch.
+        weights: K floats, one prompt of weight 3 gives (-2, 3): v = v0 + 3 (v1 - v0). Or a number,
+            for one embedding. Or a list of N lists of K.
         chunk: the largest number of images in one call of the network; None: all conditions in
             one call, or in as few as memory allows.
         interval: (low, high), the timesteps to guide at, both included.
@@ -70,7 +72,8 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE):
     if chunk is not None and chunk < 1:
         raise ValueError(f"a chunk has at least 1 image, not {chunk}")
     if isinstance(embeds, torch.Tensor):
-        embeds, weights = [embeds], [weights]
+        embeds = [embeds[None] if embeds.dim() == 1 else embeds]
+        weights = [[weights] if isinstance(weights, int | float) else weights]
     call = in_chunks(net, chunk)
     guiding = _weighted(call, map(conditions, embeds, weights))
     if tuple(interval) == WHOLE:

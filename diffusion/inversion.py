@@ -31,18 +31,21 @@ class Latents(NamedTuple):
     previous: torch.Tensor | None = None
 
 
-def to_latents(model, images, timesteps, method, callback=None, tolerance=None):
+def to_latents(model, images, timesteps, method="exact", callback=None, tolerance=None):
     """Finds the latents that yield images.
 
     Args:
-        model: callable (x, t) -> v; of float64 for a reversible method, see `in_doubles`.
+        model: callable (x, t) -> v. For a reversible method it is called in float32, and states
+            are kept in float64.
         images: [N, C, H, W] in [-1, 1].
         timesteps: ascending, as for `sample`.
-        method: one of METHODS that adds no noise.
+        method: one of METHODS that adds no noise. `exact` is reversible, and costs no more.
         callback, tolerance: as for `sample`.
     Returns:
-        Latents.
+        Latents, of a reversible method in float64.
     """
+    if METHODS[method].reversible:
+        model, images = _between_doubles(model, images.device), _doubles(images)
     last = None
 
     def see(progress):
@@ -55,7 +58,7 @@ def to_latents(model, images, timesteps, method, callback=None, tolerance=None):
     return Latents(x, last if METHODS[method].reversible else None)
 
 
-def from_latents(model, latents, timesteps, method, callback=None, tolerance=None):
+def from_latents(model, latents, timesteps, method="exact", callback=None, tolerance=None):
     """The images [N, C, H, W] that latents yield.
 
     Args:
@@ -63,12 +66,24 @@ def from_latents(model, latents, timesteps, method, callback=None, tolerance=Non
             reverse.
         model, method, callback, tolerance: as for `to_latents`.
     """
+    if METHODS[method].reversible:
+        model = _between_doubles(model, latents.x.device)
     x, before = latents.x, None
     if latents.previous is not None and METHODS[method].reversible:
         x, before, timesteps = latents.previous, (timesteps[0], latents.x), timesteps[1:]
     return sample(
         model, x, timesteps, method, callback=callback, before=before, tolerance=tolerance
     )
+
+
+def _doubles(x):
+    """States in float64, on the CPU where their device has no such numbers."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
+
+
+def _between_doubles(model, device):
+    """A model for states in float64, itself called in float32 on its device."""
+    return lambda x, t: model(x.float().to(device), t.float().to(device)).to(x)
 
 
 def in_doubles(model, device):

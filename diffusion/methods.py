@@ -68,6 +68,8 @@ def _newer(step, looks_back, schedule="logit", steps=20, **others):
     return Method(step, looks_back, schedule=schedule, steps=steps, interval=NOISY, **others)
 
 
+DEFAULT = "ab23"  # of those below, where none is asked for
+
 METHODS = {
     "ddpm": Method(ddim_step, eta=1.0, eta_range=(1.0, 1.0)),
     "ddim": Method(ddim_step, eta_range=(0.0, 1.0)),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from diffusion.errors import NonFiniteError
-from diffusion.methods import METHODS, resolve_eta
+from diffusion.methods import DEFAULT, METHODS, resolve_eta
 from diffusion.objective import alpha_sigma
 from diffusion.solvers import Evaluation
 
@@ -95,7 +95,7 @@ def sample(
     model,
     x,
     timesteps,
-    method="plms",
+    method=DEFAULT,
     eta=None,
     noise=None,
     callback=None,
@@ -118,7 +118,7 @@ def sample(
         timesteps: strictly monotonic floats in [0, 1], a tensor or a list. Multistep methods leave
             out those that are much nearer to one neighbour than to the other (see NEAR): they
             divide by the distance.
-        method: one of METHODS.
+        method: one of METHODS; the default is that of `cfg_sample.py`.
         eta: the share of fresh noise in each step, for methods that add any: 0 is deterministic,
             1 is DDPM; None: the method's default.
         noise: a function of no arguments that draws fresh noise [N, C, H, W], called once a step

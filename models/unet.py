@@ -206,7 +206,14 @@ class UNet(nn.Module):
             clip_embed: CLIP embeddings [N, clip_dim], for a conditional network.
         Returns:
             v [N, 3, H, W] in the dtype of x.
+        Raises:
+            ValueError: for a conditional network without embeddings.
         """
+        if self.arch.clip_dim and clip_embed is None:
+            raise ValueError(
+                "this network is conditional: diffusion.guided(net, embeds, weights) makes the "
+                "model to sample; with zeros for an embedding it draws without a prompt"
+            )
         dtype = self.net[0].main["0"].weight.dtype
         features = self.map(t, clip_embed) if self.arch.clip_dim else None
         # In double precision: 1 - cos^2 near t = 0 leaves nothing of a float32.

@@ -133,3 +133,15 @@ def test_state_before_that_does_not_fit_is_refused(timesteps, method, before, me
 
 def test_only_exact_says_that_it_is_reversible():
     assert [name for name, row in METHODS.items() if row.reversible] == ["exact"]
+
+
+def test_precision_is_found_where_states_are_in_single_precision():
+    images, up = torch.randn(2, 3, 4, 4).clamp(-1, 1), diffusion.ascending("linear", 5)
+
+    def single(x, t):  # a network's: of float32 alone
+        assert x.dtype == t.dtype == torch.float32
+        return (x.bfloat16() * 0.3 + 0.1).float()
+
+    latents = diffusion.to_latents(single, images, up)
+    assert latents.x.dtype == torch.float64
+    assert torch.equal(diffusion.from_latents(single, latents, up[::-1]).float(), images)

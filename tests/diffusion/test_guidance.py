@@ -172,7 +172,7 @@ def test_guided_model_goes_through_the_sampler():
 
 @pytest.mark.parametrize(
     ("weights", "chunk", "message"),
-    [([1.0], None, "3 embeddings"), ([1, 2, float("nan")], None, "finite"), ([1, 2, 3], 0, "0")],
+    [([1.0], None, "each embedding: 1 of 3"), ([1, 2, float("nan")], None, "finite"), ([1, 2, 3], 0, "0")],
 )
 def test_mistakes_are_named(weights, chunk, message):
     with pytest.raises(ValueError, match=message):
@@ -273,3 +273,12 @@ def test_steered_sample_goes_to_where_the_loss_is_lowest():
 def test_mistakes_in_steering_are_named(interval, every):
     with pytest.raises(ValueError, match=r"interval|every"):
         diffusion.steered(gaussian, bowl(0), interval, every)
+
+
+def test_one_embedding_and_one_weight_need_no_lists():
+    t = torch.full((len(X),), 0.5)
+    expected = diffusion.guided(Net(), EMBEDS[:1], [3.0])(X, t)
+    for embeds, weights in ((EMBEDS[0], 3.0), (EMBEDS[:1], 3), (EMBEDS[0], [3.0])):
+        assert torch.equal(diffusion.guided(Net(), embeds, weights)(X, t), expected)
+    with pytest.raises(ValueError, match="each embedding: 1 of 3"):
+        diffusion.guided(Net(), EMBEDS, 3.0)

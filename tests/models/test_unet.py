@@ -154,3 +154,10 @@ def test_published_network_is_steered(published):
             drawn.append(diffusion.sample(steered, noise(), timesteps, "ddpm", noise=noise))
     assert all(images.isfinite().all() for images in drawn)
     assert not torch.equal(*drawn)
+
+
+def test_conditional_network_says_that_it_wants_embeddings():
+    net = models.build("emoji")
+    x, timesteps = torch.zeros(1, 3, 16, 16), diffusion.schedule("linear", 2)
+    with pytest.raises(ValueError, match=r"conditional: diffusion\.guided\(net, embeds, weights\)"):
+        diffusion.sample(net, x, timesteps)
