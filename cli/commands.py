@@ -7,6 +7,7 @@ was rounded in and which latent of a file it started from, is read from the PNG 
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from cli.defaults import default
 from cli.option import Is
 from cli.options import marked, options_of
 from cli.scripts import CFG, CLIP, MODIFY
+from cli.scripts import SCRIPTS as ALL
 from diffusion.methods import METHODS
 from models import checkpoints
 from models.zoo import NETWORKS
@@ -80,7 +82,8 @@ def command(recipe, png, scripts="."):
     literal = (lambda text: text) if edits else wildcards.escape
     texts = [format_prompt(Prompt(literal(t), weight)) for t, weight in recipe.get("prompts", [])]
     dashed = any(text.startswith("-") for text in texts)
-    path = script.name if scripts is None else os.path.join(scripts or ".", script.name)
+    name = as_called(script)
+    path = name if scripts is None else os.path.join(scripts or ".", name)
     arguments = [path, *photo, *([] if dashed else texts)]
     for option in options_of(script).values():  # in the order of --help
         if option.flag in flags:
@@ -89,6 +92,13 @@ def command(recipe, png, scripts="."):
     if any("\0" in argument or not _is_unicode(argument) for argument in arguments):
         raise UserError("no command line can hold its prompts or names")
     return Command(arguments, notes)
+
+
+def as_called(script):
+    """The name of a script, like that of the running one: what is installed has no suffix."""
+    plain = {row.name.removesuffix(".py") for row in ALL}
+    running = os.path.basename(sys.argv[0]).removesuffix(".exe")
+    return script.name.removesuffix(".py") if running in plain else script.name
 
 
 def quote(text):

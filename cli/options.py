@@ -159,7 +159,7 @@ TABLE = {
     Option("--mirror", SAMPLING, Text(types.address), "URL", None, Is.RUNS,
         "download checkpoints from this folder instead (or set V_DIFFUSION_MIRROR)"),
     Option("--device", SAMPLING, Text(types.device), "NAME", None, Is.RUNS,
-        "cuda, cuda:1, mps or cpu (default: the fastest there is)"),
+        "cuda, cuda:1, xpu, mps or cpu (default: the fastest there is)"),
     Option("--dtype", SAMPLING, Name("dtype", ["auto", "float32", "bfloat16", "float16"]), "NAME",
         "auto", RUN_RECORDED, "what the network computes in: float32, bfloat16, float16 or auto"),
     Option("--compile", (CFG, REVERSE, MODIFY), None, None, False, Is.RUNS,

@@ -30,9 +30,7 @@ def conditions(embeds, weights):
         ValueError: if the numbers of embeddings and weights differ, or a weight is not finite.
     """
     if len(embeds) != len(weights):
-        raise ValueError(
-            f"a weight is needed for each embedding: {len(weights)} of {len(embeds)}"
-        )
+        raise ValueError(f"a weight is needed for each embedding: {len(weights)} of {len(embeds)}")
     if not all(math.isfinite(w) for w in weights):
         raise ValueError("weights must be finite")
     zero = torch.zeros_like(embeds[:1]) if len(embeds) else embeds.new_zeros(1, embeds.shape[1])

@@ -6,7 +6,7 @@ from values.errors import UserError, printable
 
 
 def pick_device(name, local_rank=None):
-    """The torch device of a name; None: cuda, mps or cpu, whichever is there.
+    """The torch device of a name; None: cuda, xpu, mps or cpu, the first that is there.
 
     Args:
         name: as for `--device`.
@@ -14,15 +14,19 @@ def pick_device(name, local_rank=None):
     Raises:
         UserError: if the one that is asked for is not there.
     """
-    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": torch.backends.mps.is_available()}
-    if name is None:
-        name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
-    device = torch.device(name)
-    if device.type == "cuda" and device.index is None and local_rank is not None:
-        device = torch.device("cuda", local_rank % max(1, there["cuda"]))
+    there = {
+        "cuda": torch.cuda.device_count(),  # AMD's GPUs, by ROCm, are called so, too
+        "xpu": torch.xpu.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
+    device = torch.device(name or next(kind for kind in there if there[kind]))
+    several = device.type in ("cuda", "xpu")
+    if several and device.index is None and local_rank is not None:
+        device = torch.device(device.type, local_rank % max(1, there[device.type]))
     if (device.index or 0) >= there.get(device.type, 0):
         have = ", ".join(kind for kind in there if there[kind])
-        raise UserError(f"--device {name} is not there: this machine has {have}")
+        raise UserError(f"--device {name} is not there: this machine, or this torch, has {have}")
     return device
 
 

@@ -180,7 +180,7 @@ def may_be_sweep(word):
 def device(text):
     """A device as torch names it; whether it is there is found out later."""
     if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:\d{1,3})?", text, re.ASCII):
-        raise UserError(f"no device {_quote(text)}: use cuda, cuda:1, mps or cpu")
+        raise UserError(f"no device {_quote(text)}: use cuda, cuda:1, xpu, mps or cpu")
     return text
 
 

@@ -172,7 +172,11 @@ def test_guided_model_goes_through_the_sampler():
 
 @pytest.mark.parametrize(
     ("weights", "chunk", "message"),
-    [([1.0], None, "each embedding: 1 of 3"), ([1, 2, float("nan")], None, "finite"), ([1, 2, 3], 0, "0")],
+    [
+        ([1.0], None, "each embedding: 1 of 3"),
+        ([1, 2, float("nan")], None, "finite"),
+        ([1, 2, 3], 0, "0"),
+    ],
 )
 def test_mistakes_are_named(weights, chunk, message):
     with pytest.raises(ValueError, match=message):

@@ -24,7 +24,14 @@ def test_device_is_the_best_there_is(monkeypatch):
         pick_device("cuda:2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.xpu, "device_count", lambda: 0)
     assert pick_device(None).type == "cpu"
+    with pytest.raises(UserError, match=r"--device xpu is not there: .* has cpu$"):
+        pick_device("xpu")
+    monkeypatch.setattr(torch.xpu, "device_count", lambda: 2)
+    assert pick_device(None).type == pick_device("xpu").type == "xpu"
+    assert pick_device("xpu:1").index == pick_device("xpu", 3).index == 1
+    assert pick_dtype("auto", torch.device("xpu")) == torch.float32
 
 
 def test_processes_of_a_machine_share_its_gpus(monkeypatch):
