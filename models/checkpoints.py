@@ -13,7 +13,11 @@ from models.hashes import sha256
 from models.zoo import clip_row
 
 ROOT = Path(__file__).parents[1]
-CHECKPOINTS = Path(os.environ.get("V_DIFFUSION_CHECKPOINTS") or ROOT / "checkpoints").expanduser()
+BUNDLED = ROOT / "checkpoints"
+# What pip has installed is its own: what is downloaded goes elsewhere.
+INSTALLED = "site-packages" in ROOT.parts
+USUAL = (INSTALLED and models.cache.cache_folder("checkpoints")) or BUNDLED
+CHECKPOINTS = Path(os.environ.get("V_DIFFUSION_CHECKPOINTS") or USUAL).expanduser()
 SUFFIXES = (".pth", ".safetensors")
 MAX_HEADER = 2**23  # bytes of a .safetensors header; ours have up to 70,000
 
@@ -22,9 +26,14 @@ class CheckpointError(Exception):
     """There is no usable checkpoint; the message is one line: what is wrong and what to do."""
 
 
+def place_of(file, bundled):
+    """Where a checkpoint is looked for; bundled: whether it comes with the suite."""
+    return (BUNDLED if bundled and CHECKPOINTS == USUAL else CHECKPOINTS) / file
+
+
 def present(network):
     """The network's file in `checkpoints/`; None: there is none."""
-    own = CHECKPOINTS / network.file
+    own = place_of(network.file, bundled=not network.url)
     for path in (own, *(own.with_suffix(suffix) for suffix in SUFFIXES)):
         if os.path.isfile(path):
             return path
@@ -57,7 +66,7 @@ def find(network, checkpoint=None, mirror=None, progress=True):
         path = Path(checkpoint)
         head_of(path)
         return path
-    path = present(network) or CHECKPOINTS / network.file
+    path = present(network) or place_of(network.file, bundled=not network.url)
     if not os.path.lexists(path):
         fetch(network, path, mirror, progress)
     head_of(path)
@@ -140,7 +149,7 @@ def header_fits(head):
 def clip_file(name, checkpoint=None):
     """The file of weights that `models.clip.load` reads; None: open_clip finds it by itself."""
     bundled = clip_row(name).file
-    return checkpoint or (CHECKPOINTS / bundled if bundled else None)
+    return checkpoint or (place_of(bundled, bundled=True) if bundled else None)
 
 
 def clip_sha256(name, checkpoint=None):

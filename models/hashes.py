@@ -49,6 +49,8 @@ def hash_file(path):
 
 def remember(path, digest, stat=None):
     """Writes `FILE.sha256`, if it can; a file of that name in another format is left alone."""
+    if "site-packages" in path.parts:  # pip removes what it has installed, and nothing else
+        return
     stat = stat or path.stat()
     memo = read_memo(path)
     if memo and not MEMO.fullmatch(memo):

@@ -8,7 +8,7 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from models.checkpoints import ROOT
+from models.checkpoints import BUNDLED
 
 NEUTRAL = frozenset(
     ["the", "and", "or", "of", "in", "at", "by", "my", "is"]
@@ -41,7 +41,7 @@ def vocabulary(network):
     """The Vocabulary of a row of `models.zoo.NETWORKS`; None: it knows all words."""
     if not network.vocabulary:
         return None
-    found = json.loads((ROOT / "checkpoints" / network.vocabulary).read_text("utf-8"))
+    found = json.loads((BUNDLED / network.vocabulary).read_text("utf-8"))
     things, grounds = found["things"], found["grounds"]
     names = [name for kind in (things, grounds) for pair in kind.items() for name in _names(*pair)]
     words = {word for name in [*names, *found["more_words"]] for word in words_of(name)}

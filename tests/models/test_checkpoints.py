@@ -183,3 +183,31 @@ def test_failed_download_tells_how_to_do_it_by_hand(folder, pth):
     message = complains(find, network, None, None, False)
     for part in (network.url, network.sha256, str(folder / "small.pth"), "--mirror"):
         assert part in message
+
+
+def test_what_is_installed_downloads_to_another_place_than_the_bundled_lie(tmp_path):
+    folder = tmp_path / "site-packages" / "v_diffusion_sampling"
+    folder.mkdir(parents=True)
+    for name in ("models", "diffusion", "values", "checkpoints"):
+        (folder / name).symlink_to(ROOT / name)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from models import checkpoints, zoo\n"
+        "rows = [zoo.NETWORKS[name] for name in ('emoji', 'cc12m_1')]\n"
+        "print(*[checkpoints.place_of(row.file, not row.url) for row in rows])"
+    )
+    environment = {**os.environ, "V_DIFFUSION_CACHE": str(tmp_path / "cache")}
+    for own, expected in (
+        ("", (folder / "checkpoints", tmp_path / "cache" / "checkpoints")),
+        (str(tmp_path), (tmp_path, tmp_path)),
+    ):
+        said = subprocess.check_output(
+            [sys.executable, "-c", code, str(folder)],
+            env={**environment, "V_DIFFUSION_CHECKPOINTS": own},
+            text=True,
+            cwd=tmp_path,
+        )
+        assert said.split() == [
+            str(expected[0] / "emoji.safetensors"),
+            str(expected[1] / "cc12m_1.pth"),
+        ]
