@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
 """Write a page of a folder's images: to look through, filter, compare and draw again."""
 
+import signal
+
+if __name__ == "__main__":  # a Ctrl-C among the imports is no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import sys
 
 from cli.parser import all_values

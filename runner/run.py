@@ -151,7 +151,8 @@ class Run:
         again image by image where the run is to keep going.
         """
         plan, worker, total = self.plan, self.plan.worker, self.plan.total
-        finished_images_are_kept()
+        if plan.watch.preview:
+            finished_images_are_kept()  # and pictures of them
         with (
             tqdm(
                 total=total,
@@ -217,6 +218,7 @@ class Run:
         # Not within the batch's own `with`: a fault in saving the one before is none of its own.
         self._wait()
         if batch.pending:
+            finished_images_are_kept()
             self._saved = self._saver.submit(self._finish, batch)
 
     def _wait(self):

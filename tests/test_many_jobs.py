@@ -306,7 +306,7 @@ def test_stopped_run_is_finished_by_the_same_command(stop, cfg_sample, pictures)
         run.stdout.readline()
     run.send_signal(stop)
     _, err = run.communicate(timeout=1000)
-    assert run.returncode == 130
+    assert run.returncode == -stop
     assert "finished images are kept" in err
     assert len(err.splitlines()) == 1
     assert 3 <= len(drawn()) < 60
