@@ -8,17 +8,18 @@ looks like anything else is refused with its place.
 import csv
 import difflib
 import io
+import itertools
 import json
 import re
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
 from cli.option import Is
 from cli.options import named, options_of
 from cli.parser import parse, refuse_both
 from values.errors import UserError, printable
-from values.prompts import is_photo, is_photo_file
+from values.prompts import TextPrompt, is_photo, is_photo_file
 from values.types import is_number
 from values.wildcards import escape
 from values.words import Place, first_wrong, words_of
@@ -26,6 +27,7 @@ from values.words import Place, first_wrong, words_of
 MAX_LINE = 2**20  # characters
 _ALIASES = {"prompt": "prompts", "photo": "photos", "image": "images"}
 _JSON = re.compile(r"""\s*(?:\{\s*(?:["'}]|\Z)|\[\s*(?:[\[\]{"']|\Z))""")
+_FLAG = re.compile(r"\s-(?:-|[A-Za-z])")
 _SPACE, _BETWEEN, _END = re.compile(r"\s*"), re.compile(r"\s*,\s*"), re.compile(r"\s*\]")
 _REST_OF_OBJECT = re.compile(r"^\}.*$", re.MULTILINE)
 
@@ -130,7 +132,7 @@ def _taken_apart(entry, script):
             _refuse_typographic(line[column:], column)
             if word == "-":
                 raise Place("a dash alone is no prompt: a line holds no list", column)
-        return words_of(line), lambda some: _read_words([word for word, _ in some], script)
+        return words_of(line), partial(_read_words, line, script)
     _refuse_no_prompt(line)
     text = line.strip()
     parts = [(text, line.index(text))]
@@ -138,20 +140,34 @@ def _taken_apart(entry, script):
 
 
 def is_shell(line, script):
-    """Whether a line is words and flags, and not a prompt as a whole."""
-    if line.lstrip()[0] in "\"'-" or " --" in line:
+    """Whether a line is words and flags, and not a prompt as a whole.
+
+    What looks like a flag makes it so even if there is none of that name: it is refused, not drawn.
+    """
+    if line.lstrip()[0] in "\"'-" or _FLAG.search(line):
         return True
-    words = line.split()
-    if script.takes_photos and is_photo(words[0]) and not is_photo_file(line.strip()):
-        return True
-    return " -" in line and any(word in short_flags(script) for word in words)
+    return script.takes_photos and is_photo(line.split()[0]) and not is_photo_file(line.strip())
 
 
-@cache
-def short_flags(script):
-    """The flags of a script that begin with one dash."""
-    flags = [flag for option in options_of(script).values() for flag in option.flags.split()]
-    return {flag for flag in flags if re.match("-[^-]", flag)}
+def _refuse_loose_words(line, words, said):
+    """Place where words without quotes, side by side, would each be a prompt."""
+    texts = [prompt.text for prompt in said.get("prompts", [])]
+    for (word, column), (after, next_column) in itertools.pairwise(words):
+        bare = line[column:].startswith(word) and line[next_column:].startswith(after)
+        if bare and {_text_of(word), _text_of(after)} <= set(texts):
+            raise Place(
+                f'"{printable(word, 60)}" and "{printable(after, 60)}" would be prompts by '
+                'themselves: beside flags, put each prompt in quotes, like "a cat on a hat" '
+                "--seed 3",
+                column,
+            )
+
+
+def _text_of(word):
+    try:
+        return TextPrompt()(word).text
+    except UserError:
+        return word
 
 
 def _refuse_no_prompt(line):
@@ -169,12 +185,14 @@ def _refuse_typographic(text, column):
         raise Place(f'{text.strip()[0]} is a typographic quote: use " or none', column)
 
 
-def _read_words(words, script):
+def _read_words(line, script, parts):
+    words = [word for word, _ in parts]
     if {"-h", "--help"} & set(words):
         raise UserError("--help is for the command line")
     said = parse(script, words, needs_words=False)
     for name in said:
         _refuse_run(options_of(script)[name])
+    _refuse_loose_words(line, parts, said)
     return said
 
 

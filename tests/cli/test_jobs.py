@@ -39,7 +39,7 @@ def grouped(read):
 
 
 def test_what_a_line_does_not_say_the_command_line_does(read):
-    text = "'a' 'cat' --steps 7\na dog --seeds 3\n"
+    text = "'a' 'cat' --steps 7\n'a dog' --seeds 3\n"
     jobs = read(text, "--steps", "9", "-n", "2", "oil:1").all
     assert [job.image.steps for job in jobs] == [7, 9]
     assert [len(job.image.seeds) for job in jobs] == [2, 1]
