@@ -57,15 +57,16 @@ class Entry(NamedTuple):
     place_of: Callable = _start
 
 
-def entries(text, script):
+def entries(text, script, may_be_table=True):
     """All jobs of a file, as an iterator of Entries, not yet checked.
 
     Args:
         text: of the whole file.
         script: what the jobs are for.
+        may_be_table: whether its first line may be the header of a table.
     """
-    if header := _header(text, script):
-        yield from _rows(text, *header)
+    if may_be_table and (header := header_of(text, script)):
+        yield from rows_of(text, *header)
         return
     place, number = 0, 1
     while place < len(text):
@@ -320,7 +321,7 @@ def _plain(key):
     return _ALIASES.get(name, name)
 
 
-def _header(text, script):
+def header_of(text, script):
     """(where the rows begin, their first line, titles, delimiter) of a table; None: it is none."""
     start = _SPACE.match(text).end()
     start = text.rfind("\n", 0, start) + 1
@@ -347,7 +348,8 @@ def _cells(line, mark):
         return []
 
 
-def _rows(text, place, number, titles, mark):
+def rows_of(text, place, number, titles, mark):
+    """Entries of the rows of a table, which begin at a place of the text in the line `number`."""
     twice = [title for title in titles if titles.count(title) > 1]
     if twice:
         yield Entry(number - 1, Place(f'two columns are called "{printable(twice[0], 60)}"'))

@@ -175,7 +175,10 @@ TABLE = {
 "many jobs": (
     Option("--from-file", SAMPLING, Text(types.job_file), "FILE", None, Is.RUNS,
         "a job a line: prompts and flags of images as on the command line, or a JSON object of "
-        "them; - is standard input", excludes=("from_png",)),
+        "them; - is standard input, read as it comes", excludes=("from_png",)),
+    Option("--interactive", SAMPLING, None, None, False, Is.RUNS,
+        "ask for prompts and draw each as it is typed, with the model loaded; a line is as in a "
+        "job file", excludes=("from_file", "from_png", "sweep", "shard", "dry_run")),
     Option("--sweep", SAMPLING, Text(types.sweep), "FLAG=A,B,...", [], Is.RUNS,
         "draw with each of these values, and each combination where several flags are swept",
         many="+"),
@@ -247,7 +250,8 @@ TABLE = {
     Option("--no-metadata", PNGS, None, None, False, Is.RUNS,
         "save PNGs without how they were made"),
     Option("--grid", PNGS, Text(picture_file), "FILE", None, Is.RUNS,
-        "put the images on one picture as well, labelled with what is swept"),
+        "put the images on one picture as well, labelled with what is swept",
+        excludes=("interactive",)),
     Option("--results", SAMPLING, Text(types.path), "FILE", None, Is.RUNS,
         "add a line of JSON to this file for each finished image"),
     Option("--json", SAMPLING, None, None, False, Is.RUNS, of(

@@ -313,7 +313,9 @@ def _resolve_prompts(script, values, network):
 
 
 def _policy(script, values, said):
-    if script is MODIFY and not {"output", "n", "seeds", "from_file", "sweep"} & set(said):
+    if script is MODIFY and not {"output", "n", "seeds", "from_file", "sweep", "interactive"} & set(
+        said
+    ):
         values["output"] = EDITED
     if not (values["skip_existing"] or values["overwrite"]):
         return None

@@ -1,18 +1,16 @@
 """Ctrl-C and SIGTERM end every script at every moment, and with it the shell's loop it runs in."""
 
 import os
-import pty
-import select
 import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests import processes
+from tests.terminal import Terminal
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = [f"{name}.py" for name in ("cfg_sample", "clip_sample", "reverse_sample")]
@@ -54,38 +52,9 @@ def test_signal_among_later_imports_is_told_in_a_line(module, which, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-class Terminal:
-    """An interactive bash on a terminal of its own."""
-
-    def __init__(self, folder):
-        self.shown = ""
-        self.pid, self.end = pty.fork()
-        if not self.pid:
-            os.chdir(folder)
-            os.environ.update(ENVIRONMENT, PS1="ready> ", TERM="dumb")
-            os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
-
-    def type(self, text):
-        os.write(self.end, text.encode())
-
-    def wait_for(self, text, seconds=300):
-        """Reads on until a text is shown behind what was waited for before."""
-        until = time.monotonic() + seconds
-        while text not in self.shown:
-            assert time.monotonic() < until, self.shown
-            if select.select([self.end], [], [], 0.1)[0]:
-                self.shown += os.read(self.end, 65536).decode(errors="replace")
-        before, _, self.shown = self.shown.partition(text)
-        return before
-
-    def close(self):
-        os.close(self.end)  # which hangs up on whatever runs there
-        os.waitpid(self.pid, 0)
-
-
 @pytest.fixture
 def terminal(tmp_path):
-    terminal = Terminal(tmp_path)
+    terminal = Terminal(tmp_path, ENVIRONMENT)
     yield terminal
     terminal.close()
 
@@ -93,7 +62,6 @@ def terminal(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells of processes")
 @pytest.mark.parametrize("moment", ["starting", "loading", "drawing"])
 def test_ctrl_c_ends_a_loop_in_an_interactive_shell(moment, terminal, tmp_path):
-    terminal.wait_for("ready> ")
     draw = shlex.join([*DRAW, "-n", "100000"])
     # What is echoed as it was typed is not yet what it says.
     terminal.type(f"for s in 1 2 3; do {draw} --seed $s; echo next-$((40 + 2)); done\n")

@@ -49,7 +49,7 @@ def test_what_a_line_does_not_say_the_command_line_does(read):
 def test_standard_input_is_read_once(monkeypatch):
     stdin = SimpleNamespace(buffer=io.BytesIO(b"cat\ndog --seed 3\n"))
     monkeypatch.setattr(sys, "stdin", stdin)
-    jobs = Jobs(CFG, [*FLAGS, "--from-file", "-"])
+    jobs = Jobs(CFG, [*FLAGS, "--from-file", "-", "--dry-run"])
     assert [[item.job.line for item in items(jobs)] for _ in range(3)] == [[1, 2]] * 3
 
 
