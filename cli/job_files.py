@@ -152,10 +152,10 @@ def is_shell(line, script):
 
 def _refuse_loose_words(line, words, said):
     """Place where words without quotes, side by side, would each be a prompt."""
-    texts = [prompt.text for prompt in said.get("prompts", [])]
+    texts = {prompt.text for prompt in said.get("prompts", [])}
     for (word, column), (after, next_column) in itertools.pairwise(words):
-        bare = line[column:].startswith(word) and line[next_column:].startswith(after)
-        if bare and {_text_of(word), _text_of(after)} <= set(texts):
+        bare = line.startswith(word, column) and line.startswith(after, next_column)
+        if bare and {_text_of(word), _text_of(after)} <= texts:
             raise Place(
                 f'"{printable(word, 60)}" and "{printable(after, 60)}" would be prompts by '
                 'themselves: beside flags, put each prompt in quotes, like "a cat on a hat" '

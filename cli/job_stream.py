@@ -16,6 +16,7 @@ from pathlib import Path
 from cli.job_files import entries, header_of, rows_of
 from models.cache import cache_folder
 from values.errors import UserError, note, printable
+from values.prompts import Prompt, TextPrompt
 
 MAX_BYTES = 2**30  # of a line, and of a prompt on standard input
 MAX_HISTORY = 1000  # lines
@@ -33,12 +34,16 @@ def is_stream(file):
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
-def lines_of(file):
-    """The lines of a stream as they come, each with its end."""
+def lines_of(file, told=False):
+    """The lines of a stream as they come, each with its end.
+
+    Args:
+        told: whether it was said already that the terminal is read.
+    """
     with contextlib.ExitStack() as stack:
         if file == "-":
             source = sys.stdin.buffer if sys.stdin else io.BytesIO()
-            if source.isatty():
+            if source.isatty() and not told:
                 note("reading jobs from the terminal, one a line: Ctrl-D ends (see --interactive)")
         else:
             try:
@@ -50,6 +55,34 @@ def lines_of(file):
         while data := source.readline(MAX_BYTES):
             yield data.decode(encoding, errors="surrogateescape").replace("\r\n", "\n")
             encoding = "utf-8"
+
+
+def with_standard_input(script, said):
+    """What a command line says, with the text of standard input for the prompt `-`.
+
+    Raises:
+        UserError: where that holds no prompt or several lines, or is asked for twice.
+    """
+    dash = Prompt("-", script.weight)
+    prompts = said.get("prompts", [])
+    if dash not in prompts:
+        return said
+    if (
+        prompts.count(dash) > 1
+        or "-" in str(said.get("from_file")).split()
+        or "interactive" in said
+    ):
+        raise UserError("- is standard input, which can be read once: use it for one thing")
+    if sys.stdin and sys.stdin.isatty():
+        note("reading the prompt from the terminal: Ctrl-D ends it")
+    lines = [line for line in "".join(lines_of("-", told=True)).splitlines() if line.strip()]
+    if len(lines) != 1:
+        raise UserError(
+            "-: standard input holds "
+            + ("several lines: --from-file - draws each" if lines else "no prompt")
+        )
+    read = TextPrompt(script.weight)(lines[0].strip())
+    return {**said, "prompts": [read if prompt == dash else prompt for prompt in prompts]}
 
 
 def typed_lines():

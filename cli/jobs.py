@@ -113,7 +113,8 @@ class Jobs:
     """
 
     def __init__(self, script, argv=None):
-        self.script, self.said, self.bad = script, parse(script, argv), set()
+        self.script, self.bad = script, set()
+        self.said = job_stream.with_standard_input(script, parse(script, argv))
         self.file = self.said.get("from_file")
         self.sweep = [(name, self._values(name, texts)) for name, texts in self._swept()]
         self._refuse_sweeps([named(script)[name.replace("-", "_")] for name, _ in self.sweep])

@@ -109,7 +109,7 @@ TABLE = {
     Option("--from-png", PNGS, FILE, "FILE", None, Is.RUNS, of(
         "draw the image in this PNG again; flags given beside it win",
         modify="edit as for the image in this PNG; flags given beside it win"),
-        excludes=("from_file",)),
+        excludes=("from_file", "interactive")),
 ),
 "the model": (
     Option("--model", SAMPLING, Name("model", NETWORKS), "NAME", None, RUN_RECORDED,
@@ -175,21 +175,22 @@ TABLE = {
 "many jobs": (
     Option("--from-file", SAMPLING, Text(types.job_file), "FILE", None, Is.RUNS,
         "a job a line: prompts and flags of images as on the command line, or a JSON object of "
-        "them; - is standard input, read as it comes", excludes=("from_png",)),
+        "them; - is standard input, read as it comes", excludes=("from_png", "interactive")),
     Option("--interactive", SAMPLING, None, None, False, Is.RUNS,
         "ask for prompts and draw each as it is typed, with the model loaded; a line is as in a "
-        "job file", excludes=("from_file", "from_png", "sweep", "shard", "dry_run")),
+        "job file", excludes=("from_file", "from_png", "sweep", "shard", "dry_run", "grid")),
     Option("--sweep", SAMPLING, Text(types.sweep), "FLAG=A,B,...", [], Is.RUNS,
         "draw with each of these values, and each combination where several flags are swept",
-        many="+"),
+        many="+", excludes=("interactive",)),
     Option("--wildcards", DRAWING, Text(types.existing_folder), "FOLDER", None, Is.RUNS,
         "where the lists of __NAME__ in prompts lie, as NAME.txt (wildcards)"),
     Option("--keep-going", SAMPLING, None, None, False, Is.RUNS,
         "leave out lines and images that fail, finish the rest and exit with 3"),
     Option("--shard", SAMPLING, Text(types.shard), "I/N", None, Is.RUNS,
-        "draw the I-th of N shares of the images; other processes draw the others"),
+        "draw the I-th of N shares of the images; other processes draw the others",
+        excludes=("interactive",)),
     Option("--dry-run", SAMPLING, None, None, False, Is.RUNS,
-        "say what would be drawn, and draw nothing"),
+        "say what would be drawn, and draw nothing", excludes=("interactive",)),
 ),
 "what to show": (
     Option("pictures", (GRID,), types.SOURCE, "IMAGE", None, Is.RUNS,

@@ -9,7 +9,7 @@ from cli.job_stream import is_stream
 from cli.jobs import batches, items, items_of_line
 from cli.options import options_of
 from cli.outputs import Outputs, Policy, check_length
-from cli.scripts import MODIFY, REVERSE
+from cli.scripts import DRAWING, MODIFY, REVERSE
 from diffusion.methods import WHOLE
 from media.images import fitted
 from runner import results, workers
@@ -211,10 +211,8 @@ class Plan:
                 yield batch, wanted
 
     def _introduce(self):
-        """Says which model draws, and what guides where there is one job."""
+        """Says what guides, where there is one job, and that nothing does."""
         options = self.options
-        if options.note:
-            print(options.note, file=sys.stderr)
         if options.interactive:
             print(
                 'a line is a prompt, or like "a cat:2" "a hat" --seed 3; Ctrl-D ends',
@@ -223,6 +221,8 @@ class Plan:
         if options.from_file or options.interactive:
             return
         image, script = self.jobs.all[0].image, options.script
+        if script in DRAWING and not image.asks and not options.from_png and options.network.clip:
+            note("no prompt: what is drawn is up to the model (- reads one from standard input)")
         if script.guides_any:
             total = abs(math.fsum(prompt.weight for prompt in image.conditions))
             lines = describe([Prompt(p.text, p.weight / total) for p in image.conditions])
@@ -243,6 +243,7 @@ class Plan:
         """Says what this process would do (`--dry-run`): a line for each image on stdout."""
         if self.worker.rank:
             return
+        print("batch", "file", "seed", "prompts", sep="\t")
         for number, batch in enumerate(self.worker.own(self.batches())):
             for item in batch:
                 there = " (exists)" if self.files.exists(item.fields) else ""

@@ -1,6 +1,7 @@
 """cfg_sample.py from its command line to its files, with the bundled model."""
 
 import functools
+import io
 import json
 import os
 import signal
@@ -103,6 +104,31 @@ def test_weights_change_the_image_and_a_weight_of_0_is_no_prompt(cfg_sample):
 def test_without_prompts_no_clip_is_loaded(cfg_sample, monkeypatch):
     monkeypatch.setattr(clip, "load", lambda *_: pytest.fail("a CLIP was loaded"))
     assert cfg_sample(*FAST)[0] == 0
+
+
+def test_standard_input_is_a_prompt_where_a_dash_asks_for_it(cfg_sample, monkeypatch):
+    def read(text, *flags):
+        stdin = io.TextIOWrapper(io.BytesIO(text.encode()))
+        monkeypatch.setattr(sys, "stdin", stdin)
+        return cfg_sample(*FAST, *flags, "--dry-run")
+
+    status, out, _ = read(" a rocket, l'été:2\n", "-", "oil:1")
+    assert (status, out[1].split("\t")[3]) == (0, "a rocket, l'été:2  oil:1")
+    for text, flags, why in [
+        ("", ["-"], "standard input holds no prompt"),
+        ("a cat\na dog\n", ["-"], "several lines: --from-file - draws each"),
+        ("a cat\n", ["-", "-"], "can be read once"),
+        ("a cat\n", ["-", "--from-file", "-"], "can be read once"),
+    ]:
+        status, out, err = read(text, *flags)
+        assert (status, out, err.count("\n")) == (2, [], 1)
+        assert why in err
+
+
+def test_a_script_that_is_given_nothing_says_so(cfg_sample, clip_sample):
+    for draw in (cfg_sample, clip_sample):
+        assert draw("--model", "emoji", "--steps", 1)[2].startswith("no prompt: what is drawn is")
+    assert cfg_sample("--from-png", "out_00000.png", "-o", "again.png")[2] == ""
 
 
 def test_image_prompts_guide_as_text_does(cfg_sample):
