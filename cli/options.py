@@ -262,6 +262,9 @@ TABLE = {
         "write a page of the images' folder at the end (default: index.html in it)", many="?"),
 ),
 "watching the run": (
+    Option("--show", PNGS, None, None, False, Is.RUNS,
+        "show the images in the terminal, and with --preview-every what is being drawn; needs "
+        "textual-image (pip install textual-image)"),
     Option("--preview-every", SAMPLING, Whole(1, MAX_STEPS), "K", None, Is.RUNS,
         "keep a picture of what is being drawn in preview.png beside the output, renewed every K "
         "steps"),

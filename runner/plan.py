@@ -11,6 +11,7 @@ from cli.options import options_of
 from cli.outputs import Outputs, Policy, check_length
 from cli.scripts import DRAWING, MODIFY, REVERSE
 from diffusion.methods import WHOLE
+from media import terminal
 from media.images import fitted
 from runner import results, workers
 from runner.exit import PartialFailure
@@ -114,8 +115,19 @@ class Plan:
             else:
                 yield item
 
+    @property
+    def shows_pictures(self):
+        """Whether pictures are to be shown and stdout is a terminal."""
+        return bool(self.options.show) and sys.stdout.isatty()
+
     def _refuse_options(self):
         options, worker = self.options, self.worker
+        if options.show and worker.shared:
+            raise UserError("--show: several processes would draw over each other: leave it out")
+        if self.shows_pictures:
+            terminal.check()
+        elif options.show:
+            note("--show: stdout is no terminal, so no pictures are shown")
         if worker.size > 1 and self.files.policy is Policy.NUMBER:
             raise UserError(
                 "several processes share this run: name its files with --output, for example "

@@ -18,6 +18,7 @@ from cli import recipe as recipes
 from cli.scripts import CFG, CLIP
 from media.images import publish
 from media.tensors import to_image, to_tensor
+from media.terminal import Pictures
 from models import checkpoints, networks
 from models.unet import recompute_gradients
 from runner import memory, results
@@ -164,7 +165,10 @@ class Run:
         if self.options.interactive:
             self._load()
         leads = plan.worker.rank == 0
-        self.progress = Progress(plan.total, self.options.network.name, leads)
+        pictures = Pictures() if plan.shows_pictures else None
+        self.progress = Progress(plan.total, self.options.network.name, leads, pictures)
+        if pictures:
+            plan.watch.screen = self.progress.preview
         self._saved, self._done = None, 0
         plan.worker.meanwhile = functools.partial(self.show, 0)
         try:
@@ -229,9 +233,9 @@ class Run:
             images += self.plan.worker.finished(self._done)
         self.progress.show(images, *steps)
 
-    def say(self, line):
-        """A line on stdout, beside the progress bar."""
-        self.progress.say(line)
+    def say(self, line, picture=None):
+        """A line on stdout, beside the progress bar, and a PIL image below it with `--show`."""
+        self.progress.say(line, picture=picture)
 
     def save(self, batch, images):
         """Saves the images of a batch [N, 3, H, W] as PNGs, while the next batch is drawn."""
@@ -271,24 +275,27 @@ class Run:
             if not options.no_metadata:
                 place = item.image.batch or [len(batch.items), i]
                 recipe = {**self.recipe(item), "batch": place}
-            path = publish(to_image(drawn[i]), plan.files.target(item.fields), recipe)
+            picture = to_image(drawn[i])
+            path = publish(picture, plan.files.target(item.fields), recipe)
             if path is None:
                 continue  # another process was quicker
             if plan.grid:
                 plan.grid.paths[item.index] = path
-            self.tell(path, item, batch)
+            self.tell(path, item, batch, picture=picture)
 
-    def tell(self, path, item, batch, more=None):
+    def tell(self, path, item, batch, more=None, picture=None):
         """Says that an image is finished, on stdout and in the file of results.
 
         Args:
             more: what its line of JSON says beyond `results.line_of`.
+            picture: what `--show` shows of it.
         """
         evaluations = round(batch.evaluations / (len(batch.items) * batch.rows), 1)
         line = {**results.line_of(path, item, batch.seconds, evaluations), **(more or {})}
         if self.options.results:
             results.append(self.options.results, line)
-        self.say(results.as_text(line) if self.options.json else printable(path, 1000))
+        text = results.as_text(line) if self.options.json else printable(path, 1000)
+        self.say(text, picture)
 
     def recipe(self, item):
         """How an image is made, but for its place in a batch."""
