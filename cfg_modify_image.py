@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
 """Edit a photo with prompts: find its noise, or not even that, and draw it again under others."""
 
+import signal
+
+if __name__ == "__main__":  # a Ctrl-C among the imports is no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import diffusion
 import runner
 from cli.jobs import Jobs

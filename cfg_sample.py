@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
 """Draw images from weighted text and image prompts, by classifier-free guidance."""
 
+import signal
+
+if __name__ == "__main__":  # a Ctrl-C among the imports is no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import diffusion
 import runner
 from cli.jobs import Jobs

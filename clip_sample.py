@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
 """Draw images with any model, steered by what CLIP sees in them towards weighted prompts."""
 
+import signal
+
+if __name__ == "__main__":  # a Ctrl-C among the imports is no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import diffusion
 import runner
 from cli.jobs import Jobs

@@ -1,6 +1,12 @@
 #!/usr/bin/env python3
 """Write a page of a folder's images: to look through, filter, compare and draw again."""
 
+import signal
+
+if __name__ == "__main__":  # a Ctrl-C among the imports is no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 from cli.parser import all_values
 from cli.scripts import GALLERY
 from runner.exit import program

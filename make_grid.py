@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
 """Put images in a grid, in rows from left to right, with labels and titles if you like."""
 
+import signal
+
+if __name__ == "__main__":  # a Ctrl-C among the imports is no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 from cli import outputs
 from cli.parser import all_values
 from cli.recipe import label_fields

@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
 """Print how PNGs were made, and the command that draws an image again."""
 
+import signal
+
+if __name__ == "__main__":  # a Ctrl-C among the imports is no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import json
 import os
 import sys

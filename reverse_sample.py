@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
 """Find the latent noise that yields a photo, by running the sampling loop backwards."""
 
+import signal
+
+if __name__ == "__main__":  # a Ctrl-C among the imports is no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import diffusion
 import runner
 from cli.jobs import Jobs

@@ -4,6 +4,7 @@ Flags say what differs from the defaults. What no flag can say, the shape of the
 was rounded in and which latent of a file it started from, is read from the PNG by --from-png.
 """
 
+import functools
 import os
 import re
 import shlex
@@ -43,14 +44,15 @@ class Command(NamedTuple):
         return " ".join(quote(argument) for argument in self.arguments)
 
 
-def command(recipe, png, scripts="."):
+def command(recipe, png, scripts=".", base=""):
     """The Command that draws the image of a recipe again.
 
     Args:
         recipe: as `cli.recipe.read` returns it.
         png: the path of its PNG as the command is to name it. Files that the recipe names, without
-            their folders, are looked for beside it and here.
+            their folders, are looked for beside it and in `base`.
         scripts: the folder of the scripts; None: they are named without one.
+        base: the folder that the command is for, from which it names files.
     Raises:
         UserError: if the recipe names what is not known here or no command line can say.
     """
@@ -58,26 +60,23 @@ def command(recipe, png, scripts="."):
     row = NETWORKS[_known("model", recipe.get("model"), NETWORKS)]
     png, notes, flags = Path(png), [], {}
     rows, _ = recipe.get("batch", (1, 0))
-    if rows > 1:
-        notes.append(
-            f"it shares the roundings of its batch of {rows}: without --from-png a level may differ"
-        )
+    find = functools.partial(_found, png=png, base=base, notes=notes)
     if "latent" in recipe:
         notes.append("--from-png knows which latent it started from")
     values = _values(script, recipe, row)
     for name, option in marked(script, Is.RECORDED).items():
         if name in ("prompts", "model", "latent"):
             continue
-        words = _words(option, recipe, values, png, notes)
+        words = _words(option, recipe, values, find)
         if words is not None:
             flags[option.flag] = words
-    flags |= _machine(recipe, row, png, notes)
+    flags |= _machine(recipe, row, find)
     if rows > 1 or "latent" in recipe:
         flags["--from-png"] = [_path(str(png))]
     elif script is MODIFY:
         flags["-n"] = ["1"]  # has images numbered: its one usual name, out.png, may be taken
     edits = script is MODIFY
-    photo = [_path(_found(_needed(recipe, "init"), png, notes))] if edits else []
+    photo = [_path(find(_needed(recipe, "init")))] if edits else []
     # A recipe's prompts are what became of all choices.
     literal = (lambda text: text) if edits else wildcards.escape
     texts = [format_prompt(Prompt(literal(t), weight)) for t, weight in recipe.get("prompts", [])]
@@ -130,7 +129,7 @@ def _values(script, recipe, row):
     return {**pairs, "script": script, "model": row.name, "method": method}
 
 
-def _words(option, recipe, values, png, notes):
+def _words(option, recipe, values, find):
     """The words behind the flag of an option; None: the command need not give it."""
     usual = default(option, values)
     if option.name == "guidance_interval":  # a recipe that names none was guided everywhere
@@ -144,10 +143,10 @@ def _words(option, recipe, values, png, notes):
         return [] if value else None
     if option.name in ("images", "source"):
         if Is.FILE in option.is_:
-            value = [(_path(_found(name, png, notes)), weight) for name, weight in value]
+            value = [(_path(find(name)), weight) for name, weight in value]
         return [format_prompt(Prompt(*pair)) for pair in value]
     if Is.FILE in option.is_:
-        return [_path(_found(value, png, notes))]
+        return [_path(find(value))]
     if isinstance(option.type, Name):
         return [_known(option.type.kind, value, option.type.names)]
     values = value if isinstance(value, list) else [value]
@@ -162,14 +161,14 @@ def _given(option, words):
     return [argument for arguments in each for argument in arguments]
 
 
-def _machine(recipe, row, png, notes):
+def _machine(recipe, row, find):
     """The flags for the network, its weights and the device."""
     flags = {"--model": [row.name]}
     own = recipe.get("checkpoint", row.file)
     usual = {Path(row.file).with_suffix(suffix).name for suffix in checkpoints.SUFFIXES}
     other = own == row.file and row.sha256 != recipe.get("model_sha256", row.sha256)
     if own not in usual or (row.sha256 and other):
-        flags["--checkpoint"] = [_path(_found(own, png, notes))]
+        flags["--checkpoint"] = [_path(find(own))]
     if recipe.get("device") == "cpu":  # which every machine has; others are taken where they are
         flags["--device"] = ["cpu"]
     return flags
@@ -187,10 +186,10 @@ def _needed(recipe, field):
     return recipe[field]
 
 
-def _found(name, png, notes):
+def _found(name, png, base, notes):
     """The path of a file that the recipe names; where it is not here, its name and a note."""
     for path in (str(png.parent / name), name):
-        if os.path.isfile(path):
+        if os.path.isfile(os.path.join(base, path)):
             return path
     notes.append(f"it needs {printable(name, 100)}: give its path")
     return name

@@ -8,10 +8,11 @@ looks like anything else is refused with its place.
 import csv
 import difflib
 import io
+import itertools
 import json
 import re
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
 from cli import other_words
@@ -19,7 +20,7 @@ from cli.option import Is
 from cli.options import named, options_of
 from cli.parser import parse, refuse_both
 from values.errors import UserError, counted, printable
-from values.prompts import is_photo, is_photo_file
+from values.prompts import TextPrompt, is_photo, is_photo_file
 from values.types import is_number
 from values.wildcards import escape
 from values.words import Place, first_wrong, words_of
@@ -27,6 +28,7 @@ from values.words import Place, first_wrong, words_of
 MAX_LINE = 2**20  # characters
 _ALIASES = {"prompt": "prompts", "photo": "photos", "image": "images"}
 _JSON = re.compile(r"""\s*(?:\{\s*(?:["'}]|\Z)|\[\s*(?:[\[\]{"']|\Z))""")
+_FLAG = re.compile(r"\s-(?:-|[A-Za-z])")
 _SPACE, _BETWEEN, _END = re.compile(r"\s*"), re.compile(r"\s*,\s*"), re.compile(r"\s*\]")
 _REST_OF_OBJECT = re.compile(r"^\}.*$", re.MULTILINE)
 
@@ -56,15 +58,16 @@ class Entry(NamedTuple):
     place_of: Callable = _start
 
 
-def entries(text, script):
+def entries(text, script, may_be_table=True):
     """All jobs of a file, as an iterator of Entries, not yet checked.
 
     Args:
         text: of the whole file.
         script: what the jobs are for.
+        may_be_table: whether its first line may be the header of a table.
     """
-    if header := _header(text, script):
-        yield from _rows(text, *header)
+    if may_be_table and (header := header_of(text, script)):
+        yield from rows_of(text, *header)
         return
     place, number = 0, 1
     while place < len(text):
@@ -131,7 +134,7 @@ def _taken_apart(entry, script):
             _refuse_typographic(line[column:], column)
             if word == "-":
                 raise Place("a dash alone is no prompt: a line holds no list", column)
-        return words_of(line), lambda some: _read_words([word for word, _ in some], script)
+        return words_of(line), partial(_read_words, line, script)
     _refuse_no_prompt(line)
     text = line.strip()
     parts = [(text, line.index(text))]
@@ -139,20 +142,34 @@ def _taken_apart(entry, script):
 
 
 def is_shell(line, script):
-    """Whether a line is words and flags, and not a prompt as a whole."""
-    if line.lstrip()[0] in "\"'-" or " --" in line:
+    """Whether a line is words and flags, and not a prompt as a whole.
+
+    What looks like a flag makes it so even if there is none of that name: it is refused, not drawn.
+    """
+    if line.lstrip()[0] in "\"'-" or _FLAG.search(line):
         return True
-    words = line.split()
-    if script.takes_photos and is_photo(words[0]) and not is_photo_file(line.strip()):
-        return True
-    return " -" in line and any(word in short_flags(script) for word in words)
+    return script.takes_photos and is_photo(line.split()[0]) and not is_photo_file(line.strip())
 
 
-@cache
-def short_flags(script):
-    """The flags of a script that begin with one dash."""
-    flags = [flag for option in options_of(script).values() for flag in option.flags.split()]
-    return {flag for flag in flags if re.match("-[^-]", flag)}
+def _refuse_loose_words(line, words, said):
+    """Place where words without quotes, side by side, would each be a prompt."""
+    texts = {prompt.text for prompt in said.get("prompts", [])}
+    for (word, column), (after, next_column) in itertools.pairwise(words):
+        bare = line.startswith(word, column) and line.startswith(after, next_column)
+        if bare and {_text_of(word), _text_of(after)} <= texts:
+            raise Place(
+                f'"{printable(word, 60)}" and "{printable(after, 60)}" would be prompts by '
+                'themselves: beside flags, put each prompt in quotes, like "a cat on a hat" '
+                "--seed 3",
+                column,
+            )
+
+
+def _text_of(word):
+    try:
+        return TextPrompt()(word).text
+    except UserError:
+        return word
 
 
 def _refuse_no_prompt(line):
@@ -170,12 +187,14 @@ def _refuse_typographic(text, column):
         raise Place(f'{text.strip()[0]} is a typographic quote: use " or none', column)
 
 
-def _read_words(words, script):
+def _read_words(line, script, parts):
+    words = [word for word, _ in parts]
     if asked := {"-h", "--help", "--version"} & set(words):
         raise UserError(f"{asked.pop()} is for the command line")
     said = parse(script, words, needs_words=False)
     for name in said:
         _refuse_run(options_of(script)[name])
+    _refuse_loose_words(line, parts, said)
     return said
 
 
@@ -305,7 +324,7 @@ def _plain(key):
     return _ALIASES.get(name, name)
 
 
-def _header(text, script):
+def header_of(text, script):
     """(where the rows begin, their first line, titles, delimiter) of a table; None: it is none."""
     start = _SPACE.match(text).end()
     start = text.rfind("\n", 0, start) + 1
@@ -332,7 +351,8 @@ def _cells(line, mark):
         return []
 
 
-def _rows(text, place, number, titles, mark):
+def rows_of(text, place, number, titles, mark):
+    """Entries of the rows of a table, which begin at a place of the text in the line `number`."""
     twice = [title for title in titles if titles.count(title) > 1]
     if twice:
         yield Entry(number - 1, Place(f'two columns are called "{printable(twice[0], 60)}"'))

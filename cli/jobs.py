@@ -1,16 +1,15 @@
 """The jobs of a run, the images they come to, and which of these are drawn together.
 
 The command line is a job, or each line of `--from-file` is, times `--sweep`. What a line does not
-say, the command line does.
+say, the command line does. Lines of a stream, and those that are typed, are read as they come.
 """
 
 import itertools
 import math
-import sys
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cli import other_words
+from cli import job_stream, other_words
 from cli.job_files import entries, placed, read_entry
 from cli.option import Is
 from cli.options import marked, named, options_of
@@ -106,27 +105,59 @@ class Jobs:
         argv: the words of the command line; None: those of this process.
     Attributes:
         run: the RunOptions.
-        all: the Jobs, in order.
+        streams: whether lines are read as they come; they are gone through once then.
+        all: the Jobs, in order; of a stream none.
         bad: numbers of lines that are left out, since the run is to keep going.
+        failure: the UserError that has ended a stream; or None.
     Raises:
         UserError: for whatever is wrong, in a file with its line and column.
     """
 
     def __init__(self, script, argv=None):
-        self.script, self.said, self.bad = script, parse(script, argv), set()
+        self.script, self.bad = script, set()
+        self.said = job_stream.with_standard_input(script, parse(script, argv))
         be_quiet("quiet" in self.said)
         self.file = self.said.get("from_file")
         self.sweep = [(name, self._values(name, texts)) for name, texts in self._swept()]
         self._refuse_sweeps([self._option(name) for name, _ in self.sweep])
         if math.prod(len(values) for _, values in self.sweep) > MAX_SWEEP:
             raise UserError(f"--sweep: more than {MAX_SWEEP:,} combinations: leave some out")
-        self.run, image = resolve(script, self.said, is_job=not self.file and not self.sweep)
-        if self.file:
+        asks = self.said.get("interactive", False)
+        is_job = not (self.file or self.sweep or asks)
+        self.run, image = resolve(script, self.said, is_job=is_job)
+        # What is made of all images, or of each N-th, cannot be planned before all are known.
+        plans_ahead = self.sweep or {"grid", "shard", "dry_run"} & set(self.said)
+        streams = bool(self.file) and job_stream.is_stream(self.file) and not plans_ahead
+        self.streams, self.failure, self._look = asks or streams, None, lambda image: None
+        if asks:
+            job_stream.check_terminal()
+        if self.streams:
+            self._keep([])
+        elif self.file:
             found = entries(_text_of(self.file), script)
             self._keep([(entry, self._of_line(entry)) for entry in found])
         else:
             self._keep([(None, list(self._variants(0, {})) if self.sweep else [Job(0, image)])])
-        drawn = [j.image.seed for j in self.all if isinstance(j.image.seed, DrawnSeed)]
+        self._tell_seeds(self.all)
+
+    def lines(self):
+        """The Jobs of each line, as lists: of a stream as they come, then until it fails."""
+        if not self.streams:
+            yield from (jobs for _, jobs in self._lines)
+            return
+        asks = self.run.interactive
+        lines = job_stream.typed_lines() if asks else job_stream.lines_of(self.file)
+        try:
+            for entry in job_stream.entries_of(lines, self.script, may_be_table=not asks):
+                if jobs := self._sound(entry, self._of_line(entry)):
+                    self._tell_seeds(jobs)
+                    yield jobs
+        except UserError as error:
+            self.failure = error
+
+    def _tell_seeds(self, jobs):
+        """Notes the seeds that `--seed random` has drawn."""
+        drawn = [job.image.seed for job in jobs if isinstance(job.image.seed, DrawnSeed)]
         if drawn:
             note(f"seed: {', '.join(map(str, dict.fromkeys(drawn[:20])))}")
 
@@ -136,18 +167,20 @@ class Jobs:
 
     def check(self, look):
         """Has a function look at the ImageOptions of each job; it raises a UserError."""
-        sound = []
-        for entry, jobs in self._lines:
-            try:
-                for job in jobs:
-                    look(job.image)
-            except UserError as error:
-                if entry is None:
-                    raise
-                self._leave_out(entry, error, look)
-            else:
-                sound.append((entry, jobs))
-        self._keep(sound)
+        self._look = look
+        self._keep([(entry, self._sound(entry, jobs)) for entry, jobs in self._lines])
+
+    def _sound(self, entry, jobs):
+        """The jobs of a line if nothing is wrong with any of them."""
+        try:
+            for job in jobs:
+                self._look(job.image)
+        except UserError as error:
+            if entry is None:
+                raise
+            self._leave_out(entry, error, self._look)
+            return []
+        return jobs
 
     def _of_line(self, entry):
         """All jobs of a line, or none where it is left out."""
@@ -164,6 +197,9 @@ class Jobs:
 
         error = placed(error, entry, self.script, use)
         line = entry.line + error.line
+        if self.run.interactive:
+            say(f"error: {error}")
+            return
         place = f"{printable(self.file, 200)}, line {line}, column {error.column + 1}: {error}"
         if not self.run.keep_going:
             raise UserError(place) from None
@@ -258,7 +294,13 @@ def merged(script, said, more):
 def items(jobs):
     """The images of Jobs, one after the other."""
     index = itertools.count()
-    for job in jobs.all:
+    for line in jobs.lines():
+        yield from items_of_line(jobs, line, index)
+
+
+def items_of_line(jobs, line, index):
+    """The images of one of the lists of `Jobs.lines`; index: an iterator of their numbers."""
+    for job in line:
         for number, seed in enumerate(job.image.seeds):
             prompts = chosen_prompts(job.image, jobs.run.wildcards, seed)
             yield Item(job, next(index), number, seed, prompts, jobs.run.model)
@@ -314,12 +356,11 @@ def _rows(conditions):
 
 
 def _text_of(source):
-    """The text of a job file, or of standard input."""
-    if source == "-":
-        data = sys.stdin.buffer.read(MAX_BYTES + 1) if sys.stdin else b""
-    else:
-        with open_regular(source) as file:
-            data = file.read(MAX_BYTES + 1)
+    """The text of a job file, or of a stream to its end."""
+    if job_stream.is_stream(source):
+        return "".join(job_stream.lines_of(source))
+    with open_regular(source) as file:
+        data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise UserError(f"{printable(source, 200)}: larger than a GiB: share it out")
     return data.decode("utf-8-sig", errors="surrogateescape").replace("\r\n", "\n")

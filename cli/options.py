@@ -138,7 +138,7 @@ TABLE = {
     Option("--from-png", PNGS, FILE, "FILE", None, Is.RUNS, of(
         "draw this image (PNG, JPEG or WebP) again; flags given beside it win",
         modify="edit as for this image; flags given beside it win"),
-        excludes=("from_file",)),
+        excludes=("from_file", "interactive")),
 ),
 "the model": (
     Option("--model", SAMPLING, Name("model", NETWORKS), "NAME", None, RUN_RECORDED,
@@ -210,18 +210,22 @@ TABLE = {
 "many jobs": (
     Option("--from-file", SAMPLING, Text(types.job_file), "FILE", None, Is.RUNS,
         "a job a line: prompts and flags of images as on the command line, or a JSON object of "
-        "them; - is standard input", excludes=("from_png",)),
+        "them; - is standard input, read as it comes", excludes=("from_png", "interactive")),
+    Option("--interactive", SAMPLING, None, None, False, Is.RUNS,
+        "ask for prompts and draw each as it is typed, with the model loaded; a line is as in a "
+        "job file", excludes=("from_file", "from_png", "sweep", "shard", "dry_run", "grid")),
     Option("--sweep", SAMPLING, Text(types.sweep), "FLAG=A,B,...", [], Is.RUNS,
         "draw with each of these values, and each combination where several flags are swept",
-        many="+", takes=types.may_be_sweep),
+        many="+", takes=types.may_be_sweep, excludes=("interactive",)),
     Option("--wildcards", DRAWING, Text(types.existing_folder), "FOLDER", None, Is.RUNS,
         "where the lists of __NAME__ in prompts lie, as NAME.txt (wildcards)"),
     Option("--keep-going", SAMPLING, None, None, False, Is.RUNS,
         "leave out lines and images that fail, finish the rest and exit with 3"),
     Option("--shard", SAMPLING, Text(types.shard), "I/N", None, Is.RUNS,
-        "draw the I-th of N shares of the images; other processes draw the others"),
+        "draw the I-th of N shares of the images; other processes draw the others",
+        excludes=("interactive",)),
     Option("--dry-run", SAMPLING, None, None, False, Is.RUNS,
-        "say what would be drawn, and draw nothing"),
+        "say what would be drawn, and draw nothing", excludes=("interactive",)),
 ),
 "what to show": (
     Option("pictures", (GRID,), types.SOURCE, "IMAGE", None, Is.RUNS,
@@ -286,7 +290,8 @@ TABLE = {
     Option("--no-metadata", PNGS, None, None, False, Is.RUNS,
         "save images without how they were made"),
     Option("--grid", PNGS, Text(picture_file), "FILE", None, Is.RUNS,
-        "put the images on one picture as well, labelled with what is swept"),
+        "put the images on one picture as well, labelled with what is swept",
+        excludes=("interactive",)),
     Option("--results", SAMPLING, Text(types.path), "FILE", None, Is.RUNS,
         "add a line of JSON to this file for each finished image"),
     Option("--json", SAMPLING, None, None, False, Is.RUNS, of(
@@ -297,6 +302,9 @@ TABLE = {
         takes=may_be_file),
 ),
 "watching the run": (
+    Option("--show", PNGS, None, None, False, Is.RUNS,
+        "show the images in the terminal, and with --preview-every what is being drawn; needs "
+        "textual-image (pip install textual-image)"),
     Option("--preview-every", SAMPLING, Whole(1, MAX_STEPS), "K", None, Is.RUNS,
         "keep a picture of what is being drawn in preview.png beside the output, renewed every K "
         "steps"),

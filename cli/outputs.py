@@ -75,7 +75,7 @@ class Outputs:
         self.policy = Policy(policy)
         if not isinstance(template, Template):
             template = Template(DEFAULT_TEMPLATE if template is None else template)
-        self.template = template
+        self.template, self._hashes = template, set()
         if self.policy is Policy.NUMBER:
             folder, _, name = template.text.rpartition("/")
             if "{index" not in name or "{index" in folder:
@@ -141,14 +141,32 @@ class Outputs:
                 "choose another output name, --skip-existing or --overwrite"
             )
 
+    def check_next(self, image):
+        """As `check` and `refuse`, for the next image of a run that does not know all of them."""
+        path = named(self.template, image)
+        check_folder(path.parent)
+        if self.policy is Policy.NUMBER:
+            return
+        if path.is_dir():
+            raise UserError(f"{printable(path, 200)} is a folder: choose another output name")
+        key = _hash(path)
+        if key in self._hashes:
+            raise self._same_name(path)
+        if self._is_there(path):
+            self.refuse(Found(1, 1, path))
+        self._hashes.add(key)
+
     def _refuse_equal(self, seen, path):
-        fields = [field for field in ("index", "seed") if field in self.template.fields]
         hashes = sorted(seen)
         if any(one == other for one, other in itertools.pairwise(hashes)):
-            raise UserError(
-                f"two images would be saved under one name, such as {printable(path, 200)}: "
-                f"add {' or '.join(f'{{{f}}}' for f in fields)} to the output name"
-            )
+            raise self._same_name(path)
+
+    def _same_name(self, path):
+        fields = [field for field in ("index", "seed") if field in self.template.fields]
+        return UserError(
+            f"two images would be saved under one name, such as {printable(path, 200)}: "
+            f"add {' or '.join(f'{{{f}}}' for f in fields)} to the output name"
+        )
 
 
 def is_empty(path):

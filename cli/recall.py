@@ -60,9 +60,8 @@ def recalled(script, recipe, given, path):
                 value = _found(value, path.parent)
             found[name] = option.check(value)
         except UserError as error:
-            raise UserError(
-                f"the recipe of {printable(path)}: {error}: give {option.flag}"
-            ) from None
+            advice = "" if option.flag in str(error) else f": give {option.flag}"
+            raise UserError(f"the recipe of {printable(path)}: {error}{advice}") from None
     if "guidance_interval" in options and "guidance_interval" not in given:
         found |= _recalled_interval(script, recipe, given, found)
     return found

@@ -7,12 +7,17 @@ from values.prompts import doubt
 MOST = 5  # lines of a kind; a job file has many prompts
 
 
-def of_jobs(jobs):
-    """The remarks on Jobs, as lines; all of them safe to print."""
-    row, images = jobs.run.network, [job.image for job in jobs.all]
+def of_images(run, images):
+    """The remarks on images, as lines; all of them safe to print.
+
+    Args:
+        run: the RunOptions.
+        images: the ImageOptions of each job.
+    """
+    row = run.network
     texts = dict.fromkeys(p.text for i in images for p in [*i.prompts, *(i.source or [])])
     lines = some(doubt(text) for text in texts)
-    if jobs.run.checkpoint:  # weights that were trained on other things
+    if run.checkpoint:  # weights that were trained on other things
         return lines
     if known := vocabulary(row):
         lines += some(_unknown(row, known, text) for text in texts)

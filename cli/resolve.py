@@ -34,14 +34,12 @@ class _Run:
     Args:
         script: the script that runs.
         network: the row of the network.
-        note: which model was chosen where none was named; or None.
         expected: the hashes of weights that the recipe names, a dict.
         policy: what happens where a file exists, as `cli.outputs` takes it.
     """
 
     script: Script
     network: Network
-    note: str | None
     expected: dict = field(repr=False)
     policy: Policy | None
 
@@ -153,7 +151,7 @@ def _resolve(script, said, is_job):
     head = latents.head(given["latent"]) if "latent" in given else None
     made_with, file = (recipe, source) if recipe or not head else (head.recipe, given["latent"])
     known = made_with.get("model")
-    given["model"], note = _model(script, given, known, file)
+    given["model"] = _model(script, given, known, file)
     expected = {name: recipe.get(name) if given["model"] == known else None for name in HASHES}
     values = recalled(script, recipe, given, source) | given
     if "latent" in values and head is None:  # the recipe has named it
@@ -190,7 +188,7 @@ def _resolve(script, said, is_job):
             checks.check_edit(values)
         if script is REVERSE:
             checks.check_round_trip(values)
-    return values, {"network": network, "note": note, "expected": expected}, derived
+    return values, {"network": network, "expected": expected}, derived
 
 
 def makes_choices(script, given):
@@ -231,20 +229,15 @@ def _name_photos(script, given, is_job):
 
 
 def default_model(script, checkpoint):
-    """The network to use where none is named, and a note that says which and why."""
+    """The network to use where none is named."""
     large = script.large
-    if is_present(NETWORKS[large]) or checkpoint:
-        return large, f"model: {large} (use --model emoji for the small one)"
-    return "emoji", (
-        f"model: emoji, which comes with the suite (use --model {large} to download the large "
-        "one, 2.4 GB)"
-    )
+    return large if is_present(NETWORKS[large]) or checkpoint else "emoji"
 
 
 def _model(script, given, known, source):
-    """The network's name, and a note where none was named; known: that of the recipe, or None."""
+    """The network's name; known: that of the recipe, or None."""
     if "model" in given:
-        return given["model"], None
+        return given["model"]
     if known is None:
         return default_model(script, given.get("checkpoint"))
     if known not in NETWORKS:
@@ -259,7 +252,7 @@ def _model(script, given, known, source):
             f"{printable(source)} was made with {known}, whose checkpoint is not here: "
             f"--model {known} downloads it"
         )
-    return known, None
+    return known
 
 
 def _with_defaults(script, values, head):
@@ -336,7 +329,9 @@ def _resolve_prompts(script, values, network):
 
 
 def _policy(script, values, said):
-    if script is MODIFY and not {"output", "n", "seeds", "from_file", "sweep"} & set(said):
+    if script is MODIFY and not {"output", "n", "seeds", "from_file", "sweep", "interactive"} & set(
+        said
+    ):
         values["output"] = EDITED
     if not (values["skip_existing"] or values["overwrite"]):
         return None

@@ -13,6 +13,14 @@ let picked = []; // at most two of them, to compare
 let current = 0; // the place in `shown` of the one that is open
 const tiles = new Map(); // place in `shown` -> its element
 
+/** The command that draws an image again from any folder: it names files as the page's sees them. */
+function commandOf(image) {
+  if (!image.command || location.protocol !== "file:") return image.command;
+  const folder = decodeURIComponent(location.pathname.replace(/[^/]*$/, "")).replace(/(.)\/$/, "$1");
+  if (/[\x00-\x1f\x7f]/.test(folder)) return image.command;
+  return `cd '${folder.replaceAll("'", "'\\''")}' && ${image.command}`;
+}
+
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children); // strings become text, never markup
@@ -192,7 +200,7 @@ function show(place) {
   $("one-link").href = image.src;
   $("one-link").replaceChildren(picture(image, { id: "one-image" }));
   $("one-pick").ariaPressed = String(picked.includes(image));
-  $("command").textContent = image.command;
+  $("command").textContent = commandOf(image);
   $("again").hidden = !image.command;
   $("copy").textContent = "Copy";
   $("notes").replaceChildren(...image.notes.map((note) => make("li", { textContent: note })));
@@ -242,7 +250,7 @@ function toggle(image) {
 
 $("one-pick").addEventListener("click", () => toggle(shown[current]));
 $("compare").addEventListener("click", () => {
-  const recipes = picked.map((image) => new Map([...rowsOf(image), ["command", image.command]]));
+  const recipes = picked.map((image) => new Map([...rowsOf(image), ["command", commandOf(image)]]));
   const names = new Set(recipes.flatMap((recipe) => [...recipe.keys()]));
   rowsInto(
     $("both"),

@@ -134,7 +134,7 @@ def entry(file, base):
         if sum(len(name) + len(text) for name, text in rows) > MAX_TEXT:
             raise UserError("its recipe is too long to show")
         told |= {"rows": rows, "prompt": info.prompt(found), "seed": info.seed(found)}
-        again = _command(found.recipe, file)
+        again = _command(found.recipe, file, base)
     except UserError as error:
         problem = str(error).removeprefix(f"{printable(file, 200)}: ")
     return {
@@ -173,22 +173,27 @@ def page(title, entries):
     return re.sub(r"\{\{(\w+)\}\}", lambda field: parts[field[1]], template)
 
 
-def _command(recipe, file):
-    """The Command for our recipes; of others none."""
+def _command(recipe, file, base):
+    """The Command for our recipes, as the page's folder sees all files; of others none."""
     if recipe is None:
         return commands.Command([], [])
-    path = _from_here(file)
-    return commands.command(recipe, path or Path(file).name, _from_here(HERE.parent))
+    return commands.command(recipe, os.path.relpath(file, base), _scripts(base), base)
 
 
-def _from_here(path):
-    """A path as seen from the current folder; None for one that is not within it.
+def _scripts(base):
+    """The folder of the scripts as the page's folder sees it; None: which one it is, is private.
 
-    Pages are given to others: which folders there are beyond is private.
+    Pages are given to others: they name no folders but those that the page lies in, and those
+    within the folder that it is made in.
     """
-    path, here = os.path.abspath(path), os.getcwd()
-    within = path == here or path.startswith(here.rstrip(os.sep) + os.sep)
-    return os.path.relpath(path, here) if within else None
+    path, here = os.path.abspath(HERE.parent), os.getcwd()
+    try:
+        seen = os.path.relpath(path, base)
+    except ValueError:  # on another drive
+        return None
+    is_above = set(seen.split(os.sep)) <= {os.pardir, os.curdir}
+    is_within = path == here or path.startswith(here.rstrip(os.sep) + os.sep)
+    return seen if is_above or is_within else None
 
 
 def _time(file):

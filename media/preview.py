@@ -43,17 +43,18 @@ class Preview:
         return number % self.every == 0
 
     def show(self, batch):
-        """Write the preview of a batch, a list of PIL images of one size."""
+        """Write the preview of a batch, a list of PIL images of one size; the picture."""
         columns = math.ceil(math.sqrt(len(batch)))
         cell = images.within(batch[0].size, max(1, min(CELL, SIDE // columns)))
         plan = grids.layout(len(batch), cell, columns, fit="stretch")
         picture = grids.draw(plan, batch)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if os.path.lexists(self.path) and not is_preview(self.path):
-            return  # another program has written it since the run began
+            return picture  # another program has written it since the run began
         # On Windows a viewer may keep the file open: the next preview replaces it.
         with contextlib.suppress(PermissionError):
             images.save_png(picture, self.path, {KEY: MARK}, overwrite=True)
+        return picture
 
 
 def is_preview(path):

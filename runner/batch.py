@@ -48,7 +48,7 @@ class Batch:
 
     def __exit__(self, kind, error, traceback):
         self._mode.__exit__(kind, error, traceback)
-        if not self.run.options.keep_going or isinstance(error, RUN_WIDE):
+        if not self.run.keeps_going or isinstance(error, RUN_WIDE):
             return False
         known = explained(error) if isinstance(error, Exception) else None
         self.error = known and str(known[0])  # the error itself would keep what its frames hold
@@ -70,7 +70,7 @@ class Batch:
 
         def see(progress):
             number = next(count)
-            self.run.show(min(1, (number + 1) / steps) * len(self.wanted))
+            self.run.show(min(1, (number + 1) / steps) * len(self.wanted), number + 1, steps)
             self.last_pred = progress.pred[self.visible_rows]
             self._look(number, progress.t, progress.x[self.visible_rows], self.last_pred)
 

@@ -9,19 +9,35 @@ from diffusion.errors import NonFiniteError, is_out_of_memory
 from models.checkpoints import CheckpointError
 from values.errors import Failure, UserError, printable, say
 
-INTERRUPTED = 130  # the exit status that shells give to Ctrl-C
 PARTIAL = 3
+STOPS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and schedulers' way to end a job
 
 
 class PartialFailure(Exception):
     """Some of the run's images are missing, and all that could be drawn are there."""
 
 
+class Stop(KeyboardInterrupt):
+    """A signal that ends the run, raised where there are finished images to be kept."""
+
+    def __init__(self, which):
+        super().__init__(which)
+        self.which = which
+
+
+class Stopped(SystemExit):
+    """The end of a script that a signal has stopped; `program` dies of that signal."""
+
+    def __init__(self, which):
+        super().__init__(128 + which)  # the status that shells give to it
+        self.which = which
+
+
 def script(main):
     """Runs a script's main and exits; whatever a user can cause is told in one line on stderr.
 
     The status is 0, 2 after a user's mistake, 1 after a failure, 3 if `--keep-going` left something
-    out and 130 after Ctrl-C, or after the SIGTERM by which schedulers end a job.
+    out. After Ctrl-C or SIGTERM it is what shells give to the signal: 130 or 143.
     """
     name = os.path.basename(sys.argv[0])
     _mend_streams()
@@ -30,18 +46,18 @@ def script(main):
         say(f"{name}: error: {message}")
         sys.exit(status)
 
-    def quit_at_once(*_):
+    def quit_at_once(which, frame):
         # Exceptions raised in the middle of an import are swallowed, or leave it half-done.
         os.write(2, f"{name}: stopped\n".encode())
-        os._exit(INTERRUPTED)
+        die_of(which)
 
-    before = {s: signal.signal(s, quit_at_once) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {which: signal.signal(which, quit_at_once) for which in STOPS}
     try:
         main()
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"{name}: stopped; finished images are kept", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        raise Stopped(getattr(error, "which", signal.SIGINT)) from None
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
@@ -62,7 +78,7 @@ def program(main):
 
     Python would take torch apart first, which takes half a second, with open_clip more than one.
     """
-    status = 1  # that of a traceback
+    status, stopped_by = 1, None  # the status of a traceback
 
     def leave():
         nonlocal status
@@ -71,6 +87,8 @@ def program(main):
                 stream.flush()
             except (OSError, ValueError):  # its reader has gone, or the disk is full
                 status = status or 1
+        if stopped_by:
+            die_of(stopped_by)
         os._exit(status)
 
     atexit.register(leave)  # before any other library does, and so called after theirs
@@ -78,6 +96,7 @@ def program(main):
         script(main)
         status = 0
     except SystemExit as end:
+        stopped_by = getattr(end, "which", None)
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
         raise
 
@@ -118,7 +137,21 @@ def _mend_streams():
             stream.reconfigure(errors="backslashreplace")
 
 
+def die_of(which):
+    """Ends the process by a signal, as if nothing had been done about it.
+
+    An exit status would not do: a shell's loop ends only where its command dies of the Ctrl-C.
+    """
+    signal.signal(which, signal.SIG_DFL)
+    signal.raise_signal(which)
+    os._exit(128 + which)  # on systems where that was not the end
+
+
 def finished_images_are_kept():
     """Until here there was nothing to lose; from here on a Ctrl-C must not cut a file short."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers' way to end a job
+
+    def stop(which, frame):
+        raise Stop(which)
+
+    for which in STOPS:
+        signal.signal(which, stop)

@@ -1,15 +1,18 @@
 """What a run is to draw and where it all goes, checked before torch is imported."""
 
+import itertools
 import math
 import sys
 import time
 
 from cli import remarks
-from cli.jobs import batches, items
+from cli.job_stream import is_stream
+from cli.jobs import batches, items, items_of_line
 from cli.options import options_of
 from cli.outputs import Outputs, Policy, check_length
-from cli.scripts import MODIFY, REVERSE
+from cli.scripts import DRAWING, MODIFY, REVERSE
 from diffusion.methods import WHOLE
+from media import terminal
 from media.images import fitted, size_before
 from runner import results, workers
 from runner.exit import PartialFailure
@@ -17,7 +20,7 @@ from runner.masks import mask_of
 from runner.run_gallery import RunGallery
 from runner.run_grid import RunGrid
 from runner.watch import Watch
-from values.errors import UserError, counted, note, printable
+from values.errors import UserError, counted, note, printable, say
 from values.names import DEFAULT_TEMPLATE, LATENT_TEMPLATE
 from values.prompts import Prompt, describe
 from values.types import DrawnSeed
@@ -57,21 +60,27 @@ class Plan:
         self.grid = self.page = None
         if options.grid or (self.jobs.sweep and not options.shard and script is not REVERSE):
             self.grid = RunGrid(self.jobs)
-        own = worker.own(self.batches())
+        own = () if jobs.streams else worker.own(self.batches())
         self.found = self.files.check(item.fields for batch in own for item in batch)
         # Of a shared run, whatever is there was drawn by one of its processes.
         self.skips = self.files.policy is Policy.SKIP or worker.shared
         if options.gallery:
             page = None if options.gallery is True else options.gallery
             self.page = RunGallery(page, self.files.template, options.overwrite)
-        first = self.files.template.path(next((i.fields for i in items(self.jobs)), {}))
+        known = () if jobs.streams else items(jobs)
+        first = self.files.template.path(next((item.fields for item in known), {}))
         leads = worker.rank == 0 and (options.shard or (1,))[0] == 1
-        at_once = min(options.batch_size, self.found.images)
+        at_once = options.batch_size
+        if not jobs.streams:
+            at_once = min(at_once, self.found.images)
         self.watch = Watch(options, first, at_once, leads, shows_x=script is REVERSE)
         if not worker.shared:
             self.refuse()
-        if not (self.found.images or options.dry_run) and options.from_file:
-            raise UserError(f"{printable(options.from_file, 200)}: holds no jobs that can be drawn")
+        if jobs.streams:
+            if not options.interactive:
+                self._incoming = self._wait_for_the_first(self._checked(items(jobs)))
+        elif not (self.found.images or options.dry_run) and options.from_file:
+            raise self._no_jobs()
         if options.dry_run:
             self._tell()
             raise SystemExit(0)
@@ -83,16 +92,56 @@ class Plan:
         if worker.rank == 0:
             self._introduce()
 
+    def _wait_for_the_first(self, images):
+        """The images of a stream, of which the first is there: its mistakes are told at once."""
+        first = next(images, None)
+        if first is None:
+            raise self.jobs.failure or self._no_jobs()
+        return itertools.chain([first], images)
+
+    def _no_jobs(self):
+        shown = printable(self.options.from_file, 200)
+        return UserError(f"{shown}: holds no jobs that can be drawn")
+
+    def _checked(self, images):
+        """The images of a stream whose files can be written, until one cannot."""
+        for item in images:
+            try:
+                self.files.check_next(item.fields)
+                if self.options.script is REVERSE and self.files.policy is not Policy.NUMBER:
+                    self._refuse_beside(self.files.target(item.fields).path)
+            except UserError as error:
+                if not self.options.interactive:
+                    self.jobs.failure = error
+                    return
+                note(f"error: {error}")
+            else:
+                yield item
+
+    @property
+    def shows_pictures(self):
+        """Whether pictures are to be shown and stdout is a terminal."""
+        return bool(self.options.show) and sys.stdout.isatty()
+
     def _refuse_options(self):
         options, worker = self.options, self.worker
+        if options.show and worker.shared:
+            raise UserError("--show: several processes would draw over each other: leave it out")
+        if self.shows_pictures:
+            terminal.check()
+        elif options.show:
+            note("--show: stdout is no terminal, so no pictures are shown")
         if worker.size > 1 and self.files.policy is Policy.NUMBER:
             raise UserError(
                 "several processes share this run: name its files with --output, for example "
                 f"'runs/{{line:06}}_{{seed:06}}{self.files.template.ending}'"
             )
-        if worker.shared and options.from_file == "-":
+        if worker.shared and (
+            options.interactive or (options.from_file and is_stream(options.from_file))
+        ):
+            flag = "--interactive" if options.interactive else f"--from-file {options.from_file}"
             raise UserError(
-                "--from-file -: several processes cannot share standard input: give a file"
+                f"{printable(flag, 200)}: several processes cannot share an input: give a file"
             )
         drawn = any(isinstance(job.image.seed, DrawnSeed) for job in self.jobs.all)
         if drawn and (worker.shared or options.shard):
@@ -107,9 +156,11 @@ class Plan:
             )
 
     def refuse(self):
-        """UserError if files exist that may not be replaced."""
-        self.files.refuse(self.found)
+        """UserError if files exist that may not be replaced; a stream's are looked for later."""
         self.watch.refuse()
+        if self.jobs.streams:
+            return
+        self.files.refuse(self.found)
         if self.grid:
             self.grid.refuse()
         if self.options.script is REVERSE and self.files.policy is not Policy.NUMBER:
@@ -132,17 +183,26 @@ class Plan:
 
     def _is_drawn(self):
         """Whether there is nothing left to draw."""
-        skips = self.options.policy is Policy.SKIP
+        skips = self.options.policy is Policy.SKIP and not self.jobs.streams
         return skips and self.found.existing == self.found.images
 
     @property
     def total(self):
-        """How many images are to be drawn, by all processes."""
+        """How many images are to be drawn, by all processes; None: a stream does not say."""
+        if self.jobs.streams:
+            return None
         return self.found.images - (self.found.existing if self.skips else 0)
 
     def batches(self):
-        """The batches of all processes, as lists of items."""
-        return batches(items(self.jobs), self.options.batch_size, self.options.script)
+        """The batches of all processes, as lists of items; those of a stream can be taken once."""
+        size, script = self.options.batch_size, self.options.script
+        if not self.options.interactive:
+            images = self._incoming if self.jobs.streams else items(self.jobs)
+            yield from batches(images, size, script)
+            return
+        index = itertools.count()
+        for line in self.jobs.lines():  # whoever typed it waits for it alone
+            yield from batches(self._checked(items_of_line(self.jobs, line, index)), size, script)
 
     def missing(self, batch):
         """The places of those of a batch's items that are not drawn yet."""
@@ -168,16 +228,24 @@ class Plan:
             if wanted:
                 yield batch, wanted
 
+    def remarks(self, jobs):
+        """What is good to know of jobs before they are drawn, as lines."""
+        return [*remarks.of_images(self.options, [j.image for j in jobs]), *photos_told(jobs)]
+
     def _introduce(self):
         """Says which model draws, what guides where there is one job, and what to know of it."""
         options = self.options
         if options.note:
             note(options.note)
-        for remark in [*remarks.of_jobs(self.jobs), *photos_told(self.jobs)]:
+        for remark in self.remarks(self.jobs.all):
             note(f"note: {remark}")
-        if options.from_file:
+        if options.interactive:
+            say('a line is a prompt, or like "a cat:2" "a hat" --seed 3; Ctrl-D ends')
+        if options.from_file or options.interactive:
             return
         image, script = self.jobs.all[0].image, options.script
+        if script in DRAWING and not image.asks and not options.from_png and options.network.clip:
+            note("no prompt: what is drawn is up to the model (- reads one from standard input)")
         if script.guides_any:
             total = abs(math.fsum(prompt.weight for prompt in image.conditions))
             lines = describe([Prompt(p.text, p.weight / total) for p in image.conditions])
@@ -200,6 +268,7 @@ class Plan:
         """Says what this process would do (`--dry-run`): a line for each image on stdout."""
         if self.worker.rank:
             return
+        print("batch", "file", "seed", "prompts", sep="\t")
         for number, batch in enumerate(self.worker.own(self.batches())):
             for item in batch:
                 there = " (exists)" if self.files.exists(item.fields) else ""
@@ -225,9 +294,11 @@ class Plan:
         path = self.page and self.page.save()
         if path and not self.options.json:
             print(printable(path, 1000), flush=True)
+        if self.jobs.failure:
+            raise self.jobs.failure
         counts = {"image": self.worker.left_out, "line": len(self.jobs.bad)}
         left_out = [counted(count, what) for what, count in counts.items() if count]
-        if left_out:
+        if left_out and not self.options.interactive:  # whoever typed it was told
             were = "was" if sum(counts.values()) == 1 else "were"
             of = " of the job file" if self.jobs.bad else ""
             raise PartialFailure(f"finished, but {' and '.join(left_out)}{of} {were} left out")
@@ -240,9 +311,9 @@ def beside(options, path):
 
 
 def photos_told(jobs):
-    """What becomes of photos of another size than that of the run, in lines."""
+    """What becomes of photos of another size than that of the jobs, in lines."""
     found = {}
-    for job in jobs.all:
+    for job in jobs:
         for source in [job.image.init, *(job.image.photos or [])]:
             if source:
                 found[str(source), tuple(job.image.size)] = None

@@ -12,14 +12,13 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tqdm import tqdm
-
 import diffusion
 import models
 from cli import recipe as recipes
 from cli.scripts import CFG, CLIP
 from media.images import publish
 from media.tensors import to_image, to_tensor
+from media.terminal import Pictures
 from models import checkpoints, networks
 from models.unet import recompute_gradients
 from runner import memory, results
@@ -28,8 +27,10 @@ from runner.conditions import Reader
 from runner.device import compiled, pick_device, pick_dtype
 from runner.exit import finished_images_are_kept
 from runner.masks import mask_of
+from runner.progress import Progress
 from runner.start import photos, start
-from values.errors import counted, note, printable, say
+from values.errors import note, prefix, printable, say
+from values.prompts import format_prompt
 
 
 class Run:
@@ -59,7 +60,8 @@ class Run:
         # Of a new file of 2.4 GB this takes two seconds, in which libraries are loaded.
         self._sha256 = ThreadPoolExecutor(1).submit(checkpoints.sha256, self.checkpoint)
         self._clip_sha256 = functools.cache(checkpoints.clip_sha256)
-        if options.verbose:
+        self._told = set()  # what was said of lines of a job file
+        if options.verbose and plan.jobs.all:
             first = plan.jobs.all[0].image
             note(
                 f"{options.network.name} in {self.dtype} on {self.device}, from {self.checkpoint}; "
@@ -72,8 +74,14 @@ class Run:
     @property
     def needs_gradients(self):
         """Whether something is to be differentiated; a line may steer where the others do not."""
-        jobs = self.plan.jobs.all
-        return self.options.script is CLIP and any(job.image.steers for job in jobs)
+        jobs = self.plan.jobs
+        steers = jobs.streams or any(job.image.steers for job in jobs.all)
+        return self.options.script is CLIP and steers
+
+    @property
+    def keeps_going(self):
+        """Whether an image that cannot be drawn is left out."""
+        return self.options.keep_going or self.options.interactive
 
     @functools.cached_property
     def network(self):
@@ -119,7 +127,7 @@ class Run:
         """Whether later batches may have other texts than the first."""
         jobs, names = self.plan.jobs, {"images", "source"}
         swept = any(name in names for name, _ in jobs.sweep)
-        more = bool(self.options.from_file) or swept
+        more = bool(self.options.from_file) or jobs.streams or swept
         return more or any(job.image.makes_choices for job in jobs.all)
 
     def prepared(self, model, batch):
@@ -154,39 +162,65 @@ class Run:
     def batches(self):
         """The Batches that this process is to draw, under a progress bar on stderr.
 
-        Images are saved while the next batch is drawn. A batch in which something failed is drawn
-        again image by image where the run is to keep going.
+        Images are saved while the next batch is drawn; those of a stream before it is asked for
+        more. A batch in which something failed is drawn again image by image where the run is to
+        keep going.
         """
-        plan, worker, total = self.plan, self.plan.worker, self.plan.total
-        finished_images_are_kept()
-        with (
-            tqdm(
-                total=total,
-                bar_format="{l_bar}{bar}| {n:.1f}/{total} [{elapsed}<{remaining}]",
-                dynamic_ncols=True,
-                miniters=0,
-                # None: where nobody watches.
-                disable=True if worker.rank or self.options.quiet else None,
-                leave=False,
-            ) as self.bar,
-            ThreadPoolExecutor(1) as self._saver,
-        ):
-            self._saved, self._done = None, 0
-            worker.meanwhile = functools.partial(self.show, 0)
-            for items, wanted in plan.to_draw():
-                first, last = self._done + 1, self._done + len(wanted)
-                which = f"image {last}" if first == last else f"images {first}-{last}"
-                self.bar.set_description(
-                    f"{which} of {total}" if worker.size == 1 else counted(total, "image")
-                )
-                batch = Batch(self, items, wanted)
-                yield batch
-                self._submit(batch)
-                if batch.error:
-                    yield from self._one_by_one(batch)
-                self._done = last
-            self._wait()
+        plan, streams = self.plan, self.plan.jobs.streams
+        if plan.watch.preview:
+            finished_images_are_kept()  # and pictures of them
+        if self.options.interactive:
+            self._load()
+        leads = plan.worker.rank == 0 and not self.options.quiet
+        pictures = Pictures() if plan.shows_pictures else None
+        self.progress = Progress(plan.total, self.options.network.name, leads, pictures)
+        if pictures:
+            plan.watch.screen = self.progress.preview
+        self._saved, self._done = None, 0
+        plan.worker.meanwhile = functools.partial(self.show, 0)
+        try:
+            with ThreadPoolExecutor(1) as self._saver:
+                for items, wanted in plan.to_draw():
+                    self._begin(items, wanted)
+                    batch = Batch(self, items, wanted)
+                    yield batch
+                    self._submit(batch)
+                    if batch.error:
+                        yield from self._one_by_one(batch)
+                    self._done += len(wanted)
+                    if streams:
+                        self._wait()
+                        self.progress.end()
+                self._wait()
+        finally:
+            self.progress.end()
         plan.finish()
+
+    def _load(self):
+        """Loads what the first image needs, so that nobody who has typed a prompt waits for it."""
+        if self.options.network.clip:
+            self.reader.clip  # noqa: B018
+        self.network  # noqa: B018
+
+    def _begin(self, items, wanted):
+        """Says which images are drawn next, and of which lines of a job file they are."""
+        first, last, total = self._done + 1, self._done + len(wanted), self.plan.total
+        which = f"image {last}" if first == last else f"images {first}-{last}"
+        if self.plan.worker.size > 1:
+            which = f"{total} images"
+        elif total is not None:
+            which += f" of {total}"
+        self.progress.begin(which, len(wanted))
+        if self.options.quiet:
+            return
+        for job in [items[i].job for i in wanted]:
+            told = [f"line {job.line}: {said_of(job)}"] if self.options.from_file else []
+            if self.plan.jobs.streams:  # of others this was said before
+                told += [f"note: {remark}" for remark in self.plan.remarks([job])]
+            for line in told:
+                if line not in self._told:
+                    self._told.add(line)
+                    self.progress.say(f"{prefix()}{line}", sys.stderr)
 
     def _one_by_one(self, batch):
         """Batches of one: an image may have spoilt it for all."""
@@ -200,16 +234,19 @@ class Run:
                 say(f"left out: {where}seed {item.seed}: {alone.error}")
                 self.plan.worker.give_up(batch.items)
 
-    def show(self, images):
-        """Shows that of the batch that is drawn so many images are done, in parts."""
-        finished = self.plan.worker.finished(self._done) + images
-        self.bar.update(min(self.plan.total, finished) - self.bar.n)
+    def show(self, images, *steps):
+        """Shows that of the batch that is drawn so many images are done, in parts.
 
-    def say(self, line, file=None):
-        """A line on stdout, or on another file, beside the progress bar."""
-        file = file or sys.stdout
-        with self.bar.external_write_mode(file=file):
-            print(line, flush=True, file=file)
+        Args:
+            steps: the number of the step that is done, from 1, and how many there are.
+        """
+        if self.plan.total is not None:
+            images += self.plan.worker.finished(self._done)
+        self.progress.show(images, *steps)
+
+    def say(self, line, file=None, picture=None):
+        """A line on stdout, or on another file, beside the progress bar; and a PIL image below."""
+        self.progress.say(line, file, picture)
 
     def save(self, batch, images):
         """Saves the images of a batch [N, 3, H, W] as PNGs, while the next batch is drawn."""
@@ -226,6 +263,7 @@ class Run:
         # Not within the batch's own `with`: a fault in saving the one before is none of its own.
         self._wait()
         if batch.pending:
+            finished_images_are_kept()
             self._saved = self._saver.submit(self._finish, batch)
 
     def _wait(self):
@@ -249,18 +287,20 @@ class Run:
             if not options.no_metadata:
                 place = item.image.batch or [len(batch.items), i]
                 recipe = {**self.recipe(item), "batch": place}
-            path = publish(to_image(drawn[i]), plan.files.target(item.fields), recipe)
+            picture = to_image(drawn[i])
+            path = publish(picture, plan.files.target(item.fields), recipe)
             if path is None:
                 continue  # another process was quicker
             if plan.grid:
                 plan.grid.paths[item.index] = path
-            self.tell(path, item, batch)
+            self.tell(path, item, batch, picture=picture)
 
-    def tell(self, path, item, batch, more=None):
+    def tell(self, path, item, batch, more=None, picture=None):
         """Says that an image is finished, on stdout and in the file of results.
 
         Args:
             more: what its line of JSON says beyond `results.line_of`.
+            picture: what `--show` shows of it.
         """
         evaluations = round(batch.evaluations / (len(batch.items) * batch.rows), 1)
         line = {**results.line_of(path, item, batch.seconds, evaluations), **(more or {})}
@@ -272,7 +312,8 @@ class Run:
                 f"{evaluations:g} evaluations",
                 sys.stderr,
             )
-        self.say(results.as_text(line) if self.options.json else printable(path, 1000))
+        text = results.as_text(line) if self.options.json else printable(path, 1000)
+        self.say(text, picture=picture)
 
     def recipe(self, item):
         """How an image is made, but for its place in a batch."""
@@ -327,3 +368,12 @@ class Run:
             if digest is not None and facts.get(name) not in (None, digest):
                 whose = name.removesuffix("_sha256").replace("_", " ")
                 note(f"note: the {whose}'s weights are not those of the recipe")
+
+
+def said_of(job):
+    """What a line of a job file asks for, in words as on the command line."""
+    image = job.image
+    sources = image.photos or ([image.init] if image.init else [])
+    asked = [*(image.source or []), *image.conditions]
+    words = [*sources, *(format_prompt(prompt) for prompt in asked)]
+    return " ".join(f'"{printable(word, 90)}"' for word in words) or "no prompt"

@@ -21,6 +21,8 @@ class Watch:
         at_once: how many images are drawn together at the most.
         first: whether this process is the first of those that share the run; others do not watch.
         shows_x: whether the preview is of x, made visible, rather than of pred.
+    Attributes:
+        screen: a function (a preview) that shows it elsewhere, too; or None.
     Raises:
         UserError: for flags that do not go together, and for what cannot be shown.
     """
@@ -28,7 +30,7 @@ class Watch:
     def __init__(self, options, output, at_once, first=True, shows_x=False):
         self.preview = self.files = self.finished = None
         self.trajectory, self.noised, self.shows_x = None, True, shows_x
-        self.fps = options.fps or FPS
+        self.fps, self.screen = options.fps or FPS, None
         template = options.trajectory
         if options.fps and (not template or is_strip(template.text)):
             raise UserError("--fps is of an animation: give one with --trajectory FILE.gif")
@@ -85,7 +87,9 @@ class Watch:
         if for_trajectory:
             self.trajectory.add(t, x, pred)
         if for_preview:
-            self.preview.show(x if self.shows_x else pred)
+            picture = self.preview.show(x if self.shows_x else pred)
+            if self.screen and number is not None:  # what it has come to is shown once it is saved
+                self.screen(picture)
         if number is None and self.trajectory:
             self.finished, self.trajectory, self.files = self.trajectory, None, None
 

@@ -1,6 +1,7 @@
 """cfg_sample.py from its command line to its files, with the bundled model."""
 
 import functools
+import io
 import json
 import os
 import signal
@@ -103,6 +104,31 @@ def test_weights_change_the_image_and_a_weight_of_0_is_no_prompt(cfg_sample):
 def test_without_prompts_no_clip_is_loaded(cfg_sample, monkeypatch):
     monkeypatch.setattr(clip, "load", lambda *_: pytest.fail("a CLIP was loaded"))
     assert cfg_sample(*FAST)[0] == 0
+
+
+def test_standard_input_is_a_prompt_where_a_dash_asks_for_it(cfg_sample, monkeypatch):
+    def read(text, *flags):
+        stdin = io.TextIOWrapper(io.BytesIO(text.encode()))
+        monkeypatch.setattr(sys, "stdin", stdin)
+        return cfg_sample(*FAST, *flags, "--dry-run")
+
+    status, out, _ = read(" a rocket, l'été:2\n", "-", "oil:1")
+    assert (status, out[1].split("\t")[3]) == (0, "a rocket, l'été:2  oil:1")
+    for text, flags, why in [
+        ("", ["-"], "standard input holds no prompt"),
+        ("a cat\na dog\n", ["-"], "several lines: --from-file - draws each"),
+        ("a cat\n", ["-", "-"], "can be read once"),
+        ("a cat\n", ["-", "--from-file", "-"], "can be read once"),
+    ]:
+        status, out, err = read(text, *flags)
+        assert (status, out, err.count("\n")) == (2, [], 1)
+        assert why in err
+
+
+def test_a_script_that_is_given_nothing_says_so(cfg_sample, clip_sample):
+    for draw in (cfg_sample, clip_sample):
+        assert draw("--model", "emoji", "--steps", 1)[2].startswith("no prompt: what is drawn is")
+    assert cfg_sample("--from-png", "out_00000.png", "-o", "again.png")[2] == ""
 
 
 def test_image_prompts_guide_as_text_does(cfg_sample):
@@ -595,7 +621,7 @@ def test_a_device_that_is_not_there_is_refused(cfg_sample):
     assert "--device cuda:77 is not there: this machine has" in err
 
 
-def test_ctrl_c_keeps_finished_images_and_exits_with_130(tmp_path):
+def test_ctrl_c_keeps_finished_images_and_the_process_dies_of_it(tmp_path):
     run = subprocess.Popen(
         [sys.executable, ROOT / "cfg_sample.py", *FAST, "a cat", "-n", "100000"],
         cwd=tmp_path,
@@ -606,7 +632,7 @@ def test_ctrl_c_keeps_finished_images_and_exits_with_130(tmp_path):
     assert run.stdout.readline() == "out_00000.png\n"
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=1000)
-    assert run.returncode == 130
+    assert run.returncode == -signal.SIGINT
     assert "Traceback" not in err
     assert "finished images are kept" in err
     names = ["out_00000.png", *out.split()]
@@ -627,7 +653,7 @@ def test_ctrl_c_before_the_first_image_is_one_line(tmp_path, seconds):
     processes.work(run, seconds)
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=1000)
-    assert run.returncode == 130
+    assert run.returncode == -signal.SIGINT
     assert err.splitlines()[-1].startswith("cfg_sample.py: stopped")
     assert "Traceback" not in err
 

@@ -66,7 +66,7 @@ def test_page_knows_how_the_images_were_made(make_gallery):
     }
 
 
-def test_commands_name_what_is_within_the_folder_they_are_run_in(
+def test_commands_name_files_as_the_folder_of_the_page_sees_them(
     make_gallery, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(gallery, "HERE", shutil.copytree(gallery.HERE, tmp_path / "suite" / "cli"))
@@ -74,8 +74,8 @@ def test_commands_name_what_is_within_the_folder_they_are_run_in(
     picture("runs/a.png", init="photo.png", seed=1, batch=[4, 1])
     assert make_gallery("runs")[0] == 0
     assert arguments_in_bash(entries("runs/index.html")[0]["command"]) == [
-        *("suite/cfg_sample.py", "--init", "runs/photo.png"),
-        *("--from-png", "runs/a.png", "--model", "emoji", "--seed", "1"),
+        *("../suite/cfg_sample.py", "--init", "photo.png"),
+        *("--from-png", "a.png", "--model", "emoji", "--seed", "1"),
     ]
 
 
@@ -86,7 +86,7 @@ def test_folders_beyond_stay_private(make_gallery, tmp_path, monkeypatch):
     assert make_gallery(tmp_path / "secret" / "runs", "-o", "all.html")[0] == 0
     (entry,) = entries("all.html")
     assert entry["src"] == "../secret/runs/a.png"  # what a page elsewhere cannot do without
-    assert entry["command"] == "cfg_sample.py --from-png a.png --model emoji"
+    assert entry["command"] == "cfg_sample.py --from-png ../secret/runs/a.png --model emoji"
     assert str(tmp_path) not in Path("all.html").read_text()
 
 
@@ -324,6 +324,7 @@ def four(tmp_path, monkeypatch):
     picture("plain.png", "gray")
     for time, name in enumerate(["plain.png", "out_10.png", "b.png", "out_2.png"]):
         os.utime(name, (time, time))
+    return f"'{tmp_path}'"
 
 
 @pytest.mark.slow
@@ -337,7 +338,8 @@ def test_click_shows_the_recipe_and_the_command(opened, four):
     rows = page.rows("#recipe")
     assert (rows["prompts"], rows["seed"], rows["steps"]) == (["3  a green cat"], ["10"], ["5"])
     assert page.text("#command") == [
-        "cfg_sample.py 'a green cat:3' --guidance-interval 0 1 --model emoji --seed 10 --steps 5"
+        f"cd {four} && cfg_sample.py 'a green cat:3' --guidance-interval 0 1 --model emoji "
+        "--seed 10 --steps 5"
     ]
     page.press("ESCAPE")
     assert not page.one("#one").is_displayed()

@@ -147,7 +147,8 @@ def test_dry_run_says_what_would_be_drawn(script):
         *FLAGS, "--from-file", "jobs.txt", "-o", NAMES, "--dry-run", "--shard", "1/2"
     )
     assert status == 0
-    rows = [line.split("\t") for line in out]
+    header, *rows = [line.split("\t") for line in out]
+    assert header == ["batch", "file", "seed", "prompts"]
     assert [row[:3] for row in rows[:2]] == [
         ["0", "out/002_007.png", "7"],
         ["0", "out/002_008.png", "8"],
@@ -166,7 +167,7 @@ def test_jobs_of_standard_input_leave_no_copy(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert len(done.stdout.splitlines()) == 2, done.stderr
+    assert len(done.stdout.splitlines()) == 1 + 2, done.stderr
     assert not os.listdir("temporary")
 
 
@@ -309,7 +310,7 @@ def test_stopped_run_is_finished_by_the_same_command(stop, cfg_sample, pictures)
         run.stdout.readline()
     run.send_signal(stop)
     _, err = run.communicate(timeout=1000)
-    assert run.returncode == 130
+    assert run.returncode == -stop
     assert "finished images are kept" in err
     assert len(err.splitlines()) == 1
     assert 3 <= len(drawn()) < 60

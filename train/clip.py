@@ -26,7 +26,7 @@ COMMON_MERGES = 2000  # of CLIP's own, so that words from outside the captions s
 
 
 def arguments(argv=None):
-    p = argparse.ArgumentParser(prog="python -m train.clip", description=__doc__)
+    p = argparse.ArgumentParser(usage="python -m train.clip [flags]", description=__doc__)
     p.add_argument("--data", type=Path, default=Path("data/emoji"), help="captioned images")
     p.add_argument("--output", type=Path, default=Path("checkpoints/emoji_clip.safetensors"))
     p.add_argument("--init", type=Path, help="weights of such a CLIP to begin from")

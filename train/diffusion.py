@@ -29,7 +29,7 @@ T_RANGES = 4  # equal parts of [0, 1] in which the loss is told
 
 
 def arguments(argv=None):
-    p = argparse.ArgumentParser(prog="python -m train.diffusion", description=__doc__)
+    p = argparse.ArgumentParser(usage="python -m train.diffusion [flags]", description=__doc__)
     p.add_argument("--data", type=Path, default=Path("data/emoji"), help="captioned images")
     p.add_argument("--model", default="emoji", choices=[n for n, r in NETWORKS.items() if r.clip])
     p.add_argument("--clip-checkpoint", type=Path, help="weights of the model's CLIP")

@@ -52,7 +52,7 @@ MIXES = (
 
 
 def arguments(argv=None):
-    p = argparse.ArgumentParser(prog="python -m train.evaluate", description=__doc__)
+    p = argparse.ArgumentParser(usage="python -m train.evaluate [flags]", description=__doc__)
     p.add_argument("--model", default="emoji", choices=[n for n, r in NETWORKS.items() if r.clip])
     p.add_argument("--checkpoint", type=Path, help="weights of the network")
     p.add_argument("--clip-checkpoint", type=Path, help="weights of its CLIP")

@@ -177,7 +177,7 @@ def load(path=JUDGE):
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(prog="python -m train.judge", description=__doc__)
+    p = argparse.ArgumentParser(usage="python -m train.judge [flags]", description=__doc__)
     p.add_argument("--output", type=Path, help=f"default: {JUDGE}, or {WIDE_JUDGE}")
     p.add_argument("--wide", action="store_true", help="of the things of render --wide")
     p.add_argument("--steps", type=int, default=400)

@@ -195,7 +195,7 @@ def held_out_pairs(things, seed, grounds=GROUNDS):
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(prog="python -m train.render", description=__doc__)
+    p = argparse.ArgumentParser(usage="python -m train.render [flags]", description=__doc__)
     p.add_argument("--output", type=Path, default=Path("data/emoji"))
     p.add_argument("--count", type=int, default=30_000)
     p.add_argument("--size", type=int, default=64)

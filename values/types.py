@@ -228,8 +228,13 @@ def page(text):
 
 
 def job_file(text):
-    """A file of jobs, or - for standard input."""
-    return text if text == "-" else existing_file(text)
+    """A file of jobs or a named pipe, or - for standard input."""
+    path = Path(expanded(text))
+    try:
+        is_pipe = path.is_fifo() or path.is_char_device()
+    except (OSError, ValueError):  # no name at all
+        is_pipe = False
+    return text if text == "-" else path if is_pipe else existing_file(text)
 
 
 def shard(text):

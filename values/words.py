@@ -36,7 +36,10 @@ def words_of(line):
             match = _WORD.match(line, place)
             ended = match and (match.end() == len(line) or line[match.end()].isspace())
             if not ended:
-                raise Place("a quotation or an escape has no end", place)
+                raise Place(
+                    "a quotation or an escape has no end: put a prompt with a ' in double quotes",
+                    place,
+                )
             words.append(("".join(map(_unquoted, _PART.finditer(match[0]))), place))
         place = match.end()
 

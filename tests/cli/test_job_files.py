@@ -85,6 +85,8 @@ star --steps 10 --method ddim --size 64 32
         ("{red,blue} heart", Prompt("{red,blue} heart", 3)),
         ("[a] cat # 5", Prompt("[a] cat # 5", 3)),
         ("a cat, a dog; a bird", Prompt("a cat, a dog; a bird", 3)),
+        ("l'été", Prompt("l'été", 3)),
+        ("a cold day at -5 degrees", Prompt("a cold day at -5 degrees", 3)),
     ],
 )
 def test_a_line_without_quotes_and_flags_is_one_prompt(read, line, prompt):
@@ -182,6 +184,11 @@ def test_cells_of_switches_are_true_or_false(read, tmp_path):
         ('cat "dog --steps 5', 5, "no end"),
         ("cat --seeds 1,2 -n 3", 20, "exclude each other"),
         ("cat --nonsense", 5, "unrecognized"),
+        ("a cat on a hat -z 3", 16, "unrecognized arguments: -z"),
+        ("a cat on a hat --seed 3", 1, '"a" and "cat" would be prompts by themselves'),
+        ("--seed 3 cat hat", 10, "put each prompt in quotes"),
+        ('"a fox" a cat -n 2', 9, "put each prompt in quotes"),
+        ("it's a cat --seed 3", 1, "a quotation or an escape has no end: put"),
         ("cat --model cc12m_1", 13, "--model is for the whole run"),
         ("cat --overwrite", 5, "--overwrite is for the whole run"),
         ("cat --help", 5, "--help"),

@@ -42,7 +42,7 @@ def grouped(read):
 
 
 def test_what_a_line_does_not_say_the_command_line_does(read):
-    text = "'a' 'cat' --steps 7\na dog --seeds 3\n"
+    text = "'a' 'cat' --steps 7\n'a dog' --seeds 3\n"
     jobs = read(text, "--steps", "9", "-n", "2", "oil:1").all
     assert [job.image.steps for job in jobs] == [7, 9]
     assert [len(job.image.seeds) for job in jobs] == [2, 1]
@@ -52,7 +52,7 @@ def test_what_a_line_does_not_say_the_command_line_does(read):
 def test_standard_input_is_read_once(monkeypatch):
     stdin = SimpleNamespace(buffer=io.BytesIO(b"cat\ndog --seed 3\n"))
     monkeypatch.setattr(sys, "stdin", stdin)
-    jobs = Jobs(CFG, [*FLAGS, "--from-file", "-"])
+    jobs = Jobs(CFG, [*FLAGS, "--from-file", "-", "--dry-run"])
     assert [[item.job.line for item in items(jobs)] for _ in range(3)] == [[1, 2]] * 3
 
 

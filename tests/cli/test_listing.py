@@ -20,7 +20,8 @@ EMOJI = ("--model", "emoji")
 
 
 def told(*argv):
-    return remarks.of_jobs(Jobs(CFG, [*argv, *EMOJI]))
+    jobs = Jobs(CFG, [*argv, *EMOJI])
+    return remarks.of_images(jobs.run, [job.image for job in jobs.all])
 
 
 @pytest.mark.parametrize("script", SAMPLING, ids=lambda script: script.name)

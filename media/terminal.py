@@ -1,0 +1,120 @@
+"""Pictures in the terminal (`--show`), by textual-image.
+
+In which way is for the terminal to say: as sixels, by kitty's protocol, or in half blocks.
+"""
+
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import select
+import shutil
+import sys
+import time
+
+from values.errors import UserError
+
+try:
+    import termios
+    import tty
+except ImportError:  # Windows
+    termios = None
+
+SIDE = 256  # pixels: what is smaller is enlarged, each pixel as a square
+CELLS = 32  # the width of a picture of a terminal that shows pixels
+BLOCKS = 64  # and of one that does not, where a cell is a pixel wide and two high
+# Whether it knows kitty's protocol; and what it is, which every terminal answers.
+QUERY = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\" + b"\x1b[c"
+ANSWER = re.compile(rb"\x1b\[\?([\d;]*)c")
+PATIENCE = 5.0  # seconds: it may be far away
+
+
+def check():
+    """UserError where textual-image is not installed."""
+    if importlib.util.find_spec("textual_image") is None:
+        raise UserError("--show needs textual-image: pip install textual-image")
+
+
+class Pictures:
+    """What shows pictures on the terminal that stdout is.
+
+    Raises:
+        UserError: where textual-image is not installed, or the terminal cannot be asked.
+    """
+
+    def __init__(self):
+        check()
+        try:
+            answer = _ask()
+        except OSError as error:
+            raise UserError(f"--show: this terminal cannot be asked ({error})") from None
+        found = ANSWER.search(answer)
+        sixels = found is not None and b"4" in found[1].split(b";")
+        renderable = _renderable()
+        self.width = CELLS
+        if sixels:
+            self.make = renderable.SixelImage
+        elif b";OK" in answer:
+            self.make = renderable.TGPImage
+        else:
+            self.make, self.width = renderable.HalfcellImage, BLOCKS
+
+    def text(self, image):
+        """What draws a PIL image at the cursor, as lines with their ends."""
+        from rich.console import Console
+
+        columns, lines = shutil.get_terminal_size()
+        factor = max(1, SIDE // max(image.size))
+        image = image.resize([side * factor for side in image.size], resample=0)  # 0: nearest
+        # A cell is about twice as high as wide; more lines than there are could not be replaced.
+        width = min(self.width, columns - 1, 2 * (lines - 3) * image.width // image.height)
+        screen = io.StringIO()
+        console = Console(file=screen, force_terminal=True, width=columns, height=lines)
+        with _answers_on_stdin():
+            console.print(self.make(image, width=max(1, width), height="auto"))
+        return screen.getvalue()
+
+
+def _renderable():
+    """The module of textual-image, which asks stdout while it is imported: by then we know."""
+    before, sys.__stdout__ = sys.__stdout__, None
+    try:
+        from textual_image import renderable
+    finally:
+        sys.__stdout__ = before
+    return renderable
+
+
+def _ask():
+    """What the terminal answers to QUERY, in bytes; nothing where it cannot be asked."""
+    if termios is None or os.environ.get("TERM", "dumb") in ("dumb", "linux"):
+        return b""
+    answer, until = b"", time.monotonic() + PATIENCE
+    with open("/dev/tty", "r+b", buffering=0) as terminal:
+        before = termios.tcgetattr(terminal)
+        tty.setcbreak(terminal, termios.TCSANOW)
+        try:
+            terminal.write(QUERY)
+            while not ANSWER.search(answer):
+                left = max(0, until - time.monotonic())
+                if not select.select([terminal], [], [], left)[0]:
+                    break
+                answer += terminal.read(1)
+        finally:
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
+    return answer
+
+
+@contextlib.contextmanager
+def _answers_on_stdin():
+    """Has textual-image read a terminal's answers from there, where stdin is a pipe."""
+    if termios is None or (sys.__stdin__ and sys.__stdin__.isatty()):
+        yield
+        return
+    before = sys.__stdin__
+    with open("/dev/tty") as sys.__stdin__:
+        try:
+            yield
+        finally:
+            sys.__stdin__ = before

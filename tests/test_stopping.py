@@ -1,0 +1,110 @@
+"""Ctrl-C and SIGTERM end every script at every moment, and with it the shell's loop it runs in."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import processes
+from tests.terminal import Terminal
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = [f"{name}.py" for name in ("cfg_sample", "clip_sample", "reverse_sample")]
+SCRIPTS += [f"{name}.py" for name in ("cfg_modify_image", "make_grid", "make_gallery", "png_info")]
+DRAW = [sys.executable, str(ROOT / "cfg_sample.py"), "a cat", "--model", "emoji", "--steps", "2"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+# Sends itself a signal as soon as a module is imported.
+STOPPED_AT = """
+import os, runpy, sys
+script, module, which = sys.argv[1:4]
+class Hook:
+    def find_spec(name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), int(which))
+sys.meta_path.insert(0, Hook)
+sys.argv = [script, *sys.argv[4:]]
+sys.path.insert(0, os.path.dirname(script))
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+def stopped_at(module, script, *argv, which=signal.SIGINT, **how):
+    command = [sys.executable, "-c", STOPPED_AT, str(ROOT / script), module, str(int(which)), *argv]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, **how)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_ctrl_c_among_the_first_imports_ends_a_script_without_a_word(script):
+    done = stopped_at("cli", script)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["PIL", "torch"])
+def test_signal_among_later_imports_is_told_in_a_line(module, which, tmp_path):
+    done = stopped_at(module, "cfg_sample.py", "a cat", which=which, cwd=tmp_path)
+    assert done.returncode == -which
+    assert done.stderr.splitlines()[-1] == "cfg_sample.py: stopped"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def terminal(tmp_path):
+    terminal = Terminal(tmp_path, ENVIRONMENT)
+    yield terminal
+    terminal.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells of processes")
+@pytest.mark.parametrize("moment", ["starting", "loading", "drawing"])
+def test_ctrl_c_ends_a_loop_in_an_interactive_shell(moment, terminal, tmp_path):
+    draw = shlex.join([*DRAW, "-n", "100000"])
+    # What is echoed as it was typed is not yet what it says.
+    terminal.type(f"for s in 1 2 3; do {draw} --seed $s; echo next-$((40 + 2)); done\n")
+    if moment == "starting":
+        children = Path(f"/proc/{terminal.pid}/task/{terminal.pid}/children")
+        processes.wait_until(children.read_text, _Living())
+        processes.work(_Living(int(children.read_text())), 0.05)
+    else:
+        terminal.wait_for({"loading": "(no prompt", "drawing": "out_00000.png"}[moment])
+    terminal.type("\x03")
+    terminal.type("echo then-$((40 + 2))\n")
+    assert "next-42" not in terminal.wait_for("then-42")
+    assert "Traceback" not in terminal.shown
+    assert ("out_00000.png" in os.listdir(tmp_path)) == (moment == "drawing")
+
+
+class _Living:
+    """A process that is not our child, as `tests.processes` asks of one."""
+
+    def __init__(self, pid=None):
+        self.pid = pid
+
+    def poll(self):
+        return None
+
+
+def test_ctrl_c_ends_a_loop_in_a_script(tmp_path):
+    draw = shlex.join([*DRAW, "-n", "100000"])
+    loop = f"for s in 1 2 3; do {draw} --seed $s; echo next; done; echo behind"
+    run = subprocess.Popen(
+        ["bash", "-c", loop],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert run.stdout.readline() == "out_00000.png\n"
+    os.killpg(run.pid, signal.SIGINT)
+    out, err = run.communicate(timeout=1000)
+    assert run.returncode == -signal.SIGINT
+    assert not {"next", "behind"} & set(out.split())
+    assert err.count("finished images are kept") == 1
+    names = {"out_00000.png", *out.split()}
+    assert set(os.listdir(tmp_path)) == names
