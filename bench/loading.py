@@ -23,6 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+import runner  # noqa: E402, F401  before torch: its threads are to sleep while they wait
+
 PUBLISHED = ROOT / "tests" / "data" / "checkpoints.json"
 WAYS = ("plain", "ours", "ours, touched")
 

@@ -128,6 +128,9 @@ TABLE = {
         "cuda, cuda:1, mps or cpu (default: the fastest there is)"),
     Option("--dtype", SAMPLING, Name("dtype", ["auto", "float32", "bfloat16", "float16"]), "NAME",
         "auto", RUN_RECORDED, "what the network computes in: float32, bfloat16, float16 or auto"),
+    Option("--threads", SAMPLING, Whole(1, 1024), "N", None, Is.RUNS,
+        "threads of a CPU to compute with (default: as OMP_NUM_THREADS says, else one for each "
+        "core, shared by the processes of torchrun)"),
     Option("--compile", (CFG, REVERSE, MODIFY), None, None, False, Is.RUNS,
         "have torch.compile make the network faster, which takes a minute or more first"),
 ),

@@ -22,7 +22,7 @@ from media.images import publish
 from media.tensors import to_image, to_tensor
 from models import checkpoints, networks
 from models.unet import recompute_gradients
-from runner import memory, results
+from runner import memory, results, threads
 from runner.batch import Batch
 from runner.conditions import Reader
 from runner.device import compiled, pick_device, pick_dtype
@@ -51,6 +51,7 @@ class Run:
         self.plan, self.options = plan, plan.options
         plan.start()
         options = self.options
+        threads.settle(options.threads)
         self.device = pick_device(options.device, plan.worker.local_rank)
         self.dtype = pick_dtype(options.dtype, self.device)
         self.checkpoint = checkpoints.find(options.network, options.checkpoint, options.mirror)
