@@ -11,7 +11,7 @@ from cli import defaults
 from cli.option import Is, Option
 from cli.scripts import CFG, CLIP, DRAWING, GALLERY, GRID, INFO, MODIFY, REVERSE, SAMPLING
 from diffusion.adaptive import TOLERANCE
-from diffusion.methods import METHODS
+from diffusion.methods import METHODS, WHOLE
 from diffusion.schedules import SCHEDULES
 from models.zoo import CLIPS, NETWORKS
 from values import types
@@ -32,7 +32,6 @@ METHODS_OF = {
     MODIFY: {name: row for name, row in STEADY.items() if row.evaluations},
 }
 FILE = Text(types.existing_file, stored=types.SOURCE.stored)
-GUIDES = "guide between these timesteps alone: 0 is the image, 1 the noise"
 NAMES = "{" + "}, {".join(FIELDS) + "}"
 EDIT = (*FIELDS, "photo")
 READS = "CLIP reads 77 tokens of each, that of emoji 24"
@@ -74,9 +73,8 @@ TABLE = {
         "a picture as large as the photo: white where it may change, black where it stays"),
 ),
 "the guidance": (
-    Option("--guidance-interval", DRAWING, Number(0, 1), ("LOW", "HIGH"), defaults.interval, SHAPED,
-        of(f"{GUIDES} (0.17 1 for ab2 to deis, if weights add up to more than 1, else 0 1)",
-        clip=f"{GUIDES} (0 1)"), many=2),
+    Option("--guidance-interval", DRAWING, Number(0, 1), ("LOW", "HIGH"), list(WHOLE), SHAPED,
+        "guide between these timesteps alone: 0 is the image, 1 the noise (0 1)", many=2),
     Option("--clip-guidance-scale -cs", (CLIP,), Number(0, types.MAX_SCALE), "X", 500.0, SHAPED,
         "how strongly CLIP steers; 0: not at all, then only a conditional model follows the "
         "prompts"),
