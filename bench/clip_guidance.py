@@ -83,7 +83,7 @@ def measure_here(way, name, side, file, clip_file):
     from runner.device import pick_clip_dtype, pick_dtype
 
     cpu = torch.device("cpu")
-    dtype = torch.float32 if way == "plain" else pick_dtype("auto", cpu)
+    dtype = torch.float32 if way == "plain" else pick_dtype("auto", cpu, gradients=True)
     torch.set_grad_enabled(False)
     reader = clip.load("ViT-B-16", clip_file)
     target = torch.nn.functional.normalize(reader.encode_text(["a lighthouse in a storm"]))

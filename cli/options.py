@@ -87,8 +87,6 @@ TABLE = {
     Option("--clip-model", (CLIP,), Text(types.clip_name), "NAME", defaults.clip_model,
         RUN_RECORDED, f"the CLIP that steers: {', '.join(CLIPS)} or a name of open_clip, like "
         "ViT-L-14:openai (default: the one the model reads prompts with, else ViT-B-16)"),
-    Option("--low-memory", (CLIP,), None, None, False, RUN_RECORDED,
-        "steer in less memory: slower, by computing parts of the network twice"),
 ),
 "what to start from": (
     Option("--init", DRAWING, types.SOURCE, "IMAGE", None, IMAGES | RECORDED | FILES,
@@ -126,6 +124,9 @@ TABLE = {
         "cuda, cuda:1, mps or cpu (default: the fastest there is)"),
     Option("--dtype", SAMPLING, Name("dtype", ["auto", "float32", "bfloat16", "float16"]), "NAME",
         "auto", RUN_RECORDED, "what the network computes in: float32, bfloat16, float16 or auto"),
+    Option("--low-memory", SAMPLING, None, None, False, RUN_RECORDED,
+        "take less memory and more time: images one by one, on a CPU in two bytes or with large "
+        "weights left in their file; where CLIP steers, parts of the network twice instead"),
     Option("--threads", SAMPLING, Whole(1, 1024), "N", None, Is.RUNS,
         "threads of a CPU to compute with (default: as OMP_NUM_THREADS says, else one for each "
         "core, shared by the processes of torchrun)"),

@@ -53,7 +53,9 @@ class Run:
         options = self.options
         threads.settle(options.threads)
         self.device = pick_device(options.device, plan.worker.local_rank)
-        self.dtype = pick_dtype(options.dtype, self.device)
+        self.dtype = pick_dtype(
+            options.dtype, self.device, options.low_memory, self.needs_gradients
+        )
         self.checkpoint = checkpoints.find(options.network, options.checkpoint, options.mirror)
         if options.checkpoint:  # before a CLIP is sought, and perhaps downloaded
             networks.check(options.network.name, self.checkpoint)
@@ -76,8 +78,9 @@ class Run:
         compiling = self.options.compile
         packed = not (compiling or self.needs_gradients)
         name = self.options.network.name
-        net = models.load(name, self.checkpoint, self.device, self.dtype, packed)
-        if self.options.low_memory:
+        lean = self.options.low_memory
+        net = models.load(name, self.checkpoint, self.device, self.dtype, packed, lean)
+        if lean and self.needs_gradients:
             recompute_gradients(net)
         if compiling:
             memory.keep_freed_memory()

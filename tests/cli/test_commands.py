@@ -85,7 +85,7 @@ def test_usual_is_what_the_script_and_the_method_have_for_it():
     assert line({**usual, **steering}) == "./clip_sample.py --model emoji"
     assert line({"method": "unipc", "steps": 20, "schedule": "logit"}).endswith("--method unipc")
     other = {**usual, "low_memory": True, "steps": 20, "cutn": 8}
-    assert line(other) == "./clip_sample.py --cutn 8 --low-memory --model emoji --steps 20"
+    assert line(other) == "./clip_sample.py --cutn 8 --model emoji --low-memory --steps 20"
 
 
 def test_edit_names_its_photo_first_and_a_free_name_for_the_result(tmp_path):
