@@ -105,6 +105,9 @@ def write_checkpoint(name, path):
 
 def compare(name, file, runs):
     """Measures all ways in turns and prints medians and ratios."""
+    from bench.common import machine
+
+    print(machine())
     with open(file, "rb") as cached:
         while cached.read(2**24):
             pass
