@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.common import head, made_up_checkpoint, measured, row, write_clip  # noqa: E402
+from bench.common import head, machine, made_up_checkpoint, measured, row, write_clip  # noqa: E402
 from bench.loading import memory  # noqa: E402
 
 WAYS = ("plain", "ours", "ours, every 2", "ours, outside", "ours, low memory")
@@ -83,7 +83,7 @@ def measure_here(way, name, side, file, clip_file):
     from runner.device import pick_clip_dtype, pick_dtype
 
     cpu = torch.device("cpu")
-    dtype = torch.float32 if way == "plain" else pick_dtype("auto", cpu)
+    dtype = torch.float32 if way == "plain" else pick_dtype("auto", cpu, gradients=True)
     torch.set_grad_enabled(False)
     reader = clip.load("ViT-B-16", clip_file)
     target = torch.nn.functional.normalize(reader.encode_text(["a lighthouse in a storm"]))
@@ -106,6 +106,7 @@ def measure_here(way, name, side, file, clip_file):
 
 
 def compare(args, file, clip_file):
+    print(machine())
     results = {way: [] for way in WAYS}
     for _ in range(args.runs):
         for way in WAYS:

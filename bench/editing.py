@@ -14,10 +14,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import runner  # noqa: F401  before torch: its threads are to sleep while they wait
+
+# isort: split
+import torch
 
 import diffusion
 import models

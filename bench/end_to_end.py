@@ -2,14 +2,13 @@
 
     python bench/end_to_end.py [--model NAME] [--runs N] [--steps N] [--clip-first]
 
-The plain way is float32 on contiguous tensors, attention as two products and a softmax, every
-result in memory of its own, a network built with random weights that torch.load then replaces, PLMS
-with 50 steps, and both conditions at every step. It loads the network and then CLIP, as the
-published script does. With --clip-first it is measured in the other order as well: what CLIP's
-loading frees then lies where the activations find it, and the system need not clear new pages for
-them. Both are processes of their own, in turns, with the files in the system's page cache; ours
-runs twice, as its first run of a prompt reads CLIP and its second knows the embedding. Peak memory
-includes the pages of mapped files. The weights are made up, of the published shapes.
+The plain way is what the published script does: float32 on contiguous tensors, attention as two
+products and a softmax, a network built with random weights that torch.load then replaces, PLMS with
+50 steps, and the network before CLIP. With --clip-first it is measured in the other order as well:
+what CLIP's loading frees then lies where the activations find it, and the system need not clear new
+pages for them. Both are processes of their own, in turns, with the files in the system's page
+cache; ours runs twice, as its first run of a prompt reads CLIP and its second knows the embedding.
+Peak memory includes the pages of mapped files. The weights are made up, of the published shapes.
 """
 
 import argparse
@@ -24,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.common import head, row, write_clip  # noqa: E402
+from bench.common import head, machine, row, write_clip  # noqa: E402
 
 PROMPT = "a lighthouse in a storm"
 WEIGHT = 3.0
@@ -72,6 +71,7 @@ def run(command):
 
 
 def compare(args, folder):
+    print(machine())
     checkpoint, clip_checkpoint = folder / f"{args.model}.pth", folder / "clip.pt"
     print(f"writing {checkpoint}", file=sys.stderr)
     # In a process of its own: a child's peak memory begins with what its parent has.

@@ -1,13 +1,15 @@
 """What one evaluation of a network takes: the plain way against ours, in time, memory and rate.
 
     python bench/evaluation.py [--model NAME] [--size N] [--rows N] [--chunk N] [--runs N]
-        [--compile]
+        [--compile] [--dtypes NAME ...]
 
-An image under one prompt is two rows: the prompt and no prompt. The plain way computes in float32,
-on contiguous tensors, with attention as two products and a softmax, every result in memory of its
-own, and its weights are read by torch.load into a network of random ones. Each measurement is a
-process of its own, in turns; its first evaluation is not timed. Peak memory is that of the process
-from its start, and that of the evaluations once the network is there, both with torch's libraries.
+An image under one prompt is two rows: the prompt and no prompt. The plain way computes as the
+published script does: in float32, on contiguous tensors, with attention as two products and a
+softmax, in place where that script is; its weights are read by torch.load into a network of random
+ones. Ours computes in the dtype that `auto` takes, and in those of --dtypes as well. Each
+measurement is a process of its own, in turns; its first evaluation is not timed. Peak memory is
+that of the process from its start, and that of the evaluations once the network is there, both with
+torch's libraries.
 The rate is that of all products and convolutions, beside the machine's own when it multiplies
 matrices of 4096 x 4096 in bfloat16. The weights are made up, of the published shapes.
 """
@@ -22,16 +24,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.common import head, made_up_checkpoint, measured, row  # noqa: E402
+from bench.common import head, machine, made_up_checkpoint, measured, row  # noqa: E402
 from bench.loading import memory, plain  # noqa: E402
 
+DTYPES = ("float32", "bfloat16", "float16")
 TIMED = 3  # evaluations in a process
 SIDE = 4096
 
 
 def plain_attention(q, k, v):
-    weights = (q @ k.transpose(2, 3) / q.shape[3] ** 0.5).softmax(3)
-    return weights @ v
+    scale = q.shape[3] ** -0.25
+    return ((q * scale) @ (k.transpose(2, 3) * scale)).softmax(3) @ v
 
 
 def plain_modulation(self, x, features):
@@ -47,22 +50,40 @@ def plain_block(self, x, features):
 
     h = self.main["0"](x)
     if "4" in self.main:
-        h = self.main["4"](functional.relu(self.main["2"](h, features)))
+        h = self.main["4"](functional.relu_(self.main["2"](h, features)))
     else:
-        h = self.main["2"](functional.relu(h))
+        h = self.main["2"](functional.relu_(h))
     if "6" in self.main:
         h = self.main["6"](h, features)
-    return self.skip(x) + (functional.relu(h) if self.relu else h)
+    return (functional.relu_(h) if self.relu else h) + self.skip(x)
+
+
+def plain_forward(self, x, t, clip_embed=None):
+    """As `UNet.forward`, but in the order in memory that x has, which is that of the weights."""
+    import torch
+    from torch.nn import functional
+
+    from diffusion.objective import log_snr
+
+    features = self.map(t, clip_embed) if self.arch.clip_dim else None
+    s = log_snr(t.double()).float() if self.arch.timestep == "log_snr" else t
+    h = functional.pixel_unshuffle(x, self.arch.patch)
+    planes = self.timestep_embed(s)[:, :, None, None].expand(-1, -1, *h.shape[2:])
+    h = torch.cat([h, planes], dim=1)
+    for layer in self.net:
+        h = layer(h, features)
+    return functional.pixel_shuffle(h, self.arch.patch)
 
 
 def go_the_plain_way():
-    """In this process attention is two products and a softmax, and nothing is done in place."""
+    """In this process networks compute as the published script does."""
     from torch.nn import functional
 
     from models import unet
 
     functional.scaled_dot_product_attention = plain_attention
     unet.Modulation.forward, unet.Block.forward = plain_modulation, plain_block
+    unet.UNet.forward = plain_forward
 
 
 def load(way, name, file):
@@ -75,8 +96,8 @@ def load(way, name, file):
         go_the_plain_way()
         return plain(name, file)
     device = torch.device("cpu")
-    packed = way != "compiled"
-    net = models.load(name, file, device, pick_dtype("auto", device), packed)
+    packed, dtype = way != "compiled", way if way in DTYPES else "auto"
+    net = models.load(name, file, device, pick_dtype(dtype, device), packed)
     return net if packed else compiled(net)
 
 
@@ -97,6 +118,7 @@ def measure_here(way, args):
         else:
             net = load(way, args.model, args.file)
             call = in_chunks(net, args.chunk or getattr(net, "chunk", None))
+            print(f"{way}: {next(net.net.parameters()).dtype}", file=sys.stderr)
             x, cond = torch.randn(args.rows, 3, args.size, args.size), torch.zeros(args.rows, 512)
             t = torch.full([args.rows], 0.7)
 
@@ -142,7 +164,8 @@ def count_flops(args):
 
 
 def compare(args, file):
-    ways = ["matmul", "plain", "ours", *(["compiled"] if args.compile else [])]
+    print(machine())
+    ways = ["matmul", "plain", "ours", *(["compiled"] if args.compile else []), *args.dtypes]
     results = {way: [] for way in ways}
     for _ in range(args.runs):
         for way in ways:
@@ -153,10 +176,10 @@ def compare(args, file):
         for way, runs in results.items()
     }
     matmul, flops = middle.pop("matmul"), count_flops(args)
-    machine = matmul["flops"] / matmul["seconds"]
+    best = matmul["flops"] / matmul["seconds"]
     print(
         f"{args.model}, {args.rows} rows of {args.size} x {args.size}: {flops / 1e9:.0f} GFLOP; "
-        f"{SIDE} x {SIDE} matrices in bfloat16: {machine / 1e9:.0f} GFLOP/s; "
+        f"{SIDE} x {SIDE} matrices in bfloat16: {best / 1e9:.0f} GFLOP/s; "
         f"medians of {args.runs} runs"
     )
     columns = ("", "seconds", "times as fast", "peak memory", "", "of evaluations", "")
@@ -166,7 +189,7 @@ def compare(args, file):
         cells = [way, f"{found['seconds']:.2f}", f"{base['seconds'] / found['seconds']:.2f}"]
         for key in ("peak", "evaluating"):
             cells += [f"{found[key] / 1e9:.2f} GB", f"{found[key] / base[key]:.0%}"]
-        row(*cells, f"{rate / 1e9:.0f}", f"{rate / machine:.0%}")
+        row(*cells, f"{rate / 1e9:.0f}", f"{rate / best:.0%}")
     if args.compile:
         print(f"The first evaluation takes {middle['compiled']['first']:.1f} s when compiled.")
 
@@ -179,6 +202,7 @@ def main():
     parser.add_argument("--chunk", type=int, help="images in a call of ours (as the scripts do)")
     parser.add_argument("--runs", type=int, default=3, help="measurements of each way")
     parser.add_argument("--compile", action="store_true", help="measure --compile as well")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=[], help="of ours as well")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--file", help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -16,10 +16,13 @@ import math
 import sys
 from pathlib import Path
 
-import torch
-
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+
+import runner  # noqa: E402, F401  before torch: its threads are to sleep while they wait
+
+# isort: split
+import torch  # noqa: E402
 
 import diffusion  # noqa: E402
 from bench.solvers import Drawer, load_critic  # noqa: E402

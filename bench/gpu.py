@@ -59,9 +59,7 @@ def draw(way, net, x, embed):
     from cli.scripts import CFG
 
     name = "plms" if way == "plain" else options_of(CFG)["method"].default
-    weights = [WEIGHT]
-    interval = diffusion.default_interval(name, weights)
-    model = diffusion.guided(net, embed, weights, interval=interval)
+    model = diffusion.guided(net, embed, [WEIGHT])
     timesteps = diffusion.schedule(diffusion.default_schedule(name), diffusion.default_steps(name))
     return diffusion.sample(model, x, timesteps, name)
 

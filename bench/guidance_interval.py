@@ -15,10 +15,13 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+
+import runner  # noqa: E402, F401  before torch: its threads are to sleep while they wait
+
+# isort: split
+import torch  # noqa: E402
 
 import diffusion  # noqa: E402
 import models  # noqa: E402

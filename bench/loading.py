@@ -23,6 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+import runner  # noqa: E402, F401  before torch: its threads are to sleep while they wait
+
 PUBLISHED = ROOT / "tests" / "data" / "checkpoints.json"
 WAYS = ("plain", "ours", "ours, touched")
 
@@ -103,6 +105,9 @@ def write_checkpoint(name, path):
 
 def compare(name, file, runs):
     """Measures all ways in turns and prints medians and ratios."""
+    from bench.common import machine
+
+    print(machine())
     with open(file, "rb") as cached:
         while cached.read(2**24):
             pass

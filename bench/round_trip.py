@@ -11,9 +11,12 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import runner  # noqa: F401  before torch: its threads are to sleep while they wait
+
+# isort: split
+import torch
 
 import diffusion
 import models

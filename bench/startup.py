@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.common import head, row  # noqa: E402
+from bench.common import head, machine, row  # noqa: E402
 
 SCRIPT = ROOT / "cfg_sample.py"
 PROMPT = "a red apple on a blue background"
@@ -87,6 +87,7 @@ def measure(folder, environment):
 
 def compare(runs):
     """Measures in turns and prints medians."""
+    print(machine())
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "V_DIFFUSION_CACHE": folder}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -16,6 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+import runner  # noqa: E402, F401  before torch: its threads are to sleep while they wait
+
 SCALES = (0, 50, 500, 5000)
 SHOWN = 8
 

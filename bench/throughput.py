@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.common import head, row  # noqa: E402
+from bench.common import head, machine, row  # noqa: E402
 
 SCRIPT = ROOT / "cfg_sample.py"
 PROMPT = "a red apple on a blue background"
@@ -131,12 +131,20 @@ def work_asleep(folder, slow):
 def scaling(args, folder, processes, slow):
     """The share of linear that several processes reach."""
     batches = args.batches * processes
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={processes}", __file__, "--asleep", folder, *["--slow"] * slow]
     command += ["--", "--model", "emoji", "-n", batches, "--size", 16, 16, "--steps", STEPS]
-    command += ["--method", "ddim", "--dtype", "float32", "-o", folder / "{index}.png"]
-    run(*command, env=environment, stderr=subprocess.DEVNULL)
+    command += [
+        "--method",
+        "ddim",
+        "--dtype",
+        "float32",
+        "--threads",
+        1,
+        "-o",
+        folder / "{index}.png",
+    ]
+    run(*command, stderr=subprocess.DEVNULL)
     began = min(float(path.read_text()) for path in folder.glob("began_*"))
     last = max(path.stat().st_mtime for path in folder.glob("*.png"))
     speed = processes - (0.75 if slow else 0)
@@ -159,6 +167,7 @@ def main():
     if args.asleep:
         sys.argv = ["cfg_sample.py", *args.rest]
         return work_asleep(args.asleep, args.slow)
+    print(machine())
     with tempfile.TemporaryDirectory() as folder:
         against_a_loop(args, Path(folder))
         between_batches(args, Path(folder))

@@ -132,8 +132,6 @@ def _values(script, recipe, row):
 def _words(option, recipe, values, find):
     """The words behind the flag of an option; None: the command need not give it."""
     usual = default(option, values)
-    if option.name == "guidance_interval":  # a recipe that names none was guided everywhere
-        recipe = {option.name: [0, 1], **recipe}
     if option.name in ("steps", "schedule") and recipe.get("timesteps_of_latent"):
         return None
     value = recipe.get(option.name, usual)

@@ -1,7 +1,7 @@
 """Defaults that depend on what other options are: functions of a dict of values and the script."""
 
 from diffusion.adaptive import TOLERANCE
-from diffusion.methods import METHODS, WHOLE, default_interval, default_schedule, default_steps
+from diffusion.methods import METHODS, default_schedule, default_steps
 from models.zoo import NETWORKS
 
 
@@ -36,14 +36,6 @@ def tolerance(values):
 def size(values):
     _, height, width = NETWORKS[values["model"]].shape
     return [width, height]
-
-
-def interval(values):
-    script = values["script"]
-    if script.guides_any or script.takes_photos:  # these guide everywhere
-        return list(WHOLE)
-    asked = [*(values["prompts"] or ()), *(values["images"] or ())]
-    return list(default_interval(values["method"], [prompt.weight for prompt in asked]))
 
 
 def clip_model(values):

@@ -12,7 +12,7 @@ from cli import defaults
 from cli.option import Is, Option
 from cli.scripts import CFG, CLIP, DRAWING, GALLERY, GRID, INFO, MODIFY, REVERSE, SAMPLING
 from diffusion.adaptive import TOLERANCE
-from diffusion.methods import DEFAULT, METHODS
+from diffusion.methods import DEFAULT, METHODS, WHOLE
 from diffusion.schedules import SCHEDULES
 from models.zoo import CLIPS, NETWORKS
 from values import types
@@ -50,7 +50,6 @@ METHODS_OF = {
     MODIFY: {name: row for name, row in STEADY.items() if row.evaluations},
 }
 FILE = Text(types.existing_file, stored=types.SOURCE.stored)
-GUIDES = "guide between these timesteps alone: 0 is the image, 1 the noise"
 NAMES = "{" + "}, {".join(FIELDS) + "}"
 EDIT = (*FIELDS, "photo")
 READS = "CLIP reads 77 tokens of each, that of emoji 24"
@@ -103,9 +102,8 @@ TABLE = {
         "a picture as large as the photo: white where it may change, black where it stays"),
 ),
 "the guidance": (
-    Option("--guidance-interval", DRAWING, Number(0, 1), ("LOW", "HIGH"), defaults.interval, SHAPED,
-        of(f"{GUIDES} (0.17 1 for ab2 to deis, if weights add up to more than 1, else 0 1)",
-        clip=f"{GUIDES} (0 1)"), many=2),
+    Option("--guidance-interval", DRAWING, Number(0, 1), ("LOW", "HIGH"), list(WHOLE), SHAPED,
+        "guide between these timesteps alone: 0 is the image, 1 the noise (0 1)", many=2),
     Option("--clip-guidance-scale -cs", (CLIP,), Number(0, types.MAX_SCALE), "X", 500.0, SHAPED,
         "how strongly CLIP steers; 0: not at all, then only a conditional model follows the "
         "prompts"),
@@ -118,8 +116,6 @@ TABLE = {
     Option("--clip-model", (CLIP,), Text(types.clip_name), "NAME", defaults.clip_model,
         RUN_RECORDED, f"the CLIP that steers: {', '.join(CLIPS)} or a name of open_clip, like "
         "ViT-L-14:openai (default: the one the model reads prompts with, else ViT-B-16)"),
-    Option("--low-memory", (CLIP,), None, None, False, RUN_RECORDED,
-        "steer in less memory: slower, by computing parts of the network twice"),
 ),
 "what to start from": (
     Option("--init", DRAWING, types.SOURCE, "IMAGE", None, IMAGES | RECORDED | FILES,
@@ -162,6 +158,12 @@ TABLE = {
         "cuda, cuda:1, xpu, mps or cpu (default: the fastest there is)"),
     Option("--dtype", SAMPLING, Name("dtype", ["auto", "float32", "bfloat16", "float16"]), "NAME",
         "auto", RUN_RECORDED, "what the network computes in: float32, bfloat16, float16 or auto"),
+    Option("--low-memory", SAMPLING, None, None, False, RUN_RECORDED,
+        "take less memory and more time: images one by one, on a CPU in two bytes or with large "
+        "weights left in their file; where CLIP steers, parts of the network twice instead"),
+    Option("--threads", SAMPLING, Whole(1, 1024), "N", None, Is.RUNS,
+        "threads of a CPU to compute with (default: as OMP_NUM_THREADS says, else one for each "
+        "core, shared by the processes of torchrun)"),
     Option("--compile", (CFG, REVERSE, MODIFY), None, None, False, Is.RUNS,
         "have torch.compile make the network faster, which takes a minute or more first"),
 ),

@@ -9,7 +9,6 @@ from pathlib import Path
 from cli.option import Is
 from cli.options import marked, options_of
 from cli.scripts import CFG, MODIFY
-from diffusion.methods import METHODS, WHOLE, default_interval
 from models.zoo import NETWORKS
 from values.errors import UserError, printable
 
@@ -62,22 +61,7 @@ def recalled(script, recipe, given, path):
         except UserError as error:
             advice = "" if option.flag in str(error) else f": give {option.flag}"
             raise UserError(f"the recipe of {printable(path)}: {error}{advice}") from None
-    if "guidance_interval" in options and "guidance_interval" not in given:
-        found |= _recalled_interval(script, recipe, given, found)
     return found
-
-
-def _recalled_interval(script, recipe, given, recalled):
-    """A recipe's interval counts, unless it was the usual one and flags ask for other things."""
-    method, everywhere = recipe.get("method"), list(WHOLE)
-    if method not in METHODS:
-        return {}
-    asked = [weight for _, weight in [*recipe.get("prompts", []), *recipe.get("images", [])]]
-    usual = everywhere if script.guides_any else list(default_interval(method, asked))
-    anew = bool({"prompts", "negative", "weight", "images", "method"} & set(given))
-    if anew and recipe.get("guidance_interval", everywhere) == usual:
-        return {"guidance_interval": None}
-    return {"guidance_interval": recalled.get("guidance_interval", everywhere)}
 
 
 def _found(value, folder):

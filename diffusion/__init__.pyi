@@ -13,7 +13,7 @@ from .inversion import (
     in_doubles,
     to_latents,
 )
-from .methods import METHODS, default_interval, default_schedule, default_steps, resolve_eta
+from .methods import METHODS, default_schedule, default_steps, resolve_eta
 from .objective import alpha_sigma, log_snr, log_snr_to_t, to_pred_eps, to_x_v
 from .sampling import Progress, add_noise, clamp_t, generators, noise, sample
 from .schedules import SCHEDULES
@@ -29,7 +29,6 @@ __all__ = [
     "ascending",
     "clamp_t",
     "conditions",
-    "default_interval",
     "default_schedule",
     "default_steps",
     "edit_by_latents",

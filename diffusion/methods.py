@@ -20,13 +20,7 @@ from diffusion.solvers import (
     prk_step,
 )
 
-WHOLE = (0.0, 1.0)
-
-# From a noise of 0.27 times the image on. Below 0.28, Kynkaanniemi et al. found guidance of
-# photographs unnecessary (2024, arXiv 2404.07724), and so it is for the bundled model
-# (bench/README.md): the difference that a condition makes there is uneven in t, and the weight
-# enlarges it.
-NOISY = (0.17, 1.0)
+WHOLE = (0.0, 1.0)  # the timesteps at which guidance is the whole weighted sum by default: all
 
 # Sums of decimal weights miss 1 by rounding; a weight below this is 0 but for that.
 NEGLIGIBLE = 1e-9
@@ -49,8 +43,6 @@ class Method(NamedTuple):
         schedule: the schedule it is best on; None: the one that the network was trained on.
         steps: by default: with the default schedule enough for an RMS error below 2.5 of 255 grey
             levels on the mixture that tests draw from; of an adaptive method, at least.
-        interval: the timesteps to guide at where the zero embedding's weight is negative, as
-            `guided` takes them.
     """
 
     step: Callable
@@ -61,11 +53,10 @@ class Method(NamedTuple):
     reversible: bool = False
     schedule: str | None = None
     steps: int = 50
-    interval: tuple[float, float] = WHOLE
 
 
 def _newer(step, looks_back, schedule="logit", steps=20, **others):
-    return Method(step, looks_back, schedule=schedule, steps=steps, interval=NOISY, **others)
+    return Method(step, looks_back, schedule=schedule, steps=steps, **others)
 
 
 DEFAULT = "ab23"  # of those below, where none is asked for
@@ -80,13 +71,12 @@ METHODS = {
     "iplms": Method(iplms_step, 3),
     "exact": Method(exact_step, 1, reversible=True),
     "ab2": _newer(ab2_step, 1),
-    "ab23": _newer(ab23_step, 2, schedule="fitted", steps=17),
+    "ab23": _newer(ab23_step, 2, schedule="fitted", steps=18),
     "dpmpp_2m": _newer(dpmpp_2m_step, 1, eta_range=(0.0, 1.0)),
     "dpmpp_2m_sde": _newer(dpmpp_2m_step, 1, eta=1.0, eta_range=(1.0, 1.0)),
     "dpmpp_3m": _newer(dpmpp_3m_step, 2, schedule="log"),
     "unipc": _newer(unipc_step, 2),
     "deis": _newer(deis_step, 3),
-    # Guided everywhere: it would take many steps to get over the jump where guidance ends.
     "adaptive": Method(adaptive_step, 1, evaluations=None, schedule="logit", steps=5),
 }
 
@@ -112,19 +102,6 @@ def default_steps(method, usual=None):
     """
     row = METHODS[method]
     return row.steps if usual is None or row.evaluations is None else usual
-
-
-def default_interval(method, weights):
-    """The timesteps to guide at, unless told otherwise.
-
-    Those of the method where the zero embedding's weight is negative. Otherwise all: weights
-    divided by their sum would be larger than they are, and there is less to save.
-
-    Args:
-        method: one of METHODS.
-        weights: of the prompts, without that of the zero embedding.
-    """
-    return METHODS[method].interval if sum(weights) > 1 + NEGLIGIBLE else WHOLE
 
 
 def resolve_eta(method, eta=None):

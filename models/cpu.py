@@ -7,6 +7,7 @@ a third of that of a small one. So weights are packed in that order once.
 
 import contextlib
 import ctypes
+import math
 import mmap
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 SMALL = 2**28  # bytes of weights: those of `emoji`, not those of the published networks
 FEW = 4  # threads, which even the deep levels of a large network keep busy with one image
+ROOM = 2  # times what packed float32 weights take, that must be free for them
 PORTION = 2**26  # bytes of a mapped file that are read before they leave memory
 
 
@@ -60,16 +62,18 @@ class PackedConv2d(nn.Module):
         )
 
 
-def pack(net, device, dtype):
+def pack(net, device, dtype, low_memory=False):
     """Packs the convolutions of a network in place, where this makes it faster on a device.
 
-    What it computes stays the same, but for rounding. Large weights in float32 are left as they
-    are: they are mapped from their file, and a copy would take its size in memory.
+    What it computes stays the same, but for rounding. Large weights in float32 may be left as they
+    are: they are mapped from their file, and a copy takes its size in memory.
 
     Args:
         net: a module without gradients, to be called without. Its weights are on the CPU, as they
             are in their file: what is not packed is converted later.
         device, dtype: where it will compute, and in which type of numbers.
+        low_memory: leave large weights in float32 as they are; without it, where the system has
+            too little memory for them.
     Returns:
         The module. Its attribute `chunk` says how many images to call it with: None, all there are;
         1, where it is so large that more are hardly faster and only take memory.
@@ -77,7 +81,9 @@ def pack(net, device, dtype):
     net.chunk = None
     numbers = sum(weight.numel() for weight in net.parameters() if weight.dim() == 4)
     large = numbers * dtype.itemsize > SMALL
-    if device.type != "cpu" or (large and dtype == torch.float32) or not can_pack(dtype):
+    if device.type != "cpu" or not can_pack(dtype):
+        return net
+    if large and dtype == torch.float32 and (low_memory or available_memory() < ROOM * 4 * numbers):
         return net
     net.chunk = 1 if large and torch.get_num_threads() <= FEW else None
     reading = Reading()
@@ -88,6 +94,23 @@ def pack(net, device, dtype):
                 reading.has_read(child.weight)
                 child.weight = None  # of a file that is not mapped, the weight itself
     return net
+
+
+def available_memory(meminfo=Path("/proc/meminfo"), cgroups=Path("/sys/fs/cgroup")):
+    """Bytes of memory that this process may take without others being swapped out; inf: unknown.
+
+    What a container allows counts as well as what is free.
+    """
+    limits = [cgroups / "memory.max", cgroups / "memory" / "memory.limit_in_bytes"]
+    free = [math.inf]
+    for path in (meminfo, *limits):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            text = path.read_text()
+            if path == meminfo:
+                free.append(int(text.partition("MemAvailable:")[2].split()[0]) * 1024)
+            else:
+                free.append(int(text))  # ValueError: "max"
+    return min(free)
 
 
 def can_pack(dtype):

@@ -17,7 +17,7 @@ def build(name):
     return UNet(network(name).architecture)
 
 
-def load(name, checkpoint=None, device=None, dtype=None, packed=False):
+def load(name, checkpoint=None, device=None, dtype=None, packed=False, low_memory=False):
     """The network called `name`, ready to sample with.
 
     Args:
@@ -27,6 +27,7 @@ def load(name, checkpoint=None, device=None, dtype=None, packed=False):
         device: where to put the weights; None: the CPU.
         dtype: of the weights and of the computation; None: float32.
         packed: whether to make it faster on a CPU, if `models.cpu` can; it has no gradients then.
+        low_memory: whether large weights are not packed where that takes a copy of them.
     Returns:
         A module in evaluation mode, called as `net(x, t)` or `net(x, t, clip_embed)`.
     Raises:
@@ -34,7 +35,7 @@ def load(name, checkpoint=None, device=None, dtype=None, packed=False):
         CheckpointError: if there is no usable checkpoint.
     """
     path = checkpoints.find(network(name), checkpoint)
-    return load_weights(lambda: build(name), path, device or "cpu", dtype, packed)
+    return load_weights(lambda: build(name), path, device or "cpu", dtype, packed, low_memory)
 
 
 def check(name, path):
@@ -44,7 +45,7 @@ def check(name, path):
     match(net.state_dict(), read(path, net.state_dict()), path, "network")
 
 
-def load_weights(build, path, device="cpu", dtype=None, packed=False):
+def load_weights(build, path, device="cpu", dtype=None, packed=False, low_memory=False):
     """A network with the weights of a checkpoint, ready to sample with.
 
     Nothing is initialised and nothing copied that need not be: float32 weights on the CPU stay
@@ -57,6 +58,7 @@ def load_weights(build, path, device="cpu", dtype=None, packed=False):
         device: where the weights go.
         dtype: of the floating-point weights; None: float32.
         packed: whether those of convolutions are packed, where that makes them faster.
+        low_memory: whether large weights are not packed where that takes a copy of them.
     Returns:
         The module, in evaluation mode, without gradients.
     Raises:
@@ -71,7 +73,7 @@ def load_weights(build, path, device="cpu", dtype=None, packed=False):
     net = net.eval().requires_grad_(False)
     device, dtype = torch.device(device), dtype or torch.float32
     if packed:
-        pack(net, device, dtype)
+        pack(net, device, dtype, low_memory)
     return convert(net, device, dtype, fresh=True)
 
 

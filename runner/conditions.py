@@ -82,7 +82,8 @@ def guided_model(run, image, embeds, prompts):
         prompts: the conditions themselves, a list of prompts for each image; their weights count.
     """
     net, row = run.network, run.options.network
-    chunk = run.options.chunk or getattr(net, "chunk", None)
+    usual = 1 if run.options.low_memory else getattr(net, "chunk", None)
+    chunk = run.options.chunk or usual
     if row.clip is None:
         model = diffusion.in_chunks(net, chunk)
     else:

@@ -2,6 +2,7 @@
 
 import torch
 
+from runner import dtypes
 from values.errors import UserError, printable
 
 
@@ -30,21 +31,31 @@ def pick_device(name, local_rank=None):
     return device
 
 
-def pick_dtype(name, device):
-    """The torch dtype of a name; auto: what the device computes fastest with enough precision."""
+def pick_dtype(name, device, low_memory=False, gradients=False):
+    """The torch dtype of a name; auto: what the device computes fastest with enough precision.
+
+    Args:
+        name: as for `--dtype`.
+        device: a torch.device. Of a CPU it is measured, or was (`runner.dtypes`).
+        low_memory: prefer what takes less memory, unless it is much slower.
+        gradients: whether something is to be differentiated, for which float16 is no choice of a
+            CPU.
+    """
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cuda":
         return torch.float16
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return torch.bfloat16 if device.type == "cpu" and native else torch.float32
+    if device.type != "cpu":
+        return torch.float32
+    return dtypes.fastest(("float32", "bfloat16") if gradients else dtypes.ALL, low_memory)
 
 
 def pick_clip_dtype(name, device):
     """The torch dtype in which a CLIP steers; auto: the quickest that keeps small gradients."""
     bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if name == "auto" and bfloat16 else pick_dtype(name, device)
+    if name == "auto" and bfloat16:
+        return torch.bfloat16
+    return pick_dtype(name, device, gradients=True)
 
 
 def compiled(net):

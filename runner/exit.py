@@ -120,8 +120,7 @@ def explained(error):
         return f"{error}: float32 may help (--dtype float32), or lower weights", 1
     if is_out_of_memory(error):
         return (
-            "out of memory: lower --batch-size, --chunk or --size, or use --dtype bfloat16 "
-            "(clip_sample.py: --low-memory)",
+            "out of memory: lower --batch-size, --chunk or --size, or use --low-memory",
             1,
         )
     return None

@@ -21,7 +21,7 @@ from media.tensors import to_image, to_tensor
 from media.terminal import Pictures
 from models import checkpoints, networks
 from models.unet import recompute_gradients
-from runner import memory, results
+from runner import memory, results, threads
 from runner.batch import Batch
 from runner.conditions import Reader
 from runner.device import compiled, pick_device, pick_dtype
@@ -50,8 +50,11 @@ class Run:
         self.plan, self.options = plan, plan.options
         plan.start()
         options = self.options
+        threads.settle(options.threads)
         self.device = pick_device(options.device, plan.worker.local_rank)
-        self.dtype = pick_dtype(options.dtype, self.device)
+        self.dtype = pick_dtype(
+            options.dtype, self.device, options.low_memory, self.needs_gradients
+        )
         self.checkpoint = checkpoints.find(
             options.network, options.checkpoint, options.mirror, progress=not options.quiet
         )
@@ -90,8 +93,9 @@ class Run:
         compiling = self.options.compile
         packed = not (compiling or self.needs_gradients)
         name = self.options.network.name
-        net = models.load(name, self.checkpoint, self.device, self.dtype, packed)
-        if self.options.low_memory:
+        lean = self.options.low_memory
+        net = models.load(name, self.checkpoint, self.device, self.dtype, packed, lean)
+        if lean and self.needs_gradients:
             recompute_gradients(net)
         if compiling:
             memory.keep_freed_memory()

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-# Before torch is imported: threads that wait for each other leave the CPU to other processes.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from runner import threads
+
+# Before torch is imported; others may import this file when they have imported the package.
+threads.prepare()
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several processes of one thread each are done sooner than threads that wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -28,10 +28,9 @@ JOBS = """
 "a fox" --size 32 32
 """
 COUNT = 12
-FLAGS = ("--model", "emoji", "--steps", "2", "--dtype", "float32", "-bs", "2")
+# A process draws to the bit as another with as many threads.
+FLAGS = ("--model", "emoji", "--steps", "2", "--dtype", "float32", "-bs", "2", "--threads", "1")
 NAMES = "out/{line:03}_{seed:03}.png"
-# A process draws to the bit as another with as many threads; torchrun gives each one.
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(autouse=True)
@@ -60,9 +59,7 @@ def cfg_sample(script):
 
 def process(*flags, **how):
     """A run in a process of its own, or by torchrun."""
-    done = subprocess.run(
-        command(*flags, **how), env=ENVIRONMENT, capture_output=True, text=True, timeout=1000
-    )
+    done = subprocess.run(command(*flags, **how), capture_output=True, text=True, timeout=1000)
     return done.returncode, done.stdout.splitlines(), done.stderr
 
 
@@ -289,7 +286,7 @@ def test_workers_killed_again_and_again_leave_every_image_once_and_whole(picture
     Path("out").mkdir()
     run = command(*flags, workers=2, restarts=KILLED)
     run.insert(run.index(str(ROOT / "cfg_sample.py")), "mortal.py")
-    done = subprocess.run(run, env=ENVIRONMENT, capture_output=True, text=True, timeout=1000)
+    done = subprocess.run(run, capture_output=True, text=True, timeout=1000)
     assert done.returncode == 0, done.stderr[-3000:]
     assert {int(life) for life in Path("deaths").read_text().split()} == set(range(KILLED))
     expected = pictures("-n", "40")
@@ -304,7 +301,7 @@ def test_stopped_run_is_finished_by_the_same_command(stop, cfg_sample, pictures)
     flags = ("--from-file", "jobs.txt", "-o", NAMES, "-n", "20", "--skip-existing")
     Path("jobs.txt").write_text("cat\nstar\n'a {red,blue} heart'\n")
     run = subprocess.Popen(
-        command(*flags), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(*flags), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     for _ in range(3):
         run.stdout.readline()
@@ -322,7 +319,7 @@ def test_stopped_run_is_finished_by_the_same_command(stop, cfg_sample, pictures)
 @pytest.mark.slow
 def test_two_runs_of_one_command_at_once_make_every_image_whole(pictures):
     flags = ("--from-file", "jobs.txt", "-o", NAMES, "--skip-existing", "--results", "r.jsonl")
-    runs = [subprocess.Popen(command(*flags), env=ENVIRONMENT) for _ in range(2)]
+    runs = [subprocess.Popen(command(*flags)) for _ in range(2)]
     assert [run.wait(timeout=1000) for run in runs] == [0, 0]
     assert drawn() == pictures()
     files = [json.loads(line)["file"] for line in Path("r.jsonl").read_text().splitlines()]

@@ -49,8 +49,7 @@ def draw(args, net, embeds, weight, seeds, what):
     images, start = [], time.time()
     for first in range(0, len(embeds), args.batch_size):
         part = embeds[first : first + args.batch_size]
-        on, interval = part.new_ones(1, 1), diffusion.default_interval(args.method, [weight])
-        model = diffusion.guided(one_each(net, part), on, [weight], interval=interval)
+        model = diffusion.guided(one_each(net, part), part.new_ones(1, 1), [weight])
         images.append(sampled(args, model, seeds[first : first + len(part)], part.device))
         done, seconds = first + len(part), time.time() - start
         print(f"{what}: {done} of {len(embeds)} images, {seconds:.0f} s", flush=True)

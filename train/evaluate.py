@@ -18,6 +18,7 @@ import torch
 import diffusion
 import models
 import models.clip
+from diffusion.methods import WHOLE
 from media.tensors import to_image, to_tensor
 from models import NETWORKS, checkpoints
 from models.hashes import hash_file
@@ -228,9 +229,7 @@ def mixing_part(args, net, clip, path):
                 for text, _ in pairs
             ]
         embeds = torch.cat(embeds).to(device_of(net))
-        weights = [weight for _, weight in pairs]
-        interval = diffusion.default_interval(args.method, weights)
-        model = diffusion.guided(net, embeds, weights, interval=interval)
+        model = diffusion.guided(net, embeds, [weight for _, weight in pairs])
         images = sampled(args, model, range(args.seed, args.seed + args.mix_seeds), embeds.device)
         label = "\n".join(f"{'(image)' if t in shown else t}:{w:g}" for t, w in pairs)
         rows.append((label, list(shown.values()), [to_image(image) for image in images]))
@@ -284,7 +283,7 @@ def main(argv=None):
         "device": device.type,
         "dtype": str(dtype).removeprefix("torch."),
         **{name: getattr(args, name) for name in ("core", "wide", "method", "steps", "seed")},
-        "interval": list(diffusion.METHODS[args.method].interval),
+        "interval": list(WHOLE),  # earlier evaluations guided at some timesteps alone
     }
 
     def part(name, measure, **sizes):

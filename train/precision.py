@@ -4,12 +4,16 @@ import time
 
 import torch
 
-from runner.device import pick_dtype
+
+def has_bfloat16():
+    """Whether this CPU computes with bfloat16 itself."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def mixed_precision(device, dtype=torch.bfloat16):
     """A context in which networks compute in `dtype`, unless a CPU would have to imitate it."""
-    imitated = device.type == "cpu" and pick_dtype("auto", device) != torch.bfloat16
+    imitated = device.type == "cpu" and not has_bfloat16()
     enabled = dtype == torch.bfloat16 and not imitated
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
@@ -27,7 +31,7 @@ def fastest_dtype(device, compute, repeats=2):
     """
     if device.type != "cpu":
         return torch.bfloat16
-    if pick_dtype("auto", device) != torch.bfloat16:
+    if not has_bfloat16():
         return torch.float32
     seconds = {torch.float32: [], torch.bfloat16: []}
     for _ in range(repeats + 1):

@@ -43,8 +43,8 @@ def test_weights_and_texts_may_differ_within_a_batch(tmp_path):
 
 
 def test_weights_with_and_without_a_guidance_interval_are_drawn_apart(tmp_path):
-    lines = "cat:2\nfox:-1\n'cat:2' --guidance-interval 0 1\n"
-    assert grouped(drawn(lines, tmp_path), 8) == [[(1, 0)], [(2, 0), (3, 0)]]
+    lines = "cat:2\nfox:-1\n'cat:2' --guidance-interval 0.17 1\n"
+    assert grouped(drawn(lines, tmp_path), 8) == [[(1, 0), (2, 0)], [(3, 0)]]
 
 
 def test_choices_are_those_of_the_seed_and_recorded(tmp_path):

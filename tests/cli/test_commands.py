@@ -42,18 +42,21 @@ def line(recipe, png="x.png"):
 
 
 def test_what_is_as_usual_is_left_out():
-    usual = {"prompts": [["a cat", 3.0]], "guidance_interval": [0.17, 1.0]}
+    usual = {"prompts": [["a cat", 3.0]], "guidance_interval": [0.0, 1.0]}
     assert line(usual) == "./cfg_sample.py 'a cat:3' --model emoji"
     assert line({"prompts": [["a cat", 1.0]]}) == "./cfg_sample.py 'a cat:1' --model emoji"
-    usual = {"seed": 0, "method": "ab23", "steps": 17, "schedule": "fitted", "eta": 0.0}
+    usual = {"seed": 0, "method": "ab23", "steps": 18, "schedule": "fitted", "eta": 0.0}
     usual |= {"size": [64, 64], "images": [], "device": "cuda", "batch": [1, 0], "index": 3}
     assert line(usual) == "./cfg_sample.py --model emoji"
 
 
-def test_a_recipe_without_an_interval_was_guided_everywhere():
-    recipe = {"prompts": [["a cat", 3.0]]}
-    assert line(recipe) == "./cfg_sample.py 'a cat:3' --guidance-interval 0 1 --model emoji"
-    assert line({**recipe, "method": "plms"}).endswith("--method plms")
+def test_a_recipe_of_an_earlier_default_says_what_it_was():
+    recipe = {"prompts": [["a cat", 3.0]], "guidance_interval": [0.17, 1.0], "steps": 17}
+    assert line(recipe) == (
+        "./cfg_sample.py 'a cat:3' --guidance-interval 0.17 1 --model emoji --steps 17"
+    )
+    del recipe["guidance_interval"]  # then it was guided at all timesteps
+    assert line(recipe) == "./cfg_sample.py 'a cat:3' --model emoji --steps 17"
 
 
 def test_what_differs_is_said():
@@ -82,7 +85,7 @@ def test_usual_is_what_the_script_and_the_method_have_for_it():
     assert line({**usual, **steering}) == "./clip_sample.py --model emoji"
     assert line({"method": "unipc", "steps": 20, "schedule": "logit"}).endswith("--method unipc")
     other = {**usual, "low_memory": True, "steps": 20, "cutn": 8}
-    assert line(other) == "./clip_sample.py --cutn 8 --low-memory --model emoji --steps 20"
+    assert line(other) == "./clip_sample.py --cutn 8 --model emoji --low-memory --steps 20"
 
 
 def test_edit_names_its_photo_first_and_a_free_name_for_the_result(tmp_path):

@@ -162,8 +162,8 @@ def test_weights_and_texts_may_differ_within_a_batch(grouped):
 
 
 def test_weights_with_and_without_a_guidance_interval_are_drawn_apart(grouped):
-    lines = "cat:2\nfox:-1\n'cat:2' --guidance-interval 0 1\n"
-    assert grouped(lines, 8) == [[(1, 0)], [(2, 0), (3, 0)]]
+    lines = "cat:2\nfox:-1\n'cat:2' --guidance-interval 0.17 1\n"
+    assert grouped(lines, 8) == [[(1, 0), (2, 0)], [(3, 0)]]
 
 
 def test_a_noised_image_shares_a_batch_with_others_of_its_timestep(read, tmp_path):

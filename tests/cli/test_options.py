@@ -21,7 +21,6 @@ from values.types import Name
 OWN = {
     "--clip-checkpoint": [CLIP],  # the CLIP that steers
     "--from-png": [MODIFY],  # edits, where others draw
-    "--guidance-interval": SCRIPTS,  # the default
     "--json": [REVERSE, INFO],  # each prints what it finds
     "--method": SCRIPTS,  # which methods there are, and the default
     "--model": SCRIPTS,  # the default

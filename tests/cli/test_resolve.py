@@ -10,16 +10,15 @@ from cli import recipe as recipes
 from cli.parser import parse
 from cli.resolve import resolve
 from cli.scripts import CFG, CLIP, MODIFY, REVERSE
+from diffusion.methods import METHODS
 from media.images import save_png
 from runner import latents
 from values.errors import UserError
 
 CAT = {"prompts": [["a cat", 3.0]]}
-HALF = {"prompts": [["a cat", 0.5]]}
 WHOLE = {"guidance_interval": [0.0, 1.0]}
-USUAL = {"guidance_interval": [0.17, 1.0]}
+EARLIER = {"guidance_interval": [0.17, 1.0]}
 OWN = {"guidance_interval": [0.2, 1.0]}
-PLMS = {"method": "plms"}
 AB23 = {"method": "ab23", "script": "cfg_sample.py", "model": "emoji"}
 
 
@@ -38,25 +37,11 @@ def interval(tmp_path, monkeypatch):
     return call
 
 
-@pytest.mark.parametrize(
-    ("argv", "expected"),
-    [
-        (("a cat",), [0.17, 1]),
-        (("a cat:4", "blurry:-1"), [0.17, 1]),
-        (("a cat:1.001",), [0.17, 1]),
-        (("a cat", "--method", "unipc"), [0.17, 1]),
-        (("a cat", "--method", "plms"), [0, 1]),
-        (("a cat", "--method", "adaptive"), [0, 1]),
-        ((), [0, 1]),
-        (("a cat:1",), [0, 1]),
-        (("a cat:0.3", "a dog:0.7"), [0, 1]),
-        (("--", "blurry:-1"), [0, 1]),
-        (("a cat", "--guidance-interval", "0.4", "0.9"), [0.4, 0.9]),
-        (("a cat:0.5", "--guidance-interval", "0.4", "0.9"), [0.4, 0.9]),
-    ],
-)
-def test_newer_methods_leave_guidance_out_late_if_no_prompt_pushes_away(interval, argv, expected):
-    assert interval(*argv) == expected
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("prompts", [(), ("a cat",), ("a cat:4", "blurry:-1"), ("a cat:0.5",)])
+def test_all_timesteps_are_guided_unless_one_says_otherwise(interval, method, prompts):
+    assert interval(*prompts, "--method", method) == [0, 1]
+    assert interval(*prompts, "--method", method, "--guidance-interval", "0", "0.9") == [0, 0.9]
 
 
 @pytest.mark.parametrize("script", [REVERSE, MODIFY])
@@ -93,34 +78,26 @@ def test_a_text_that_names_a_picture_is_not_drawn(script, argv, told, tmp_path, 
             resolve(script, parse(script, argv))
 
 
-def test_steering_has_no_such_default(interval):
+def test_steering_knows_no_other_default(interval):
     assert interval("a cat:5", "--method", "ab23", script=CLIP) == [0, 1]
 
 
 @pytest.mark.parametrize(
     ("recipe", "argv", "expected"),
     [
-        (CAT | USUAL, (), [0.17, 1]),
-        (CAT | USUAL, ("--seed", "5", "--steps", "50"), [0.17, 1]),
-        (CAT | USUAL, ("--guidance-interval", "0", "1"), [0, 1]),
-        # The usual one gives way to what is usual now.
-        (CAT | USUAL, ("a dog:9",), [0.17, 1]),
-        (CAT | USUAL, ("a dog:0.5",), [0, 1]),
-        (CAT | USUAL, ("a dog:5", "a fox:-4.999"), [0, 1]),
-        (CAT | USUAL, ("--", "a dog:-1"), [0, 1]),
-        (CAT | USUAL, ("--method", "plms"), [0, 1]),
-        (CAT | WHOLE | PLMS, ("--method", "deis"), [0.17, 1]),
-        (HALF | WHOLE, ("a dog:3",), [0.17, 1]),
-        # Another one stays.
-        (CAT | WHOLE, ("a dog:3",), [0, 1]),
+        (CAT | EARLIER, (), [0.17, 1]),
+        (CAT | EARLIER, ("--seed", "5", "--steps", "50"), [0.17, 1]),
+        (CAT | EARLIER, ("a dog:9",), [0.17, 1]),
+        (CAT | EARLIER, ("--method", "plms"), [0.17, 1]),
+        (CAT | EARLIER, ("--guidance-interval", "0", "1"), [0, 1]),
         (CAT | OWN, ("a dog:2",), [0.2, 1]),
-        (HALF | OWN, ("--seed", "3"), [0.2, 1]),
+        (CAT | WHOLE, ("a dog:3",), [0, 1]),
         # Without one, it was guided everywhere.
         (CAT, (), [0, 1]),
         (CAT, ("a dog:9",), [0, 1]),
     ],
 )
-def test_interval_of_a_recipe_stays_unless_it_was_the_usual_one(interval, recipe, argv, expected):
+def test_interval_of_a_recipe_stays(interval, recipe, argv, expected):
     assert interval(*argv, recipe=AB23 | recipe) == expected
 
 
@@ -132,8 +109,8 @@ def test_interval_of_a_recipe_must_suit_other_prompts(interval):
 @pytest.mark.parametrize(
     ("recipe", "argv", "expected"),
     [
-        ({}, ("a cat",), [0.17, 1]),
-        ({"model": "emoji"}, ("a cat",), [0.17, 1]),
+        ({}, ("a cat",), [0, 1]),
+        ({}, ("a cat", "--guidance-interval", "0", "0.9"), [0, 0.9]),
         ({"model": "emoji", "method": "exact"}, ("a cat",), [0, 1]),
         ({"model": "emoji", **CAT, "method": "ab23"}, (), [0, 1]),  # as the way there was
     ],

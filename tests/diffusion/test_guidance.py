@@ -102,18 +102,6 @@ def test_weights_without_a_mean_cannot_be_left_alone_outside_of_an_interval():
     diffusion.guided(Net(), EMBEDS[:0], [], interval=(0.3, 0.6))(X, T)
 
 
-@pytest.mark.parametrize("weights", [[], [1.0], [0.1] * 10, [0.5], [-1.0], [3.0, -2.0]])
-def test_all_timesteps_are_guided_unless_the_zero_embedding_pushes_away(weights):
-    assert all(diffusion.default_interval(name, weights) == (0, 1) for name in diffusion.METHODS)
-
-
-def test_newer_methods_leave_guidance_out_near_the_image():
-    guided_everywhere = ["ddpm", "ddim", "prk", "plms", "pie", "plms2", "iplms", "exact"]
-    for name in diffusion.METHODS:
-        whole = name in (*guided_everywhere, "adaptive")
-        assert diffusion.default_interval(name, [5.0, -1.0]) == ((0, 1) if whole else (0.17, 1))
-
-
 def test_without_prompts_the_network_is_asked_once_with_the_zero_embedding():
     net = Net()
     v = diffusion.guided(net, EMBEDS[:0], [])(X, T)

@@ -28,7 +28,7 @@ def test_the_stub_lists_each_public_name_once_with_the_module_it_is_in():
 def test_tables_and_defaults_are_read_without_torch():
     code = (
         "import sys, diffusion\n"
-        "from diffusion.methods import METHODS, default_interval, default_schedule\n"
+        "from diffusion.methods import METHODS, default_schedule\n"
         "from diffusion.errors import is_out_of_memory\n"
         "[diffusion.default_steps(m) + diffusion.resolve_eta(m) for m in diffusion.METHODS]\n"
         "list(diffusion.SCHEDULES), diffusion.NonFiniteError\n"
@@ -44,7 +44,7 @@ def test_a_method_that_names_no_schedule_takes_the_one_of_the_network():
 
 
 def test_an_adaptive_method_keeps_its_own_steps():
-    assert [diffusion.default_steps(m) for m in ("plms", "ab23", "adaptive")] == [50, 17, 5]
+    assert [diffusion.default_steps(m) for m in ("plms", "ab23", "adaptive")] == [50, 18, 5]
     assert [diffusion.default_steps(m, 1000) for m in ("plms", "ab23", "adaptive")] == [
         1000,
         1000,

@@ -1,3 +1,4 @@
+import math
 import weakref
 
 import pytest
@@ -80,7 +81,7 @@ def test_large_networks_see_one_image_at_a_time_where_threads_are_few(monkeypatc
     assert models.load("emoji", dtype=torch.bfloat16, packed=True).chunk is None
     monkeypatch.setattr(cpu, "SMALL", 1)
     assert models.load("emoji", dtype=torch.bfloat16, packed=True).chunk == 1
-    assert models.load("emoji", dtype=torch.float32, packed=True).chunk is None
+    assert models.load("emoji", dtype=torch.float32, packed=True).chunk == 1
     monkeypatch.setattr(torch, "get_num_threads", lambda: cpu.FEW + 1)
     assert models.load("emoji", dtype=torch.bfloat16, packed=True).chunk is None
 
@@ -91,9 +92,41 @@ def test_loading_draws_no_random_numbers():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_large_mapped_weights_stay_mapped(monkeypatch):
+def test_large_weights_in_float32_are_packed_where_memory_allows(monkeypatch):
+    if not can_pack(torch.float32):
+        pytest.skip("no packed weights here")
     monkeypatch.setattr(cpu, "SMALL", 1)
-    assert not packed_ones(models.load("emoji", packed=True))
+    net = models.load("emoji", packed=True)
+    size = 4 * sum(m.weight.numel() for m in packed_ones(net))
+    for free, packs in ((math.inf, True), (2 * size, True), (2 * size - 1, False)):
+        monkeypatch.setattr(cpu, "available_memory", lambda free=free: free)
+        assert bool(packed_ones(models.load("emoji", packed=True))) == packs
+        assert not packed_ones(models.load("emoji", packed=True, low_memory=True))
+        halved = models.load("emoji", dtype=torch.bfloat16, packed=True, low_memory=True)
+        assert bool(packed_ones(halved)) == can_pack(torch.bfloat16)
+
+
+def test_small_weights_are_packed_in_any_case(monkeypatch):
+    if not can_pack(torch.float32):
+        pytest.skip("no packed weights here")
+    monkeypatch.setattr(cpu, "available_memory", lambda: 0)
+    assert packed_ones(models.load("emoji", packed=True, low_memory=True))
+
+
+def test_available_memory_is_what_is_free_within_what_a_container_allows(tmp_path):
+    meminfo = tmp_path / "meminfo"
+    assert cpu.available_memory(meminfo, tmp_path) == math.inf
+    meminfo.write_text("MemTotal:  100 kB\nMemFree:  2 kB\nMemAvailable:   50 kB\nBuffers: 1 kB\n")
+    assert cpu.available_memory(meminfo, tmp_path) == 50 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    assert cpu.available_memory(meminfo, tmp_path) == 50 * 1024
+    (tmp_path / "memory.max").write_text("4096\n")
+    assert cpu.available_memory(meminfo, tmp_path) == 4096
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("2048\n")
+    assert cpu.available_memory(meminfo, tmp_path) == 2048
+    meminfo.write_text("nothing of that\n")
+    assert cpu.available_memory(meminfo, tmp_path) == 2048
 
 
 def test_other_devices_are_left_alone():

@@ -21,9 +21,9 @@ class Net(nn.Module):
         return x
 
 
-def model_of(net, name, chunk=None):
+def model_of(net, name, chunk=None, low_memory=False):
     """The guided model of two images of one prompt each."""
-    options = SimpleNamespace(network=NETWORKS[name], chunk=chunk)
+    options = SimpleNamespace(network=NETWORKS[name], chunk=chunk, low_memory=low_memory)
     run = SimpleNamespace(options=options, network=net, device=torch.device("cpu"))
     image = SimpleNamespace(guidance_interval=None)
     return guided_model(run, image, [torch.ones(1, 256)] * 2, [[Prompt("a cat", 3.0)]] * 2)
@@ -44,6 +44,14 @@ def test_network_that_says_nothing_is_called_with_all(chunk, sizes):
     net = Net()
     net.chunk = None
     model_of(net, "emoji", chunk)(torch.ones(2, 3, 64, 64), torch.ones(2))
+    assert net.sizes == sizes
+
+
+@pytest.mark.parametrize(("chunk", "sizes"), [(None, [1] * 4), (2, [2, 2])])
+def test_where_memory_counts_images_are_drawn_one_by_one(chunk, sizes):
+    net = Net()
+    net.chunk = None
+    model_of(net, "emoji", chunk, low_memory=True)(torch.ones(2, 3, 64, 64), torch.ones(2))
     assert net.sizes == sizes
 
 

@@ -1,17 +1,22 @@
 import pytest
 import torch
 
+from runner import dtypes
 from runner.device import pick_clip_dtype, pick_device, pick_dtype
 from values.errors import UserError
 
 
 def test_dtype_is_what_the_device_computes_fastest(monkeypatch):
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    assert pick_dtype("auto", cuda) == torch.float16
-    for capability, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        known = {"avx512_bf16": capability}
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known)
+    cpu = torch.device("cpu")
+    assert pick_dtype("auto", torch.device("cuda")) == torch.float16
+    assert pick_dtype("auto", torch.device("mps")) == torch.float32
+    for seconds, dtype in ((0.5, torch.float16), (3.0, torch.float32)):
+        found = {"float32": 1.0, "bfloat16": 3.0, "float16": seconds}
+        monkeypatch.setattr(dtypes, "remembered", lambda found=found: found)
         assert pick_dtype("auto", cpu) == dtype
+        assert pick_dtype("auto", cpu, gradients=True) == torch.float32
+        assert pick_clip_dtype("auto", cpu) == torch.float32
+    monkeypatch.setattr(dtypes, "remembered", lambda: pytest.fail("measured"))
     assert pick_dtype("float16", cpu) == torch.float16
 
 

@@ -184,7 +184,7 @@ def test_flags_give_the_network_another_shape(squares, tmp_path, no_samples):
 
 
 def test_fastest_dtype_is_the_one_whose_best_pass_is_the_shortest(monkeypatch):
-    monkeypatch.setattr(precision, "pick_dtype", lambda *args: torch.bfloat16)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     cost, clock = {torch.float32: [9, 2, 7], torch.bfloat16: [1, 3, 3]}, [0]
     passes = {dtype: iter(seconds) for dtype, seconds in cost.items()}
 
@@ -194,7 +194,7 @@ def test_fastest_dtype_is_the_one_whose_best_pass_is_the_shortest(monkeypatch):
     monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
     cpu = torch.device("cpu")
     assert precision.fastest_dtype(cpu, compute) == torch.float32
-    monkeypatch.setattr(precision, "pick_dtype", lambda *args: torch.float32)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
     assert precision.fastest_dtype(cpu, None) == torch.float32  # nothing to choose from
 
 

@@ -1,0 +1,3 @@
+"""Measurements, run by hand."""
+
+import runner  # noqa: F401  before torch: its threads are to sleep while they wait
