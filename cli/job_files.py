@@ -28,6 +28,7 @@ from values.words import Place, first_wrong, words_of
 MAX_LINE = 2**20  # characters
 _ALIASES = {"prompt": "prompts", "photo": "photos", "image": "images"}
 _JSON = re.compile(r"""\s*(?:\{\s*(?:["'}]|\Z)|\[\s*(?:[\[\]{"']|\Z))""")
+_CELL = re.compile(r"(?<=,)\s*-?\d+(\.\d+)?\s*(,|\Z)")  # a number alone between commas
 _FLAG = re.compile(r"\s-(?:-|[A-Za-z])")
 _SPACE, _BETWEEN, _END = re.compile(r"\s*"), re.compile(r"\s*,\s*"), re.compile(r"\s*\]")
 _REST_OF_OBJECT = re.compile(r"^\}.*$", re.MULTILINE)
@@ -179,6 +180,12 @@ def _refuse_no_prompt(line):
         raise Place("a comment begins with #", start)
     if re.match("<[/?!A-Za-z]", line[start:]):
         raise Place("this looks like XML: a line is a prompt, words and flags, or JSON", start)
+    if cell := _CELL.search(line):
+        raise Place(
+            "this looks like a row of a table: begin the file with a line of names like "
+            "prompts,seed, or quote the prompt",
+            cell.start(),
+        )
     _refuse_typographic(line, start)
 
 

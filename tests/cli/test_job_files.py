@@ -314,6 +314,8 @@ def test_a_mistake_is_found_in_few_steps_however_many_words_there_are(refusal, m
         ("prompt,heft\na fox,2\n", 'line 2, column 7: no flag is called "heft"'),
         ("“a cat” --seed 3\n", "line 1, column 1: “ is a typographic quote"),
         ("- prompt: a fox\n", "line 1, column 1: a dash alone"),
+        ("a cat,3,20\n", "line 1, column 7: this looks like a row of a table"),
+        ("a cat\na dog, 7\n", "line 2, column 7: this looks like a row of a table"),
         ("<job>a fox</job>\n", "line 1, column 1: this looks like XML"),
         ("prompt|sead\na fox|3\n", 'no flag is called "sead"'),
         ("a cat\n„a dog“\n", "line 2, column 1: „ is a typographic quote"),
