@@ -233,10 +233,8 @@ class Plan:
         return [*remarks.of_images(self.options, [j.image for j in jobs]), *photos_told(jobs)]
 
     def _introduce(self):
-        """Says which model draws, what guides where there is one job, and what to know of it."""
+        """Says what to know of the jobs, and what guides where there is one."""
         options = self.options
-        if options.note:
-            note(options.note)
         for remark in self.remarks(self.jobs.all):
             note(f"note: {remark}")
         if options.interactive:
