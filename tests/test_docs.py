@@ -35,8 +35,9 @@ CARDS = [ROOT / name for name in ("bench/README.md", "train/README.md", "checkpo
 TEXTS = {path: path.read_text() for path in [README, *PAGES, *CARDS]}
 ALL = pytest.mark.parametrize("page", TEXTS, ids=lambda page: str(page.relative_to(ROOT)))
 README_BYTES = 12 * 1024
-# Of torchrun and Slurm, whose commands the pages show.
+# Of torchrun, Slurm, pip, docker and other tools, which the pages name.
 OTHERS_FLAGS = {"--nnodes", "--nproc-per-node", "--max-restarts", "--standalone", "--requeue"}
+OTHERS_FLAGS |= {"-e", "-t", "--index-url", "--build-arg", "--cfg-scale"}
 SLURM = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "8"}
 
 
