@@ -9,7 +9,7 @@ if __name__ == "__main__":  # a Ctrl-C among the imports is no traceback
 
 from cli.parser import all_values
 from cli.scripts import GALLERY
-from runner.exit import program
+from runner.exit import finished_images_are_kept, program
 from values.errors import note, printable
 
 
@@ -18,6 +18,7 @@ def main():
 
     from media import gallery  # Pillow is imported for a checked line only
 
+    finished_images_are_kept()  # and no half of a page
     path, nameless = gallery.write(args.folder, args.output, args.recursive, args.overwrite)
     if nameless:
         more = f" and {len(nameless) - 1} more" if len(nameless) > 1 else ""

@@ -4,6 +4,7 @@ import atexit
 import os
 import signal
 import sys
+import time
 
 from diffusion.errors import NonFiniteError, is_out_of_memory
 from models.checkpoints import CheckpointError
@@ -150,7 +151,16 @@ def finished_images_are_kept():
     """Until here there was nothing to lose; from here on a Ctrl-C must not cut a file short."""
 
     def stop(which, frame):
+        began = time.monotonic()
+
+        def again(which, frame):
+            # torchrun passes on the Ctrl-C that a terminal has sent to its processes as well.
+            if time.monotonic() - began > 1:
+                die_of(which)
+
+        for each in STOPS:
+            signal.signal(each, again)
         raise Stop(which)
 
-    for which in STOPS:
-        signal.signal(which, stop)
+    for each in STOPS:
+        signal.signal(each, stop)

@@ -108,3 +108,25 @@ def test_ctrl_c_ends_a_loop_in_a_script(tmp_path):
     assert err.count("finished images are kept") == 1
     names = {"out_00000.png", *out.split()}
     assert set(os.listdir(tmp_path)) == names
+
+
+TIDY = """
+import os, signal, sys, time
+from runner.exit import finished_images_are_kept, program
+def main():
+    finished_images_are_kept()
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("tidied up")
+program(main)
+"""
+
+
+def test_a_signal_that_follows_at_once_does_not_stop_the_tidying_up():
+    done = subprocess.run(
+        [sys.executable, "-c", TIDY], cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "tidied up\n")
+    assert done.stderr.count("\n") == 1
