@@ -134,16 +134,8 @@ def scaling(args, folder, processes, slow):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={processes}", __file__, "--asleep", folder, *["--slow"] * slow]
     command += ["--", "--model", "emoji", "-n", batches, "--size", 16, 16, "--steps", STEPS]
-    command += [
-        "--method",
-        "ddim",
-        "--dtype",
-        "float32",
-        "--threads",
-        1,
-        "-o",
-        folder / "{index}.png",
-    ]
+    command += ["--method", "ddim", "--dtype", "float32", "--threads", 1]
+    command += ["-o", folder / "{index}.png"]
     run(*command, stderr=subprocess.DEVNULL)
     began = min(float(path.read_text()) for path in folder.glob("began_*"))
     last = max(path.stat().st_mtime for path in folder.glob("*.png"))
