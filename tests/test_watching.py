@@ -182,7 +182,7 @@ def test_image_that_is_drawn_again_in_its_batch_is_shown_alone(cfg_sample):
         (("--preview-every", "1", "-o", "preview.png"), "would both be preview.png"),
         (("--preview-every", "0"), "at least 1"),
         (("--preview-every", "2", "-o", "mine/{seed}.png"), "is no preview"),
-        (("--gallery", "a cat"), "must end in .html"),
+        (("--gallery", "cat.htm1"), "must end in .html"),
         (("--gallery", "mine/index.html"), "exists and is no gallery"),
         (("--gallery", "--shard", "1/2", "-o", "{seed}.png"), "make_gallery.py"),
     ],
