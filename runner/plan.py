@@ -114,7 +114,7 @@ class Plan:
                 if not self.options.interactive:
                     self.jobs.failure = error
                     return
-                note(f"error: {error}")
+                say(f"error: {error}")
             else:
                 yield item
 

@@ -72,7 +72,7 @@ def test_without_a_model_the_published_default_is_used_where_it_is_there(
     (tmp_path / "cc12m_1.safetensors").write_bytes(b"damaged")
     status, _, err = clip_sample()
     assert status == 2
-    assert "cc12m_1.safetensors" in err.splitlines()[-1]
+    assert "cc12m_1.safetensors is not a checkpoint" in err.splitlines()[-1]
 
 
 @pytest.mark.slow
