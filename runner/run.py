@@ -29,7 +29,7 @@ from runner.exit import finished_images_are_kept
 from runner.masks import mask_of
 from runner.progress import Progress
 from runner.start import photos, start
-from values.errors import note, prefix, printable, say
+from values.errors import counted, note, prefix, printable, say
 from values.prompts import format_prompt
 
 
@@ -139,11 +139,11 @@ class Run:
         if diffusion.METHODS[batch.image.method].reversible:
             model = diffusion.in_doubles(model, self.device)
 
-        def counted(x, t):
+        def evaluated(x, t):
             batch.evaluations += len(x)
             return model(x, t)
 
-        return counted
+        return evaluated
 
     def start(self, batch):
         """Where the images of a batch start, as `runner.start.Start`."""
@@ -211,7 +211,7 @@ class Run:
         first, last, total = self._done + 1, self._done + len(wanted), self.plan.total
         which = f"image {last}" if first == last else f"images {first}-{last}"
         if self.plan.worker.size > 1:
-            which = f"{total} images"
+            which = counted(total, "image")
         elif total is not None:
             which += f" of {total}"
         self.progress.begin(which, len(wanted))
