@@ -126,8 +126,10 @@ TABLE = {
         "download checkpoints from this folder instead (or set V_DIFFUSION_MIRROR)"),
     Option("--device", SAMPLING, Text(types.device), "NAME", None, Is.RUNS,
         "cuda, cuda:1, mps or cpu (default: the fastest there is)"),
-    Option("--dtype", SAMPLING, Name("dtype", ["auto", "float32", "bfloat16", "float16"]), "NAME",
-        "auto", RUN_RECORDED, "what the network computes in: float32, bfloat16, float16 or auto"),
+    Option("--dtype", SAMPLING, Name("dtype", ["auto", "float32", "bfloat16", "float16", "int8"]),
+        "NAME", "auto", RUN_RECORDED, "what the network computes in: float32, bfloat16, float16 or "
+        "auto, which takes one of these; or int8, on a CPU: less exact, fast on many without "
+        "bfloat16"),
     Option("--compile", (CFG, REVERSE, MODIFY), None, None, False, Is.RUNS,
         "have torch.compile make the network faster, which takes a minute or more first"),
 ),

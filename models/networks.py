@@ -2,7 +2,7 @@
 
 import torch
 
-from models import checkpoints
+from models import checkpoints, int8
 from models.cpu import Reading, pack
 from models.unet import UNet
 from models.weights import match, read
@@ -25,12 +25,13 @@ def load(name, checkpoint=None, device=None, dtype=None, packed=False):
         checkpoint: a .pth or .safetensors file; None: the one in `checkpoints/`, downloaded if it
             is not there.
         device: where to put the weights; None: the CPU.
-        dtype: of the weights and of the computation; None: float32.
+        dtype: of the weights and of the computation; None: float32. torch.int8, or "int8": that of
+            convolutions alone, on a CPU; see `models.int8`.
         packed: whether to make it faster on a CPU, if `models.cpu` can; it has no gradients then.
     Returns:
         A module in evaluation mode, called as `net(x, t)` or `net(x, t, clip_embed)`.
     Raises:
-        ValueError: if there is no such network.
+        ValueError: if there is no such network, and where int8 cannot be had.
         CheckpointError: if there is no usable checkpoint.
     """
     path = checkpoints.find(network(name), checkpoint)
@@ -55,7 +56,7 @@ def load_weights(build, path, device="cpu", dtype=None, packed=False):
         build: makes the network; called with the meta device as the default one.
         path: the checkpoint, a file as `find` returns it.
         device: where the weights go.
-        dtype: of the floating-point weights; None: float32.
+        dtype: of the floating-point weights; None: float32; torch.int8: see `models.int8`.
         packed: whether those of convolutions are packed, where that makes them faster.
     Returns:
         The module, in evaluation mode, without gradients.
@@ -70,6 +71,10 @@ def load_weights(build, path, device="cpu", dtype=None, packed=False):
     del state  # so that a tensor of an unmapped file is gone once it is converted
     net = net.eval().requires_grad_(False)
     device, dtype = torch.device(device), dtype or torch.float32
+    if dtype in (torch.int8, "int8"):
+        if device.type != "cpu" or not int8.available():
+            raise ValueError("int8: there are no convolutions of int8 here")
+        net, dtype = int8.quantise(net), torch.float32
     if packed:
         pack(net, device, dtype)
     return convert(net, device, dtype, fresh=True)

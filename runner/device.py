@@ -2,6 +2,7 @@
 
 import torch
 
+from models import int8
 from values.errors import UserError, printable
 
 
@@ -27,7 +28,15 @@ def pick_device(name, local_rank=None):
 
 
 def pick_dtype(name, device):
-    """The torch dtype of a name; auto: what the device computes fastest with enough precision."""
+    """The torch dtype of a name; auto: what the device computes fastest with enough precision.
+
+    Raises UserError where int8 is asked for and cannot be had.
+    """
+    if name == "int8":
+        if device.type != "cpu":
+            raise UserError("--dtype int8 is for CPUs: add --device cpu, or take float16")
+        if not int8.available():
+            raise UserError("--dtype int8: this torch has no int8 convolutions for this CPU")
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cuda":

@@ -12,6 +12,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import torch
 from tqdm import tqdm
 
 import diffusion
@@ -22,7 +23,7 @@ from media.images import publish
 from media.tensors import to_image, to_tensor
 from models import checkpoints, networks
 from models.unet import recompute_gradients
-from runner import memory, results
+from runner import memory, precision, results
 from runner.batch import Batch
 from runner.conditions import Reader
 from runner.device import compiled, pick_device, pick_dtype
@@ -76,6 +77,8 @@ class Run:
         packed = not (compiling or self.needs_gradients)
         name = self.options.network.name
         net = models.load(name, self.checkpoint, self.device, self.dtype, packed)
+        if self.dtype == torch.int8 and self.plan.worker.rank == 0:
+            precision.tell(name, self.checkpoint, self._sha256.result(), net)
         if self.options.low_memory:
             recompute_gradients(net)
         if compiling:
