@@ -118,7 +118,11 @@ def quantise(net):
         net: a `models.unet.UNet` without gradients, with float32 weights on the CPU.
     Returns:
         The network.
+    Raises:
+        ValueError: where this torch has no such convolutions.
     """
+    if not available():
+        raise ValueError("int8: this torch has no int8 convolutions for this CPU")
     reading, outermost = Reading(), (net.net[0], net.net[-1])
     for block in list(net.modules()):
         if not isinstance(block, Block) or block in outermost:

@@ -54,6 +54,8 @@ class Run:
         options = self.options
         self.device = pick_device(options.device, plan.worker.local_rank)
         self.dtype = pick_dtype(options.dtype, self.device)
+        if plan.worker.rank == 0 and not self.needs_gradients:
+            precision.hint(options.dtype, self.device, self.dtype, options.network)
         self.checkpoint = checkpoints.find(options.network, options.checkpoint, options.mirror)
         if options.checkpoint:  # before a CLIP is sought, and perhaps downloaded
             networks.check(options.network.name, self.checkpoint)

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from cli import recipe as recipes
-from models import int8
+from models import NETWORKS, int8
+from runner import precision
 from runner.device import pick_dtype
 from values.errors import UserError
 
@@ -102,3 +103,17 @@ def test_int8_is_refused_on_a_gpu_and_without_its_operators(monkeypatch):
 def test_auto_is_never_int8():
     for device in ("cpu", "cuda"):
         assert pick_dtype("auto", torch.device(device)) != torch.int8
+
+
+@needs_int8
+@pytest.mark.parametrize("vnni", [False, True])
+def test_int8_is_told_of_where_it_is_much_faster(monkeypatch, capsys, vnni):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx_vnni": vnni})
+    large, cpu = NETWORKS["cc12m_1"], torch.device("cpu")
+    precision.hint("auto", cpu, torch.float32, large)
+    assert ("--dtype int8" in capsys.readouterr().err) == vnni
+    precision.hint("float32", cpu, torch.float32, large)
+    precision.hint("auto", cpu, torch.bfloat16, large)
+    precision.hint("auto", torch.device("cuda"), torch.float32, large)
+    precision.hint("auto", cpu, torch.float32, NETWORKS["emoji"])
+    assert capsys.readouterr().err == ""
