@@ -30,6 +30,17 @@ def check_texts(said):
             raise UserError(f'--source "{text}": that is a picture, and no text of what one shows')
 
 
+def check_dtype(values):
+    """Int8 is for CPUs, and not for what torch compiles."""
+    if values["dtype"] != "int8":
+        return
+    device = values["device"] or "cpu"
+    if device != "cpu":
+        raise UserError(f"--dtype int8 is for CPUs: leave out --device {device}, or take float16")
+    if values.get("compile"):
+        raise UserError("--dtype int8: torch.compile makes it no faster: leave out --compile")
+
+
 def check_size(size, network):
     multiple = network.size_multiple
     if any(side % multiple for side in size):
@@ -79,6 +90,11 @@ def check_steering(values, asks):
     asked = [*values["prompts"], *values["images"]]
     if asks and abs(math.fsum(prompt.weight for prompt in asked)) < 1e-9:
         raise UserError("the weights of the prompts add up to 0, and are divided by their sum")
+    if asked and values["clip_guidance_scale"] > 0 and values["dtype"] == "int8":
+        raise UserError(
+            "--dtype int8: the gradient that steers goes through the network, which has none in "
+            "int8: take another dtype, or -cs 0"
+        )
     method = values["method"]
     if asked and values["clip_guidance_scale"] > 0 and METHODS[method].evaluations is None:
         raise UserError(

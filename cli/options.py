@@ -156,8 +156,10 @@ TABLE = {
         "download checkpoints from this folder instead (or set V_DIFFUSION_MIRROR)"),
     Option("--device", SAMPLING, Text(types.device), "NAME", None, Is.RUNS,
         "cuda, cuda:1, xpu, mps or cpu (default: the fastest there is)"),
-    Option("--dtype", SAMPLING, Name("dtype", ["auto", "float32", "bfloat16", "float16"]), "NAME",
-        "auto", RUN_RECORDED, "what the network computes in: float32, bfloat16, float16 or auto"),
+    Option("--dtype", SAMPLING, Name("dtype", ["auto", "float32", "bfloat16", "float16", "int8"]),
+        "NAME", "auto", RUN_RECORDED, "what the network computes in: float32, bfloat16, float16 or "
+        "auto, which takes one of these; or int8, on a CPU: less exact, fast on many without "
+        "bfloat16"),
     Option("--low-memory", SAMPLING, None, None, False, RUN_RECORDED,
         "take less memory and more time: images one by one, on a CPU in two bytes or with large "
         "weights left in their file; where CLIP steers, parts of the network twice instead"),

@@ -178,6 +178,7 @@ def _resolve(script, said, is_job):
     _resolve_seeds(values, derived["latent_indices"])
     _resolve_prompts(script, values, network)
     checks.check_texts(given)
+    checks.check_dtype(values)
     if is_job:
         checks.check_interval(script, values)
         if script is CLIP:

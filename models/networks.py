@@ -2,7 +2,7 @@
 
 import torch
 
-from models import checkpoints
+from models import checkpoints, int8
 from models.cpu import Reading, pack
 from models.unet import UNet
 from models.weights import match, read
@@ -25,13 +25,14 @@ def load(name, checkpoint=None, device=None, dtype=None, packed=False, low_memor
         checkpoint: a .pth or .safetensors file; None: the one in `checkpoints/`, downloaded if it
             is not there.
         device: where to put the weights; None: the CPU.
-        dtype: of the weights and of the computation; None: float32.
+        dtype: of the weights and of the computation; None: float32. torch.int8, or "int8": that of
+            convolutions alone, on a CPU; see `models.int8`.
         packed: whether to make it faster on a CPU, if `models.cpu` can; it has no gradients then.
         low_memory: whether large weights are not packed where that takes a copy of them.
     Returns:
         A module in evaluation mode, called as `net(x, t)` or `net(x, t, clip_embed)`.
     Raises:
-        ValueError: if there is no such network.
+        ValueError: if there is no such network, and where int8 cannot be had.
         CheckpointError: if there is no usable checkpoint.
     """
     path = checkpoints.find(network(name), checkpoint)
@@ -56,7 +57,7 @@ def load_weights(build, path, device="cpu", dtype=None, packed=False, low_memory
         build: makes the network; called with the meta device as the default one.
         path: the checkpoint, a file as `find` returns it.
         device: where the weights go.
-        dtype: of the floating-point weights; None: float32.
+        dtype: of the floating-point weights; None: float32; torch.int8: see `models.int8`.
         packed: whether those of convolutions are packed, where that makes them faster.
         low_memory: whether large weights are not packed where that takes a copy of them.
     Returns:
@@ -72,6 +73,10 @@ def load_weights(build, path, device="cpu", dtype=None, packed=False, low_memory
     del state  # so that a tensor of an unmapped file is gone once it is converted
     net = net.eval().requires_grad_(False)
     device, dtype = torch.device(device), dtype or torch.float32
+    if dtype in (torch.int8, "int8"):
+        if device.type != "cpu":
+            raise ValueError(f"int8: only on a CPU, not on {device}")
+        net, dtype = int8.quantise(net), torch.float32
     if packed:
         pack(net, device, dtype, low_memory)
     return convert(net, device, dtype, fresh=True)

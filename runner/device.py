@@ -2,6 +2,7 @@
 
 import torch
 
+from models import int8
 from runner import dtypes
 from values.errors import UserError, printable
 
@@ -40,7 +41,14 @@ def pick_dtype(name, device, low_memory=False, gradients=False):
         low_memory: prefer what takes less memory, unless it is much slower.
         gradients: whether something is to be differentiated, for which float16 is no choice of a
             CPU.
+    Raises:
+        UserError: where int8 is asked for and cannot be had.
     """
+    if name == "int8":
+        if device.type != "cpu":
+            raise UserError("--dtype int8 is for CPUs: add --device cpu, or take float16")
+        if not int8.available():
+            raise UserError("--dtype int8: this torch has no int8 convolutions for this CPU")
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cuda":

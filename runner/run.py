@@ -12,6 +12,8 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import torch
+
 import diffusion
 import models
 from cli import recipe as recipes
@@ -21,7 +23,7 @@ from media.tensors import to_image, to_tensor
 from media.terminal import Pictures
 from models import checkpoints, networks
 from models.unet import recompute_gradients
-from runner import memory, results, threads
+from runner import memory, precision, results, threads
 from runner.batch import Batch
 from runner.conditions import Reader
 from runner.device import compiled, pick_device, pick_dtype
@@ -55,6 +57,8 @@ class Run:
         self.dtype = pick_dtype(
             options.dtype, self.device, options.low_memory, self.needs_gradients
         )
+        if plan.worker.rank == 0 and not self.needs_gradients:
+            precision.hint(options.dtype, self.device, self.dtype, options.network)
         self.checkpoint = checkpoints.find(
             options.network, options.checkpoint, options.mirror, progress=not options.quiet
         )
@@ -95,6 +99,8 @@ class Run:
         name = self.options.network.name
         lean = self.options.low_memory
         net = models.load(name, self.checkpoint, self.device, self.dtype, packed, lean)
+        if self.dtype == torch.int8 and self.plan.worker.rank == 0:
+            precision.tell(name, self.checkpoint, self._sha256.result(), net)
         if lean and self.needs_gradients:
             recompute_gradients(net)
         if compiling:
