@@ -8,28 +8,24 @@ looks like anything else is refused with its place.
 import csv
 import difflib
 import io
-import itertools
 import json
 import re
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from cli import other_words
-from cli.option import Is
-from cli.options import named, options_of
-from cli.parser import parse, refuse_both
+from cli import job_lines, other_words
+from cli.job_lines import refuse_run
+from cli.options import named
+from cli.parser import refuse_both
 from values.errors import UserError, counted, printable
-from values.prompts import TextPrompt, is_photo, is_photo_file
 from values.types import is_number
 from values.wildcards import escape
-from values.words import Place, first_wrong, words_of
+from values.words import Place, first_wrong
 
 MAX_LINE = 2**20  # characters
 _ALIASES = {"prompt": "prompts", "photo": "photos", "image": "images"}
 _JSON = re.compile(r"""\s*(?:\{\s*(?:["'}]|\Z)|\[\s*(?:[\[\]{"']|\Z))""")
-_CELL = re.compile(r"(?<=,)\s*-?\d+(\.\d+)?\s*(,|\Z)")  # a number alone between commas
-_FLAG = re.compile(r"\s-(?:-|[A-Za-z])")
 _SPACE, _BETWEEN, _END = re.compile(r"\s*"), re.compile(r"\s*,\s*"), re.compile(r"\s*\]")
 _REST_OF_OBJECT = re.compile(r"^\}.*$", re.MULTILINE)
 
@@ -130,84 +126,7 @@ def _taken_apart(entry, script):
     line = entry.said
     if len(line) > MAX_LINE:
         raise Place("longer than a MiB")
-    if is_shell(line, script):
-        for word, column in words_of(line):
-            _refuse_typographic(line[column:], column)
-            if word == "-":
-                raise Place("a dash alone is no prompt: a line holds no list", column)
-        return words_of(line), partial(_read_words, line, script)
-    _refuse_no_prompt(line)
-    text = line.strip()
-    parts = [(text, line.index(text))]
-    return parts, lambda some: parse(script, ["--", *(word for word, _ in some)], needs_words=False)
-
-
-def is_shell(line, script):
-    """Whether a line is words and flags, and not a prompt as a whole.
-
-    What looks like a flag makes it so even if there is none of that name: it is refused, not drawn.
-    """
-    if line.lstrip()[0] in "\"'-" or _FLAG.search(line):
-        return True
-    return script.takes_photos and is_photo(line.split()[0]) and not is_photo_file(line.strip())
-
-
-def _refuse_loose_words(line, words, said):
-    """Place where words without quotes, side by side, would each be a prompt."""
-    texts = {prompt.text for prompt in said.get("prompts", [])}
-    for (word, column), (after, next_column) in itertools.pairwise(words):
-        bare = line.startswith(word, column) and line.startswith(after, next_column)
-        if bare and {_text_of(word), _text_of(after)} <= texts:
-            raise Place(
-                f'"{printable(word, 60)}" and "{printable(after, 60)}" would be prompts by '
-                'themselves: beside flags, put each prompt in quotes, like "a cat on a hat" '
-                "--seed 3",
-                column,
-            )
-
-
-def _text_of(word):
-    try:
-        return TextPrompt()(word).text
-    except UserError:
-        return word
-
-
-def _refuse_no_prompt(line):
-    """Place for what hardly anybody means as a prompt."""
-    start = len(line) - len(line.lstrip())
-    if line.startswith(("//", "/*"), start):
-        raise Place("a comment begins with #", start)
-    if re.match("<[/?!A-Za-z]", line[start:]):
-        raise Place("this looks like XML: a line is a prompt, words and flags, or JSON", start)
-    if cell := _CELL.search(line):
-        raise Place(
-            "this looks like a row of a table: begin the file with a line of names like "
-            "prompts,seed, or quote the prompt",
-            cell.start(),
-        )
-    _refuse_typographic(line, start)
-
-
-def _refuse_typographic(text, column):
-    if text.strip()[:1] in tuple("“”„«‘’‚"):
-        raise Place(f'{text.strip()[0]} is a typographic quote: use " or none', column)
-
-
-def _read_words(line, script, parts):
-    words = [word for word, _ in parts]
-    if asked := {"-h", "--help", "--version"} & set(words):
-        raise UserError(f"{asked.pop()} is for the command line")
-    said = parse(script, words, needs_words=False)
-    for name in said:
-        _refuse_run(options_of(script)[name])
-    _refuse_loose_words(line, parts, said)
-    return said
-
-
-def _refuse_run(option):
-    if Is.IMAGES not in option.is_:
-        raise UserError(f"{option.flag} is for the whole run: give it on the command line")
+    return job_lines.taken_apart(line, script)
 
 
 def _json_at(text, place, end, number):
@@ -322,7 +241,7 @@ def _named(script, key):
         close = difflib.get_close_matches(name, options, n=1, cutoff=0.7)
         hint = f": did you mean {close[0]}?" if close else ""
         raise UserError(f'no flag is called "{printable(key, 60)}"{hint}')
-    _refuse_run(option)
+    refuse_run(option)
     return option
 
 

@@ -18,7 +18,7 @@ from cli.resolve import ImageOptions, resolve, resolve_image
 from diffusion.methods import NEGLIGIBLE
 from values.errors import UserError, be_quiet, note, printable, say
 from values.files import file_name, open_regular
-from values.prompts import ImagePrompt, Prompt, TextPrompt, merge
+from values.prompts import ImagePrompt, Prompt, TextPrompt, format_prompt, merge
 from values.types import DrawnSeed
 from values.wildcards import Wildcards
 
@@ -318,6 +318,15 @@ def chosen_prompts(image, folder, seed):
     texts = Wildcards(folder).expand([prompt.text for prompt in image.prompts], seed)
     made = [Prompt(text, p.weight) for text, p in zip(texts, image.prompts, strict=True)]
     return [prompt for prompt in merge(made) if prompt.weight]
+
+
+def said_of(job):
+    """What a line of a job file asks for, in words as on the command line."""
+    image = job.image
+    sources = image.photos or ([image.init] if image.init else [])
+    asked = [*(image.source or []), *image.conditions]
+    words = [*sources, *(format_prompt(prompt) for prompt in asked)]
+    return " ".join(f'"{printable(word, 90)}"' for word in words) or "no prompt"
 
 
 def batches(images, size, script):

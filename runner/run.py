@@ -17,6 +17,7 @@ import torch
 import diffusion
 import models
 from cli import recipe as recipes
+from cli.jobs import said_of
 from cli.scripts import CFG, CLIP
 from media.images import publish
 from media.tensors import to_image, to_tensor
@@ -32,7 +33,6 @@ from runner.masks import mask_of
 from runner.progress import Progress
 from runner.start import photos, start
 from values.errors import counted, note, prefix, printable, say
-from values.prompts import format_prompt
 
 
 class Run:
@@ -378,12 +378,3 @@ class Run:
             if digest is not None and facts.get(name) not in (None, digest):
                 whose = name.removesuffix("_sha256").replace("_", " ")
                 note(f"note: the {whose}'s weights are not those of the recipe")
-
-
-def said_of(job):
-    """What a line of a job file asks for, in words as on the command line."""
-    image = job.image
-    sources = image.photos or ([image.init] if image.init else [])
-    asked = [*(image.source or []), *image.conditions]
-    words = [*sources, *(format_prompt(prompt) for prompt in asked)]
-    return " ".join(f'"{printable(word, 90)}"' for word in words) or "no prompt"

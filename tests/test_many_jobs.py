@@ -309,7 +309,7 @@ def test_stopped_run_is_finished_by_the_same_command(stop, cfg_sample, pictures)
     _, err = run.communicate(timeout=1000)
     assert run.returncode == -stop
     assert "finished images are kept" in err
-    assert len(err.splitlines()) == 1
+    assert len(err.splitlines()) == 2  # and the first line of the job file
     assert 3 <= len(drawn()) < 60
     assert not [name for name in drawn() if name.endswith(".part")]
     assert cfg_sample(*flags)[0] == 0

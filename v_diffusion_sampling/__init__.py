@@ -5,6 +5,7 @@
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ sys.path[:0] = [str(folder) for folder in FOLDERS]
 
 def run():
     """Runs the script that the command is called like: the entry point of all of them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a Ctrl-C among the imports is no traceback
     from runner.exit import program
 
     name = os.path.basename(sys.argv[0]).removesuffix(".exe").removesuffix(".py")

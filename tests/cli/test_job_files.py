@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cli import job_files
+from cli import job_files, job_lines
 from cli import jobs as jobs_module
 from cli.jobs import Jobs, items
 from cli.scripts import CFG, MODIFY, REVERSE
@@ -298,8 +298,8 @@ def test_a_mistake_is_found_in_few_steps_however_many_words_there_are(refusal, m
         calls.append(arguments)
         return real(*arguments, **options)
 
-    real = job_files.parse
-    monkeypatch.setattr(job_files, "parse", parse)
+    real = job_lines.parse
+    monkeypatch.setattr(job_lines, "parse", parse)
     words = " ".join(f"'{i}'" for i in range(3000))
     for wrong in ("--nonsense", "--steps 0", "--eta 0.5"):
         calls.clear()

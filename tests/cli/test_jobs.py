@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from cli import job_files
+from cli import job_lines
 from cli import jobs as jobs_module
 from cli import recipe as recipes
 from cli.jobs import Jobs, batches, items, shape_of
@@ -74,7 +74,7 @@ def test_each_line_is_read_and_resolved_once(read, monkeypatch):
 
         monkeypatch.setattr(module, name, call)
 
-    counted(job_files, "parse")
+    counted(job_lines, "parse")
     counted(jobs_module, "resolve_image")
     jobs = read("cat\n'dog' --steps 5\n" * 50)
     for batch in batches(items(jobs), 8, CFG):
