@@ -4,9 +4,12 @@ argparse gives such a flag all words up to the next flag, prompts and pictures t
 behind a flag is looked at: one that cannot be a value of it stays for the words between the flags.
 """
 
+import re
 from functools import cache
 
 from cli.options import options_of
+
+_NEGATIVE = re.compile(r"-(\d+(\.\d*)?|\.\d+)", re.ASCII)
 
 
 def separated(script, words, wide=False):
@@ -58,8 +61,12 @@ def _end(option, words, first, wide):
 
 
 def _next_flag(words, start):
-    places = (i for i in range(start, len(words)) if words[i][:1] == "-" and words[i] != "-")
+    places = (i for i in range(start, len(words)) if _is_flag(words[i]))
     return next(places, len(words))
+
+
+def _is_flag(word):
+    return word[:1] == "-" and word != "-" and not _NEGATIVE.fullmatch(word)  # as argparse has it
 
 
 @cache

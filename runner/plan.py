@@ -129,8 +129,6 @@ class Plan:
             raise UserError("--show: several processes would draw over each other: leave it out")
         if self.shows_pictures:
             terminal.check()
-        elif options.show:
-            note("--show: stdout is no terminal, so no pictures are shown")
         if worker.size > 1 and self.files.policy is Policy.NUMBER:
             raise UserError(
                 "several processes share this run: name its files with --output, for example "
@@ -235,6 +233,8 @@ class Plan:
     def _introduce(self):
         """Says what is good to know of the jobs, and what guides where there is one."""
         options = self.options
+        if options.show and not self.shows_pictures:
+            note("--show: stdout is no terminal, so no pictures are shown")
         for remark in self.remarks(self.jobs.all):
             note(f"note: {remark}")
         if options.interactive:
