@@ -80,7 +80,7 @@ def test_the_more_clip_steers_the_more_it_sees_what_was_asked_for(clip_sample):
     prompt = "a red apple on a blue background"
     means = []
     for scale in (0, 50, 500):
-        common = ("--model", "emoji", "--method", "ddim", "--steps", 12, "-n", 32, "-bs", 16)
+        common = ("--model", "emoji", "--method", "ddim", "--steps", 8, "-n", 16, "-bs", 16)
         status, out, err = clip_sample(*common, prompt, "-cs", scale, "-o", f"{scale}_{{seed}}.png")
         assert status == 0, err
         reader = clip.load("emoji")

@@ -51,6 +51,7 @@ def decoded(sixels):
     return picture[:height]
 
 
+@pytest.mark.slow
 def test_sixels_are_the_picture(terminal, tmp_path):
     terminal.size(24, 80, 10, 20)
     terminal.run([*COMMAND, "-o", "cat.png"])
@@ -81,6 +82,7 @@ def test_kitty_gets_the_picture_as_it_is(terminal, tmp_path):
     assert abs(seen - drawn).mean() < 5
 
 
+@pytest.mark.slow
 def test_half_blocks_are_the_picture_where_there_is_nothing_better(terminal, tmp_path):
     terminal.size(50, 100)
     terminal.run([*COMMAND, "-o", "cat.png"])
@@ -95,6 +97,7 @@ def test_half_blocks_are_the_picture_where_there_is_nothing_better(terminal, tmp
         assert abs(tops - np.asarray(image)[::2]).mean() < 3
 
 
+@pytest.mark.slow
 def test_what_is_being_drawn_is_replaced_by_what_it_has_become(terminal):
     terminal.size(50, 100)
     terminal.run([*COMMAND, "-o", "cat.png", "--preview-every", "1"])
@@ -105,6 +108,7 @@ def test_what_is_being_drawn_is_replaced_by_what_it_has_become(terminal):
     assert terminal.wait_for("ended with 0").count("▀") == 32 * 64
 
 
+@pytest.mark.slow
 def test_jobs_from_a_pipe_are_shown_too(terminal, tmp_path):
     (tmp_path / "jobs.txt").write_text("a cat\n")
     terminal.size(50, 100)

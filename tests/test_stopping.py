@@ -60,6 +60,7 @@ def terminal(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells of processes")
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["starting", "loading", "drawing"])
 def test_ctrl_c_ends_a_loop_in_an_interactive_shell(moment, terminal, tmp_path):
     draw = shlex.join([*DRAW, "-n", "100000"])
@@ -88,6 +89,7 @@ class _Living:
         return None
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_loop_in_a_script(tmp_path):
     draw = shlex.join([*DRAW, "-n", "100000"])
     loop = f"for s in 1 2 3; do {draw} --seed $s; echo next; done; echo behind"

@@ -25,6 +25,7 @@ def feed(run, line):
     run.stdin.flush()
 
 
+@pytest.mark.slow
 def test_an_image_is_finished_before_the_next_line_is_asked_for(tmp_path):
     run = start(tmp_path, "--from-file", "-", "-o", "{line}_{seed}.png")
     feed(run, "a red heart on a blue background")
@@ -76,6 +77,7 @@ def terminal(tmp_path):
     terminal.close()
 
 
+@pytest.mark.slow
 def test_who_types_a_prompt_sees_the_name_of_its_file(terminal, tmp_path):
     cache = tmp_path / "cache"
     terminal.run([*COMMAND, "--interactive"], V_DIFFUSION_CACHE=str(cache))
@@ -98,6 +100,7 @@ def test_who_types_a_prompt_sees_the_name_of_its_file(terminal, tmp_path):
     assert said == ["a red apple", "a cat --steps 0", "a red apple"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_the_prompt_ends_it(terminal):
     terminal.run([*COMMAND, "--interactive"])
     terminal.wait_for("> ")
