@@ -27,6 +27,13 @@ def pytest_configure(config):
     os.environ["TMPDIR"] = tempfile.tempdir = str(make("t"))  # short: sockets' paths have a limit
 
 
+def pytest_collection_modifyitems(items):
+    """Tests of whole scripts and of training are slow ones: a package's own are quick."""
+    for item in items:
+        if item.path.parent.name in ("tests", "train"):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def script(tmp_path, monkeypatch, capsys):
     """A function that makes a runner of a script: arguments -> (status, lines of stdout, stderr).

@@ -26,6 +26,7 @@ def saved(image, kind, **options):
     return data.getvalue()
 
 
+@pytest.mark.slow
 def test_png_in_too_many_pieces_is_refused(tmp_path):
     data = saved(Image.new("RGB", (4, 4)), "PNG")
     empty = struct.pack(">I4sI", 0, b"abCd", zlib.crc32(b"abCd"))

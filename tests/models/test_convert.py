@@ -81,6 +81,7 @@ def test_mistake_is_one_line(run, tmp_path, monkeypatch, capsys, arguments, word
     assert (tmp_path / "there.pth").read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module(tmp_path):
     saved(tmp_path / "a.pth")
     command = [sys.executable, "-m", "models.convert", tmp_path / "a.pth"]

@@ -147,6 +147,7 @@ def test_announcing_too_much_does_not_matter_once_all_is_there(path, monkeypatch
     assert path.read_bytes() == DATA
 
 
+@pytest.mark.slow
 def test_hanging_does_not_matter_once_all_is_there(path, monkeypatch):
     def more_to_come(handler, server):
         does.announces(len(DATA) + 1000)(handler, server)
@@ -222,6 +223,7 @@ def test_server_errors_are_asked_again_but_not_for_ever(path):
         assert len(server.requests) == downloads.ATTEMPTS
 
 
+@pytest.mark.slow
 def test_server_that_hangs_is_left(path, monkeypatch):
     monkeypatch.setattr(downloads, "TIMEOUT", 2)
     server = run(path, does.hangs_after(1000), does.whole)
@@ -229,6 +231,7 @@ def test_server_that_hangs_is_left(path, monkeypatch):
     assert path.read_bytes() == DATA
 
 
+@pytest.mark.slow
 def test_server_that_always_hangs_is_given_up_and_the_part_kept(path, monkeypatch):
     monkeypatch.setattr(downloads, "ATTEMPTS", 2)
     monkeypatch.setattr(downloads, "TIMEOUT", 1.5)

@@ -55,6 +55,7 @@ def test_how_threads_wait_is_said_before_torch_is_imported(how):
     assert said.split() == list(threads.WAITING.values())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="another OpenMP")
 def test_openmp_heeds_it():
     environment = {k: v for k, v in os.environ.items() if k not in threads.WAITING}
