@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Draw images with any model, steered by what CLIP sees in them towards weighted prompts."""
 
-import signal
+from cli.begin import begin
 
-if __name__ == "__main__":  # a Ctrl-C among the imports is no traceback
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if __name__ == "__main__":  # a Ctrl-C or a missing package among the imports is no traceback
+    begin()
 
 import diffusion
 import runner

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """Write a page of a folder's images: to look through, filter, compare and draw again."""
 
-import signal
+from cli.begin import begin
 
-if __name__ == "__main__":  # a Ctrl-C among the imports is no traceback
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
+if __name__ == "__main__":  # a Ctrl-C or a missing package among the imports is no traceback
+    begin()
 
 from cli.parser import all_values
 from cli.scripts import GALLERY

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Put images in a grid, in rows from left to right, with labels and titles if you like."""
 
-import signal
+from cli.begin import begin
 
-if __name__ == "__main__":  # a Ctrl-C among the imports is no traceback
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if __name__ == "__main__":  # a Ctrl-C or a missing package among the imports is no traceback
+    begin()
 
 from cli import outputs
 from cli.parser import all_values

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Print how PNGs were made, and the command that draws an image again."""
 
-import signal
+from cli.begin import begin
 
-if __name__ == "__main__":  # a Ctrl-C among the imports is no traceback
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if __name__ == "__main__":  # a Ctrl-C or a missing package among the imports is no traceback
+    begin()
 
 import json
 import os

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 
+from cli.begin import missing
 from diffusion.errors import NonFiniteError, is_out_of_memory
 from models.checkpoints import CheckpointError
 from values.errors import Failure, UserError, printable, say
@@ -111,12 +112,7 @@ def explained(error):
     if isinstance(error, OSError):
         return f"{printable(error.filename or 'output')}: {error.strerror or error}", 1
     if isinstance(error, ModuleNotFoundError):
-        package = printable((error.name or "a package").partition(".")[0], 60)
-        return (
-            f"{package} is not installed for this Python: first . .venv/bin/activate, which make "
-            "sample has made, or install requirements.txt",
-            2,
-        )
+        return printable(missing(error)), 2
     if isinstance(error, NonFiniteError):
         return f"{error}: float32 may help (--dtype float32), or lower weights", 1
     if is_out_of_memory(error):

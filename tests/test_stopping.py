@@ -39,8 +39,18 @@ def stopped_at(module, script, *argv, which=signal.SIGINT, **how):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_ctrl_c_among_the_first_imports_ends_a_script_without_a_word(script):
-    done = stopped_at("cli", script)
+    done = stopped_at("values", script)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_python_without_the_packages_is_told_what_to_do(script):
+    run = [sys.executable, "-S", str(ROOT / script)]
+    done = subprocess.run(run, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{script}: error: ")
+    assert "is not installed for this Python: first . .venv/bin/activate" in line
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])

@@ -5,7 +5,6 @@
 
 import importlib
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -19,7 +18,9 @@ sys.path[:0] = [str(folder) for folder in FOLDERS]
 
 def run():
     """Runs the script that the command is called like: the entry point of all of them."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a Ctrl-C among the imports is no traceback
+    from cli.begin import begin
+
+    begin()
     from runner.exit import program
 
     name = os.path.basename(sys.argv[0]).removesuffix(".exe").removesuffix(".py")
