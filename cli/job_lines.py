@@ -11,7 +11,10 @@ from values.errors import UserError, printable
 from values.prompts import TextPrompt, is_photo, is_photo_file
 from values.words import Place, words_of
 
+NAMES = ("prompt", "prompts", "seed", "seeds", "size", "steps", "images", "negative")
 _FLAG = re.compile(r"\s-(?:-|[A-Za-z])")
+_YAML = re.compile(r"\s*[A-Za-z_-]+:\s")
+_COMMA = re.compile(r"""["'],(?=\s|\Z)""")
 _CELL = re.compile(r"(?<=,)\s*-?\d+(\.\d+)?\s*(,|\Z)")  # a number alone between commas
 
 
@@ -26,6 +29,8 @@ def taken_apart(line, script):
     """
     if is_shell(line, script):
         words = words_of(line)
+        if comma := _COMMA.search(line):
+            raise Place("prompts stand side by side, without a comma; JSON has braces", comma.end())
         for word, column in words:
             _refuse_typographic(line[column:], column)
             if word == "-":
@@ -74,6 +79,10 @@ def _refuse_no_prompt(line):
         raise Place("a comment begins with #", start)
     if re.match("<[/?!A-Za-z]", line[start:]):
         raise Place("this looks like XML: a line is a prompt, words and flags, or JSON", start)
+    if re.match(r"\s*\d+[.)]\s", line):
+        raise Place("a line holds no number of its own: leave it out, or quote the prompt", start)
+    if _YAML.match(line) and line.split(":")[0].strip() in NAMES:
+        raise Place("this looks like YAML: a line is a prompt, words and flags, or JSON", start)
     if cell := _CELL.search(line):
         raise Place(
             "this looks like a row of a table: begin the file with a line of names like "

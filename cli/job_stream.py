@@ -15,11 +15,12 @@ from pathlib import Path
 
 from cli.job_files import entries, header_of, rows_of
 from models.cache import cache_folder
-from values.errors import UserError, note, printable
+from values.errors import UserError, note, printable, say
 from values.prompts import Prompt, TextPrompt
 
 MAX_BYTES = 2**30  # of a line, and of a prompt on standard input
 MAX_HISTORY = 1000  # lines
+HELP = 'a line is a prompt, or like "a cat:2" "a hat" --seed 3; exit or Ctrl-D ends'
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -98,6 +99,11 @@ def typed_lines():
         except EOFError:
             print()  # behind the prompt
             return
+        if line.strip() in ("exit", "quit"):
+            return
+        if line.strip() in ("help", "?"):
+            say(HELP)
+            continue
         if history:
             with contextlib.suppress(OSError):
                 history()

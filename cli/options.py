@@ -87,8 +87,8 @@ TABLE = {
         clip=f"text prompts with weights (default weight 1; negative: away from it); {READS}"),
         many="*"),
     Option("--negative", SAMPLING, NegativePrompt(), "TEXT[:WEIGHT]", [], IMAGES | JOINS,
-        'prompts to lead away from: "blurry" and "blurry:1" are the prompt "blurry:-1"', many="+",
-        takes=lambda word: False if is_photo(word) else None),
+        'a prompt to lead away from: "blurry" and "blurry:1" are the prompt "blurry:-1"; may be '
+        "given several times", many="+", takes=lambda word: False),
     Option("--weight", SAMPLING, Number(-types.MAX_SCALE, types.MAX_SCALE), "X", None, IMAGES,
         "weight of the first prompt, in the place of its own"),
     Option("--images", SAMPLING, {script: ImagePrompt(script.weight) for script in SAMPLING},
@@ -122,11 +122,11 @@ TABLE = {
         "start from this image with noise: a file or an address", excludes=("latent",)),
     Option(of("--starting-timestep -st", modify="--strength --max-timestep -mt"), PNGS,
         Number(0, 1, above=True), "T", of(0.9, modify=1.0), IMAGES | RECORDED, of(
-        "how much noise --init gets, from 0 (none) to 1 (nothing else)",
+        "how much noise --init gets, above 0 (little) and up to 1 (nothing else)",
         modify="how far to go towards noise: lower keeps more of the photo"),
         own_name="starting_timestep"),
     Option("--max-timestep -mt", (REVERSE,), Number(0, 1, above=True), "T", 1.0, SHAPED,
-        "how far to go, from 0 (the photo) to 1 (noise)"),
+        "how far to go, above 0 (near the photo) and up to 1 (noise)"),
     Option("--direct", (MODIFY,), None, None, False, SHAPED,
         "do not find the photo's noise; change it along the difference of two flows instead"),
     Option("--latent", DRAWING, FILE, "FILE", None, SHAPED | FILES,
@@ -196,7 +196,8 @@ TABLE = {
         f"of the timesteps: {', '.join(SCHEDULES)} (default: what the method is best on; for ddpm "
         "to exact what the model was trained on)"),
     Option("--eta", DRAWING, Number(0, 1), "X", defaults.eta, SHAPED,
-        "fresh noise in each step of ddim: 0 (none) to 1 (ddpm)", follows=("method",)),
+        "fresh noise in each step, of ddim and others that take it: 0 (none) to 1 (ddpm)",
+        follows=("method",)),
     Option("--chunk", SAMPLING, Whole(1, MAX_IMAGES), "N", None, RUN_RECORDED,
         "images in one call of the network, prompts times batch (default: all that fit, or 1 where "
         "more would only take memory)"),

@@ -71,6 +71,11 @@ def _flags_of(script, words, more):
         found, between = _parser_of_flags(script).parse_known_args(words)
         return vars(found), between
 
+    for flag, _, behind in zip(words, words[1:], words[2:], strict=False):
+        if flag == "--negative" and not behind.startswith("-"):
+            note_once(
+                f'note: "{printable(behind, 60)}" is no part of --negative, which takes one text'
+            )
     split, either = separated(script, words)
     said, between = parsed(split)
     if not either:

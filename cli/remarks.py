@@ -1,7 +1,7 @@
 """What is good to know of jobs before they are drawn: a line of each kind for each text or size."""
 
 from models.vocabulary import vocabulary
-from values.errors import printable
+from values.errors import counted, printable
 from values.prompts import doubt
 
 MOST = 5  # lines of a kind; a job file has many prompts
@@ -16,12 +16,20 @@ def of_images(run, images):
     """
     row = run.network
     texts = dict.fromkeys(p.text for i in images for p in [*i.prompts, *(i.source or [])])
-    lines = some(doubt(text) for text in texts)
+    lines = some(doubt(text) for text in texts) + some(_loose(i.prompts) for i in images)
     if run.checkpoint:  # weights that were trained on other things
         return lines
     if known := vocabulary(row):
         lines += some(_unknown(row, known, text) for text in texts)
     return lines + some(_untrained(row, tuple(image.size)) for image in images)
+
+
+def _loose(prompts):
+    """What to say of prompts that look like one without its quotes; None: they do not."""
+    texts = [prompt.text for prompt in prompts]
+    if len(texts) < 3 or any(" " in text for text in texts):
+        return None
+    return f"{counted(len(texts), 'prompt')} of one word each: put quotes around one of several"
 
 
 def of_size(name, before, after):

@@ -69,6 +69,8 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE):
     """
     if chunk is not None and chunk < 1:
         raise ValueError(f"a chunk has at least 1 image, not {chunk}")
+    if isinstance(embeds, str) or any(isinstance(embed, str) for embed in embeds):
+        raise ValueError("embeddings are tensors: encode_text of a CLIP makes them of texts")
     if isinstance(embeds, torch.Tensor):
         embeds = [embeds[None] if embeds.dim() == 1 else embeds]
         weights = [[weights] if isinstance(weights, int | float) else weights]

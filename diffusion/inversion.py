@@ -44,6 +44,7 @@ def to_latents(model, images, timesteps, method="exact", callback=None, toleranc
     Returns:
         Latents, of a reversible method in float64.
     """
+    _check_way(timesteps, upwards=True)
     if METHODS[method].reversible:
         model, images = _between_doubles(model, images.device), _doubles(images)
     last = None
@@ -66,6 +67,9 @@ def from_latents(model, latents, timesteps, method="exact", callback=None, toler
             reverse.
         model, method, callback, tolerance: as for `to_latents`.
     """
+    _check_way(timesteps, upwards=False)
+    if not isinstance(latents, Latents):
+        raise ValueError("latents are what to_latents returns; Latents(x) makes them of a tensor")
     if METHODS[method].reversible:
         model = _between_doubles(model, latents.x.device)
     x, before = latents.x, None
@@ -89,6 +93,14 @@ def _between_doubles(model, device):
 def in_doubles(model, device):
     """A model for states in float64 on the CPU, which not every device has."""
     return lambda x, t: model(x.float().to(device), t.float().to(device)).double().cpu()
+
+
+def _check_way(timesteps, upwards):
+    """ValueError for timesteps that go the other way."""
+    if len(timesteps) > 1 and (timesteps[-1] > timesteps[0]) != upwards:
+        ways = ("ascending", "descending")
+        wanted, given = ways if upwards else ways[::-1]
+        raise ValueError(f"these timesteps are {given}: {wanted} ones are needed here")
 
 
 def edit_by_latents(source, target, images, timesteps, method, mask=None, callback=None):

@@ -67,6 +67,8 @@ def noise(seeds, shape):
     """
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"an image has a shape (channels, height, width), not {tuple(shape)}")
+    if isinstance(seeds, int):
+        raise ValueError(f"seeds are a list, one for each image: [{seeds}]")
     sources = [s if isinstance(s, torch.Generator) else _generator(s) for s in seeds]
     images = [torch.randn(tuple(shape), generator=source) for source in sources]
     return torch.stack(images) if images else torch.empty(0, *shape)
@@ -133,6 +135,10 @@ def sample(
         ValueError: for arguments out of their range.
         NonFiniteError: if the model returns NaN or infinity, with the step and the timestep.
     """
+    if isinstance(timesteps, int | float):
+        raise ValueError(f"timesteps are a list or a tensor: schedule(name, {timesteps}) makes one")
+    if x.dim() != 4:
+        raise ValueError(f"images are [N, C, H, W], not {list(x.shape)}")
     ts = [float(t) for t in timesteps]
     row, eta = _check(method, eta, ts)
     if row.looks_back and not row.reversible:  # one that is reversible visits the same both ways

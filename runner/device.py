@@ -28,7 +28,10 @@ def pick_device(name, local_rank=None):
         device = torch.device(device.type, local_rank % max(1, there[device.type]))
     if (device.index or 0) >= there.get(device.type, 0):
         have = ", ".join(kind for kind in there if there[kind])
-        raise UserError(f"--device {name} is not there: this machine, or this torch, has {have}")
+        raise UserError(
+            f"--device {name} is not there: this machine, or this torch, has {have}: leave it out, "
+            "or give one of these"
+        )
     return device
 
 

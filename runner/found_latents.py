@@ -107,6 +107,8 @@ def described(found, report):
     yield f"{printable(found['photo'], 100)}: {report.verdict}"
     for s in report.statistics:
         yield f"  {s.name:26}{s.value:9.4f}   noise: {s.expected:.4f} +- {s.spread:.4f}"
+    if not report.is_noise:
+        yield "  the way back is as good; other prompts draw better from noise (--normalise-latent)"
     if trip := found.get("round_trip"):
         psnr = "no error" if trip["psnr"] is None else f"PSNR {trip['psnr']:.1f} dB"
         yield f"  round trip: {psnr}, largest error {trip['largest_error']:.2g} grey levels"

@@ -6,7 +6,7 @@ import sys
 import time
 
 from cli import remarks
-from cli.job_stream import is_stream
+from cli.job_stream import HELP, is_stream
 from cli.jobs import batches, items, items_of_line
 from cli.options import options_of
 from cli.outputs import Outputs, Policy, check_length
@@ -22,7 +22,7 @@ from runner.run_grid import RunGrid
 from runner.watch import Watch
 from values.errors import UserError, counted, note, printable, say
 from values.names import DEFAULT_TEMPLATE, LATENT_TEMPLATE
-from values.prompts import Prompt, describe
+from values.prompts import Prompt, describe, format_prompt
 from values.types import DrawnSeed
 from values.wildcards import Wildcards
 
@@ -82,6 +82,8 @@ class Plan:
         elif not (self.found.images or options.dry_run) and options.from_file:
             raise self._no_jobs()
         if options.dry_run:
+            if worker.rank == 0:
+                self._introduce()
             self._tell()
             raise SystemExit(0)
         if self._is_drawn():
@@ -238,11 +240,12 @@ class Plan:
         for remark in self.remarks(self.jobs.all):
             note(f"note: {remark}")
         if options.interactive:
-            say('a line is a prompt, or like "a cat:2" "a hat" --seed 3; Ctrl-D ends')
+            say(HELP)
         if options.from_file or options.interactive:
             return
         image, script = self.jobs.all[0].image, options.script
-        if script in DRAWING and not image.asks and not options.from_png and options.network.clip:
+        given = image.asks or image.latent or options.from_png
+        if script in DRAWING and not given and options.network.clip:
             note("no prompt: what is drawn is up to the model (- reads one from standard input)")
         if script.guides_any:
             total = abs(math.fsum(prompt.weight for prompt in image.conditions))
@@ -266,13 +269,15 @@ class Plan:
         """Says what this process would do (`--dry-run`): a line for each image on stdout."""
         if self.worker.rank:
             return
-        print("batch", "file", "seed", "prompts", sep="\t")
+        print("batch", "file", "seed", "steps", "method", "prompts", "from", sep="\t")
         for number, batch in enumerate(self.worker.own(self.batches())):
             for item in batch:
                 there = " (exists)" if self.files.exists(item.fields) else ""
                 name = self.files.target(item.fields).path or self.files.template.path(item.fields)
-                prompts = "  ".join(printable(f"{p.text}:{p.weight:g}", 90) for p in item.prompts)
-                print(f"{number}\t{printable(name, 500)}\t{item.seed}\t{prompts}{there}")
+                prompts = "  ".join(printable(format_prompt(p), 90) for p in item.conditions)
+                image, start = item.image, item.photo or item.image.latent or ""
+                told = [number, printable(name, 500) + there, item.seed, image.steps, image.method]
+                print(*told, prompts, printable(start, 200), sep="\t")
         who = "this process"
         if self.worker.shared:
             who = f"{self.worker.size} processes, each batch by the first that is free"

@@ -9,6 +9,8 @@ from cli.outputs import check_folder
 from models.locks import locked
 from values.errors import Failure, UserError, printable
 
+MAX_LINE = 2**20  # bytes
+
 
 def line_of(path, item, seconds=None, evaluations=None):
     """What is said of a finished image, as a dict.
@@ -40,7 +42,7 @@ def as_text(line):
 
 
 def check(path):
-    """UserError unless lines can be added to the file."""
+    """UserError unless lines can be added to the file, and what it holds are such lines."""
     try:
         check_folder(path.parent)
         fits = not os.path.lexists(path) or (path.is_file() and os.access(path, os.W_OK))
@@ -50,6 +52,20 @@ def check(path):
     if not fits:
         shown = printable(path, 200)
         raise UserError(f"--results {shown}: cannot be added to: choose another file")
+    if not _holds_results(path):
+        shown = printable(path, 200)
+        raise UserError(f"--results {shown}: holds other things: choose another file")
+
+
+def _holds_results(path):
+    if not path.exists():
+        return True
+    with open(path, "rb") as file:
+        first = file.readline(MAX_LINE)
+    try:
+        return not first or "file" in json.loads(first)
+    except (ValueError, RecursionError, TypeError):
+        return False
 
 
 def append(path, line):

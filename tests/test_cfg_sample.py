@@ -116,7 +116,7 @@ def test_standard_input_is_a_prompt_where_a_dash_asks_for_it(cfg_sample, monkeyp
         return cfg_sample(*FAST, *flags, "--dry-run")
 
     status, out, _ = read(" a rocket, l'été:2\n", "-", "oil:1")
-    assert (status, out[1].split("\t")[3]) == (0, "a rocket, l'été:2  oil:1")
+    assert (status, out[1].split("\t")[5]) == (0, "a rocket, l'été:2  oil:1")
     for text, flags, why in [
         ("", ["-"], "standard input holds no prompt"),
         ("a cat\na dog\n", ["-"], "several lines: --from-file - draws each"),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cli import job_stream
 from tests.terminal import Terminal
 
 ROOT = Path(__file__).parent.parent
@@ -98,6 +99,15 @@ def test_who_types_a_prompt_sees_the_name_of_its_file(terminal, tmp_path):
     assert set(os.listdir(tmp_path)) - {"cache"} == names
     said = (cache / "history" / "prompts").read_text().splitlines()
     assert said == ["a red apple", "a cat --steps 0", "a red apple"]
+
+
+@pytest.mark.parametrize("end", ["exit", "quit"])
+def test_words_that_end_other_prompts_end_this_one(end, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("V_DIFFUSION_CACHE", str(tmp_path))
+    typed = iter(["?", "a cat", end, "a dog"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    assert list(job_stream.typed_lines()) == ["a cat\n"]
+    assert "a line is a prompt" in capsys.readouterr().err
 
 
 @pytest.mark.slow

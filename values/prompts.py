@@ -201,6 +201,13 @@ def doubt(text):
     """
     if re.search(r":\s*[+-]?\d*,\d+\s*$", text):
         return f"{_quote(text)} is text to its end: a weight has a point, like 3.5"
+    if re.search(r"::\s*-?[\d.]+|\bAND\b|<\w+:[^<>]*>|\s--\w", text):
+        return (
+            f"{_quote(text)} is text as a whole: prompts are arguments of their own, with weights "
+            'at their ends, "a cat:2" "a dog:1", and so are flags'
+        )
+    if text.count("{") != text.count("}"):
+        return f"{_quote(text)}: a brace is missing, so all of it is text"
     if re.search(r"[(\[][^()\[\]]*:\s*[+-]?[\d.,]+\s*[)\]]", text):
         return (
             f"{_quote(text)}: the parentheses, and what is in them, are text: a weight stands at "

@@ -202,7 +202,8 @@ def existing_file(text):
         if not path.exists():
             raise UserError(f"{_quote(text)}: no such file")
         if not path.is_file():
-            raise UserError(f"{_quote(text)} is not a regular file")
+            kind = "a folder" if path.is_dir() else "no regular file"
+            raise UserError(f"{_quote(text)} is {kind}: give a file")
     except (OSError, ValueError) as error:
         raise UserError(f"{_quote(text)} is no file name") from error
     return path

@@ -240,6 +240,10 @@ def test_negative_is_a_prompt_with_a_minus():
     assert texts("a cat", "--negative", "blurry", "--negative", "a dog:0.5") == [both]
     assert texts("--negative", "blurry", "a cat") == [both[:2]]
     assert texts("a cat", "blurry:1", "--negative", "blurry") == [[("a cat", 3)]]
+    # It takes one text: what follows is a prompt of its own, wherever the others stand.
+    ugly = [("a cat", 3), ("ugly", 3), ("blurry", -1)]
+    assert texts("a cat", "--negative", "blurry", "ugly") == [ugly]
+    assert sorted(texts("--negative", "blurry", "ugly", "a cat")[0]) == sorted(ugly)
     with pytest.raises(UserError, match="has a minus twice"):
         texts("a cat", "--negative", "blurry:-1")
 

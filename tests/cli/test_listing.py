@@ -80,8 +80,24 @@ def test_words_that_were_never_learnt_are_noted():
     assert told("a cat", "two owls on a white background") == []
     (line,) = told("the rise of consciousness", "a cat")
     assert line.startswith('emoji never learnt "rise", "consciousness": --list-prompts emoji')
-    assert len(told(*[f"a{i}" for i in range(9)])) == remarks.MOST + 1
-    assert "4 more" in told(*[f"a{i}" for i in range(9)])[-1]
+    many = told(*[f"a a{i}" for i in range(9)])
+    assert len(many) == remarks.MOST + 1
+    assert "4 more" in many[-1]
+
+
+def test_prompts_that_look_like_one_without_quotes_are_noted():
+    (line,) = told("a", "cat", "on", "blue")
+    assert line == "4 prompts of one word each: put quotes around one of several"
+    assert told("cat", "fox") == []
+    assert told("a cat", "fox", "dog") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a cat::2 dog::1", "a cat AND a dog", "a cat <lora:foo:1>", "a fox --steps 3"],
+)
+def test_prompts_in_the_words_of_other_tools_are_noted(text):
+    assert any("is text as a whole" in line for line in told("--", text))
 
 
 def test_sizes_that_were_not_trained_are_noted():

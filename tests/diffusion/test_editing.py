@@ -119,3 +119,23 @@ def test_model_sees_the_image_itself_outside_the_mask():
         flow = math.hypot(math.cos(t * math.pi / 2) * STD, math.sin(t * math.pi / 2)) / STD
         expected = -0.2 * math.cos(t * math.pi / 2) + flow * (IMAGES + 0.2)
         assert torch.allclose(x[..., 2:, :], expected[..., 2:, :], atol=0.05), t
+
+
+def test_inversion_the_wrong_way_round_is_named():
+    up, x = diffusion.ascending("spliced", 4), torch.zeros(1, 3, 4, 4)
+    with pytest.raises(ValueError, match="descending: ascending ones are needed"):
+        diffusion.to_latents(mixture, x, up[::-1])
+    latents = diffusion.to_latents(mixture, x, up)
+    with pytest.raises(ValueError, match="ascending: descending ones are needed"):
+        diffusion.from_latents(mixture, latents, up)
+    with pytest.raises(ValueError, match="what to_latents returns"):
+        diffusion.from_latents(mixture, latents.x, up[::-1])
+
+
+def test_texts_and_single_numbers_are_told_what_they_should_be():
+    with pytest.raises(ValueError, match="encode_text"):
+        diffusion.guided(mixture, "a cat", 3.0)
+    with pytest.raises(ValueError, match=r"a list, one for each image: \[7\]"):
+        diffusion.noise(7, (3, 4, 4))
+    with pytest.raises(ValueError, match=r"\[N, C, H, W\], not \[3, 4, 4\]"):
+        diffusion.sample(mixture, torch.zeros(3, 4, 4), [0.5, 0.0])

@@ -153,6 +153,7 @@ def test_start_from_an_image_with_noise_follows_the_flow():
         ({"method": "ddim", "eta": float("nan")}, "from 0 to 1"),
         ({"method": "ddpm"}, "pass a function that draws it"),
         ({"timesteps": []}, "at least one"),
+        ({"timesteps": 18}, "makes one"),
         ({"timesteps": [1.1, 0.5]}, "from 0 to 1"),
         ({"timesteps": [0.5, float("nan")]}, "from 0 to 1"),
         ({"timesteps": [0.5, 0.5, 0.1]}, "descend"),

@@ -70,6 +70,14 @@ def test_line_for_which_there_is_no_room_is_not_there_in_part(tmp_path):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("held", ['{"prompt": "a cat"}\n', "a cat\n", "\x89PNG", "[1]", "3"])
+def test_file_of_other_things_is_left_alone(tmp_path, held):
+    path = tmp_path / "jobs.txt"
+    path.write_text(held)
+    with pytest.raises(UserError, match="holds other things"):
+        results.check(path)
+
+
 def test_place_that_takes_no_lines_is_refused_beforehand(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkdir("folder")
