@@ -4,6 +4,7 @@ The command line is a job, or each line of `--from-file` is, times `--sweep`. Wh
 say, the command line does. Lines of a stream, and those that are typed, are read as they come.
 """
 
+import difflib
 import itertools
 import math
 from dataclasses import dataclass, field
@@ -216,6 +217,8 @@ class Jobs:
             option, flag = self._option(name), name.replace("_", "-")
             if option is None or option.is_switch or option.name == "photos":
                 instead = other_words.told(self.script, flag)
+                close = difflib.get_close_matches(flag, named(self.script), n=1, cutoff=0.7)
+                instead = instead or (close and f"did you mean {close[0]}?")
                 hint = f": {instead}" if instead and option is None else ""
                 raise UserError(f"--sweep: no flag --{printable(flag, 60)} takes a value{hint}")
             if Is.IMAGES not in option.is_:

@@ -6,6 +6,7 @@ None of these words does anything here: whoever writes one is told which flag do
 from functools import cache
 
 from cli.options import options_of
+from cli.scripts import SAMPLING
 
 # Words without their dashes; the flag that does it, which a script must have ("": none is needed);
 # what to write, where the flag alone does not say it. The first row that fits counts.
@@ -20,36 +21,40 @@ ROWS = (
     ("sampler sampling-method scheduler sampler-name solver", "--method", ""),
     ("width height w h resolution res image-size", "--size", "--size WIDTH HEIGHT"),
     (
-        "num-images num-samples n-samples n-iter samples count batch-count",
+        "num num-images num-samples n-samples n-iter samples count batch-count",
         "-n",
         "",
     ),
-    ("ddim-steps num-inference-steps num-steps inference-steps s", "--steps", ""),
-    ("outdir output-dir out-dir out output-path outpath save-dir", "--output", "-o FOLDER/"),
+    ("ddim-steps num-inference-steps num-steps inference-steps iterations s", "--steps", ""),
+    ("outdir output-dir out-dir save-dir", "--output", "-o FOLDER/"),
+    ("out output-path outpath", "--output", "-o FILE or -o FOLDER/"),
+    ("denoising-strength denoise noise", "--strength", ""),
     ("strength denoising-strength denoise noise", "--starting-timestep", "-st with --init"),
     ("strength denoising-strength denoise noise", "--max-timestep", ""),
     ("image", "--init", "--init to start from it, or --images to be guided by it"),
     ("init-image init-img img img2img input-image input", "--init", ""),
     ("init-image init-img img image img2img input-image input init", "", "name the photo first"),
     ("mask-image inpaint", "--mask", ""),
-    ("mask mask-image inpaint", "", "cfg_modify_image.py has --mask"),
-    ("source source-prompt", "", "cfg_modify_image.py has --source"),
+    ("mask-image inpaint", "", "cfg_modify_image.py has --mask"),
+    ("source-prompt", "", "cfg_modify_image.py has --source"),
     ("image-prompt image-prompts", "--images", ""),
     ("ckpt weights model-path ckpt-path pretrained", "--checkpoint", ""),
     ("model-name model-id m", "--model", ""),
     ("batch b bsz", "--batch-size", ""),
     ("precision half fp16 bf16 fp32 full-precision float16 bfloat16", "--dtype", "--dtype float16"),
-    ("gpu gpus cpu cuda", "--device", "--device cuda or cpu"),
+    ("gpu gpus cuda", "--device", "--device cuda"),
+    ("cpu no-cuda", "--device", "--device cpu"),
     ("prompts-file prompt-file from-prompts input-file jobs", "--from-file", ""),
     ("ddim-eta", "--eta", ""),
     ("cutouts num-cutouts cut-n", "--cutn", ""),
     ("clip-scale cgs", "--clip-guidance-scale", ""),
-    ("tile tiling hires upscale upscaler lora vae controlnet", "", "there is no such thing here"),
+    ("tile tiling hires upscale upscaler lora vae controlnet", "", "the suite cannot do that"),
     ("rows cols columns n-rows", "--nrow", ""),
     ("silent", "--quiet", ""),
     ("debug", "--verbose", ""),
     ("force y yes", "--overwrite", ""),
     ("resume", "--skip-existing", ""),
+    ("format output-format", "--output", "-o NAME.jpg, or .png or .webp"),
 )
 
 
@@ -64,6 +69,15 @@ def told(script, word):
     for flag, text in _rows().get(word.lstrip("-").lower().replace("_", "-"), ()):
         if not flag or flag in flags:
             return text or f"write {flag}"
+    return _of_another_script(word.strip("-"))
+
+
+def _of_another_script(name):
+    """Which other script has a flag; None: none has."""
+    for script in SAMPLING:
+        options = [o for o in options_of(script).values() if not o.is_positional]
+        if name in [flag.strip("-") for o in options for flag in o.flags.split()]:
+            return f"{script.name} has it"
     return None
 
 

@@ -21,7 +21,7 @@ TOLD = {
     "--output-dir": "write -o FOLDER/",
     "--outdir": "write -o FOLDER/",
     "--strength": "write -st with --init",
-    "--mask": "cfg_modify_image.py has --mask",
+    "--mask": "cfg_modify_image.py has it",
     "-s": "write --steps",
     "-b": "write --batch-size",
 }
@@ -65,6 +65,13 @@ def test_keys_and_lines_are_told_alike(tmp_path, line, told):
 def test_sweeps_are_told_alike():
     with pytest.raises(UserError, match="--weight 5"):
         Jobs(CFG, ["a", "--sweep", "cfg_scale=1,3"])
+
+
+def test_a_flag_of_another_script_is_told_with_its_name():
+    with pytest.raises(UserError, match=r"no --cutn here: clip_sample\.py has it"):
+        parse(CFG, ["a cat", "--cutn", "3"])
+    with pytest.raises(UserError, match=r"did you mean steps\?"):
+        Jobs(CFG, ["a", "--sweep", "stepz=1,3"])
 
 
 def test_rows_name_flags_that_there_are():
