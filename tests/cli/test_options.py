@@ -127,7 +127,7 @@ def test_new_row_is_an_option_of_the_command_line(capsys):
     with pytest.raises(SystemExit):
         parse(CFG, ["--help"])
     assert "--sparkle NAME, -sp NAME" in capsys.readouterr().out
-    with pytest.raises(UserError, match="no --sparkle here: cfg_sample.py has it"):
+    with pytest.raises(UserError, match=r"no --sparkle here: cfg_sample\.py has it"):
         parse(GRID, ["a.png", "--sparkle", "gold"])
 
 
