@@ -11,7 +11,7 @@ from cli import listing, other_words
 from cli.defaults import default
 from cli.many import separated
 from cli.options import options_of
-from cli.recipe import SOFTWARE
+from cli.scripts import SOFTWARE
 from values import errors
 from values.errors import UserError, note_once, printable
 from values.prompts import is_photo, photos_and_prompts

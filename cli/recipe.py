@@ -19,7 +19,6 @@ from values.types import SOURCE, Text, Whole
 
 KEY = picture_texts.RECIPE
 VERSION = 1  # of recipes
-SOFTWARE = "v-diffusion 1.0"  # this program: its name and version
 
 
 def _hash(value):

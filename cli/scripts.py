@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+SOFTWARE = "v-diffusion 1.0"  # this program: its name and version
+
 
 @dataclass(frozen=True, eq=False)  # each is itself alone, and a quick key of dicts
 class Script:

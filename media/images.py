@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from cli import exif_texts, parameters, png_texts
 from cli import recipe as recipes
 from cli.outputs import place
+from cli.scripts import SOFTWARE
 from media import limits, web
 from media.colour import ProfileError, in_srgb, on_ground, to_8_bits
 from values.errors import UserError, note, note_once, printable
@@ -238,7 +239,7 @@ def save_image(image, path, recipe=None, overwrite=False):
     more = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True}
     if texts:
         limit = exif_texts.MAX_JPEG if kind == "JPEG" else None
-        described = (texts[recipes.KEY], texts[parameters.KEY], recipes.SOFTWARE, limit)
+        described = (texts[recipes.KEY], texts[parameters.KEY], SOFTWARE, limit)
         more["exif"], whole = exif_texts.data(*described)
         if not whole:
             note(f"note: {printable(path, 200)}: its recipe is too long for a JPEG: left out")

@@ -8,6 +8,7 @@ import torch
 import diffusion
 from cli import recipe as recipes
 from cli.outputs import place
+from cli.scripts import SOFTWARE
 from media.images import fitted, save_png
 from media.tensors import to_image, to_tensor
 from runner import latents as files
@@ -52,7 +53,7 @@ def facts_of(run, item, timesteps):
         **{name: known[name] for name in names},
         "images": [[file_name(p.text), p.weight] for p in image.images],
         **{k: v for k, v in run.facts(image).items() if k != "clip_sha256"},
-        "software": recipes.SOFTWARE,
+        "software": SOFTWARE,
         "timesteps": timesteps,
         "timestep": timesteps[-1],
     }

@@ -18,7 +18,7 @@ import diffusion
 import models
 from cli import recipe as recipes
 from cli.jobs import said_of
-from cli.scripts import CFG, CLIP
+from cli.scripts import CFG, CLIP, SOFTWARE
 from media.images import publish
 from media.tensors import to_image, to_tensor
 from media.terminal import Pictures
@@ -342,7 +342,7 @@ class Run:
             "timesteps_of_latent": True if image.latent_timesteps else None,
             "latent_index": image.latent_indices[item.number] if image.latent else None,
             "clip": options.network.clip,
-            "software": recipes.SOFTWARE,
+            "software": SOFTWARE,
             **self.facts(image),
         }
 

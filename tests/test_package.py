@@ -7,8 +7,7 @@ import tomllib
 from pathlib import Path
 
 from cli import commands
-from cli.recipe import SOFTWARE
-from cli.scripts import CFG, SCRIPTS
+from cli.scripts import CFG, SCRIPTS, SOFTWARE
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
