@@ -46,7 +46,7 @@ class Terminal:
         self.type(f"{' '.join(words)}; echo ended with $?\n")
         self.wait_for("$?")
 
-    def wait_for(self, text, seconds=90):
+    def wait_for(self, text, seconds=1000):
         """Reads on until a text is shown; returns what was shown before it."""
         until = time.monotonic() + seconds
         while text not in self.shown:

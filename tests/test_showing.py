@@ -16,9 +16,17 @@ from tests.terminal import Terminal
 
 pytest.importorskip("textual_image")
 ROOT = Path(__file__).parent.parent
-COMMAND = [sys.executable, str(ROOT / "cfg_sample.py"), "a cat", "--model", "emoji"]
+# A terminal on a busy machine may take its time to answer.
+PATIENT = """
+import runpy, sys
+from media import terminal
+terminal.PATIENCE, sys.argv = 1000, sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+COMMAND = [sys.executable, "-c", PATIENT, str(ROOT / "cfg_sample.py"), "a cat", "--model", "emoji"]
 COMMAND += ["--steps", "4", "--show"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLORTERM": "truecolor"}
+ENVIRONMENT["PYTHONPATH"] = str(ROOT)
 ASKED, ANSWERS = "\x1b[c", {"sixel": "\x1b[?62;4;22c", "blocks": "\x1b[?62;22c"}
 
 
