@@ -3,7 +3,8 @@
 import math
 
 from cli.options import options_of
-from diffusion.methods import METHODS, NEGLIGIBLE, resolve_eta
+from cli.scripts import CFG
+from diffusion.methods import METHODS, NEGLIGIBLE, WHOLE, resolve_eta
 from values.errors import UserError, printable
 from values.prompts import is_picture
 
@@ -67,6 +68,25 @@ def check_end(script, values, network):
                 f"{options_of(script)[name].flag} {end:g}: {network.name} knows no noise below "
                 f"{network.min_t:.3g}: give more"
             )
+
+
+def check_student(script, values, network):
+    """A network that has learnt guidance draws one prompt of one weight; the rest is its teacher's.
+
+    values: those of a job, or of a command line that its lines may add to.
+    """
+    prompts = [*values["prompts"], *values["images"]]
+    wrong = None
+    if script is not CFG:
+        wrong = f"draws with {CFG.name} alone"
+    elif len(prompts) > 1:
+        wrong = f"takes one prompt, not {len(prompts)}"
+    elif prompts and prompts[0].weight < 0:
+        wrong = f"takes no weight below 0, like {prompts[0].weight:g}"
+    elif tuple(values["guidance_interval"]) != WHOLE:
+        wrong = "has learnt guidance at all timesteps, and takes no --guidance-interval"
+    if wrong:
+        raise UserError(f"{network.name} {wrong}: take its teacher, --model {network.teacher}")
 
 
 def check_interval(script, values):

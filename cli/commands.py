@@ -123,7 +123,8 @@ def _spelt(character):
 
 def _values(script, recipe, row):
     """What defaults depend on, as the recipe has it."""
-    method = recipe.get("method", options_of(script)["method"].default)
+    usual = default(options_of(script)["method"], {"model": row.name})
+    method = recipe.get("method", usual)
     pairs = {name: [Prompt(*p) for p in recipe.get(name, [])] for name in ("prompts", "images")}
     method = _known("method", method, METHODS)
     return {**pairs, "script": script, "model": row.name, "method": method}

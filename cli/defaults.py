@@ -12,17 +12,26 @@ def default(option, values):
         option: a `cli.option.Option` of one script.
         values: those of other options, by name, and `script`.
     """
+    if option.name == "method" and "model" in values:
+        return method(values["model"], option.default)
     if callable(option.default):
         return option.default(values)
     return list(option.default) if isinstance(option.default, list) else option.default
 
 
+def method(model, usual):
+    """The method of a network: that which a student was trained for, or the usual one."""
+    return "ddim" if NETWORKS[model].evaluations else usual
+
+
 def steps(values):
-    return default_steps(values["method"], values["script"].steps)
+    trained = NETWORKS[values["model"]].evaluations
+    return trained or default_steps(values["method"], values["script"].steps)
 
 
 def schedule(values):
-    return default_schedule(values["method"], NETWORKS[values["model"]].min_t)
+    row = NETWORKS[values["model"]]
+    return "linear" if row.evaluations else default_schedule(values["method"], row.min_t)
 
 
 def eta(values):

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field, make_dataclass
 from functools import cache
 
-from cli import checks, latents
+from cli import checks, defaults, latents
 from cli import recipe as recipes
 from cli.option import Is
 from cli.options import TABLE, options_of
@@ -177,6 +177,8 @@ def _resolve(script, said, is_job):
     }
     _resolve_seeds(values, derived["latent_indices"])
     _resolve_prompts(script, values, network)
+    if network.takes_weight:
+        checks.check_student(script, values, network)
     checks.check_texts(given)
     checks.check_dtype(values)
     if is_job:
@@ -259,11 +261,10 @@ def _model(script, given, known, source):
 def _with_defaults(script, values, head):
     """All options of a script, by name, with the defaults where nothing says otherwise."""
     plain, derived = _defaults(script)
-    values = (
-        {"script": script, "init": None}
-        | plain
-        | {name: value for name, value in values.items() if value is not None}
-    )
+    given = {name: value for name, value in values.items() if value is not None}
+    values = {"script": script, "init": None} | plain | given
+    if "method" not in given:
+        values["method"] = defaults.method(values["model"], values["method"])
     if head and values.get("size") is None:
         values["size"] = list(head.shape[:0:-1])  # that of the latents
     for option in derived:

@@ -4,7 +4,7 @@ from .chunking import in_chunks
 from .discretization import ascending, schedule, timesteps
 from .errors import NonFiniteError
 from .gaussianity import mix_noise, noise_report, normalise
-from .guidance import conditions, guided, steered
+from .guidance import conditions, distilled, guided, steered
 from .inversion import (
     Latents,
     edit_by_latents,
@@ -31,6 +31,7 @@ __all__ = [
     "conditions",
     "default_schedule",
     "default_steps",
+    "distilled",
     "edit_by_latents",
     "edit_directly",
     "from_latents",

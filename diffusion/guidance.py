@@ -1,8 +1,9 @@
 """Guidance: models made of models.
 
 `guided` is one network under several weighted conditions (classifier-free guidance, Ho and
-Salimans, 2022, arXiv 2207.12598; several weights as in arXiv 2206.01714). `steered` is a model that
-follows the gradient of a loss down (Dhariwal and Nichol, 2021, arXiv 2105.05233).
+Salimans, 2022, arXiv 2207.12598; several weights as in arXiv 2206.01714). `distilled` is a
+network that has learnt it for one condition (Meng et al., 2022, arXiv 2210.03142). `steered` is a
+model that follows the gradient of a loss down (Dhariwal and Nichol, 2021, arXiv 2105.05233).
 """
 
 import math
@@ -67,13 +68,7 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE):
         ValueError: as `conditions`, for a chunk below 1, and for an interval with weights that add
             up to 0 or less.
     """
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"a chunk has at least 1 image, not {chunk}")
-    if isinstance(embeds, str) or any(isinstance(embed, str) for embed in embeds):
-        raise ValueError("embeddings are tensors: encode_text of a CLIP makes them of texts")
-    if isinstance(embeds, torch.Tensor):
-        embeds = [embeds[None] if embeds.dim() == 1 else embeds]
-        weights = [[weights] if isinstance(weights, int | float) else weights]
+    embeds, weights = _listed(embeds, weights, chunk)
     call = in_chunks(net, chunk)
     guiding = _weighted(call, map(conditions, embeds, weights))
     if tuple(interval) == WHOLE:
@@ -92,6 +87,52 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE):
         return v
 
     return model
+
+
+def distilled(net, embeds, weights, chunk=None):
+    """A model of a network that takes the weight of its condition as an input.
+
+    It evaluates one row an image, where `guided` evaluates two.
+
+    Args:
+        net: callable (x [N, C, H, W], t [N], embed [N, D], weight [N]) -> v [N, C, H, W].
+        embeds: as for `guided`, one embedding an image at most; none is the zero embedding.
+        weights: as for `guided`.
+        chunk: as for `guided`.
+    Returns:
+        A model (x [N, C, H, W], t [N]) -> v [N, C, H, W].
+    Raises:
+        ValueError: for several conditions of one image, for weights below 0 or not finite, and for
+            a chunk below 1.
+    """
+    embeds, weights = _listed(embeds, weights, chunk)
+    for of_image, ws in zip(embeds, weights, strict=True):
+        if len(of_image) > 1 or len(of_image) != len(ws):
+            raise ValueError(
+                f"it takes one condition and its weight, not {len(of_image)} and {len(ws)}"
+            )
+        if not all(0 <= w < math.inf for w in ws):
+            raise ValueError(f"it takes weights of 0 and above, not {ws[0]}")
+    call = in_chunks(net, chunk)
+    embed = torch.cat([e if len(e) else e.new_zeros(1, e.shape[1]) for e in embeds])
+    weight = torch.tensor([float(ws[0]) if ws else 1.0 for ws in weights])
+
+    def model(x, t):
+        return call(x, t, embed.expand(len(x), -1), weight.to(x.device).expand(len(x)))
+
+    return model
+
+
+def _listed(embeds, weights, chunk):
+    """Embeddings and weights as lists of those of the images of a batch, or of all; checked."""
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"a chunk has at least 1 image, not {chunk}")
+    if isinstance(embeds, str) or any(isinstance(embed, str) for embed in embeds):
+        raise ValueError("embeddings are tensors: encode_text of a CLIP makes them of texts")
+    if isinstance(embeds, torch.Tensor):
+        embeds = [embeds[None] if embeds.dim() == 1 else embeds]
+        weights = [[weights] if isinstance(weights, int | float) else weights]
+    return embeds, weights
 
 
 def _mean(weights):

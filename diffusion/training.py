@@ -1,8 +1,10 @@
 """The training of a v model: its timesteps, its conditions and its loss."""
 
+import math
+
 import torch
 
-from diffusion.objective import to_x_v
+from diffusion.objective import rotate, to_x_v
 
 
 def stratified_timesteps(n, generator=None):
@@ -43,3 +45,37 @@ def v_loss(model, images, t, eps):
     """
     x, v = to_x_v(images, eps, t)
     return (model(x, t) - v).square().mean(dim=(1, 2, 3))
+
+
+def grid_timesteps(n, steps, generator=None):
+    """n of the timesteps 1/steps, 2/steps, ..., 1 at which a run of so many linear steps asks.
+
+    They are stratified as those of `stratified_timesteps`.
+
+    Returns:
+        float32 tensor [n] on the CPU.
+    """
+    # A float32 just below 1 may round to it.
+    before = (stratified_timesteps(n, generator) * steps).floor().clamp_max(steps - 1)
+    return (before + 1) / steps
+
+
+def two_steps_in_one(model, x, t, length):
+    """The v with which one DDIM step goes where two steps of half its length go.
+
+    What a student of progressive distillation learns (Salimans and Ho, 2022, arXiv 2202.00512,
+    algorithm 2). A step is a rotation of (x, v) by an angle, so that v comes without any division
+    by a small noise or image.
+
+    Args:
+        model: the teacher, callable (x [N, C, H, W], t [N]) -> v [N, C, H, W].
+        x: noised images [N, C, H, W].
+        t: their timesteps [N].
+        length: of the one step in t, towards the image; at most the least t.
+    Returns:
+        v [N, C, H, W].
+    """
+    half = length / 2 * (math.pi / 2)
+    middle = rotate(x, model(x, t), -half)
+    end = rotate(middle, model(middle, t - length / 2), -half)
+    return (math.cos(2 * half) * x - end) / math.sin(2 * half)

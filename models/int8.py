@@ -160,5 +160,7 @@ def error(net, exact, shape):
     inputs = [x, torch.tensor([0.75])]
     if exact.arch.clip_dim:
         inputs.append(torch.zeros(1, exact.arch.clip_dim))
+    if exact.arch.takes_weight:
+        inputs.append(torch.ones(1))
     v = exact(*inputs)
     return float((net(*inputs) - v).norm() / v.norm())

@@ -17,6 +17,7 @@ from models.cpu import quick_backward
 
 TIMESTEP_CHANNELS = 16  # Fourier features of the timestep that join the colour channels
 MAPPING_TIMESTEP_FEATURES = 128
+WEIGHT_RANGE = 8  # Fourier features see weights of guidance from 0 to 8 as timesteps from 0 to 1
 
 
 class FourierFeatures(nn.Module):
@@ -34,6 +35,26 @@ class FourierFeatures(nn.Module):
         """s [N] -> [N, features]."""
         phases = 2 * math.pi * s[:, None] * self.weight.T
         return torch.cat([phases.cos(), phases.sin()], dim=1)
+
+
+class WeightEmbedding(nn.Module):
+    """The weight of guidance as features to add to those of the timestep (arXiv 2210.03142).
+
+    All of them are 0 before the first step of training, so that a network that is given this
+    embedding goes on as it was.
+    """
+
+    full_precision = True
+
+    def __init__(self, features):
+        super().__init__()
+        self.fourier = FourierFeatures(features)
+        weight = torch.empty(features, features)
+        self.weight = nn.Parameter(weight if weight.is_meta else weight.zero_())
+
+    def forward(self, weight):
+        """weight [N] -> [N, features]."""
+        return F.linear(self.fourier(weight / WEIGHT_RANGE), self.weight)
 
 
 class Modulation(nn.Module):
@@ -178,44 +199,58 @@ class UNet(nn.Module):
                 MappingBlock(arch.clip_dim + MAPPING_TIMESTEP_FEATURES, arch.features),
                 MappingBlock(arch.features, arch.features, relu=False),
             )
+            if arch.takes_weight:
+                self.mapping_weight_embed = WeightEmbedding(MAPPING_TIMESTEP_FEATURES)
             # It is small, and every block of the network multiplies by what comes out of it.
             for module in self.mapping.modules():
                 module.full_precision = True
         self.timestep_embed = FourierFeatures(TIMESTEP_CHANNELS)
         self.net = nn.ModuleList(level_layers(arch, 0, colours + TIMESTEP_CHANNELS, colours))
 
-    def map(self, t, clip_embed):
+    def map(self, t, clip_embed, weight=None):
         """The features that modulate the blocks.
 
         Args:
             t: timesteps [N].
             clip_embed: CLIP embeddings [N, clip_dim] of any length; zeros: no condition.
+            weight: weights of guidance [N], for a network that takes them.
         Returns:
             Features [N, features] in float32.
         """
         embed = F.normalize(clip_embed.float(), dim=1) * math.sqrt(self.arch.clip_dim)
-        features = torch.cat([embed, self.mapping_timestep_embed(t.float())], dim=1)
-        return self.mapping(features)
+        timestep = self.mapping_timestep_embed(t.float())
+        if weight is not None:
+            timestep = timestep + self.mapping_weight_embed(weight.float())
+        return self.mapping(torch.cat([embed, timestep], dim=1))
 
-    def forward(self, x, t, clip_embed=None):
+    def forward(self, x, t, clip_embed=None, weight=None):
         """v of noised images.
 
         Args:
             x: noised images [N, 3, H, W]; H and W multiples of `arch.size_multiple` pixels.
             t: timesteps [N] in [0, 1].
             clip_embed: CLIP embeddings [N, clip_dim], for a conditional network.
+            weight: weights of guidance [N], for a network that takes them (`arch.takes_weight`).
         Returns:
             v [N, 3, H, W] in the dtype of x.
         Raises:
-            ValueError: for a conditional network without embeddings.
+            ValueError: for a conditional network without embeddings, for one that takes weights
+                without them, and for weights that a network does not take.
         """
         if self.arch.clip_dim and clip_embed is None:
             raise ValueError(
                 "this network is conditional: diffusion.guided(net, embeds, weights) makes the "
                 "model to sample; with zeros for an embedding it draws without a prompt"
             )
+        if self.arch.takes_weight != (weight is not None):
+            raise ValueError(
+                "this network takes the weight of its prompt: diffusion.distilled(net, embeds, "
+                "weights) makes the model to sample"
+                if self.arch.takes_weight
+                else "this network takes no weights: diffusion.guided is its guidance"
+            )
         dtype = self.net[0].main["0"].weight.dtype
-        features = self.map(t, clip_embed) if self.arch.clip_dim else None
+        features = self.map(t, clip_embed, weight) if self.arch.clip_dim else None
         # In double precision: 1 - cos^2 near t = 0 leaves nothing of a float32.
         s = log_snr(t.double()) if self.arch.timestep == "log_snr" else t
         h = F.pixel_unshuffle(x, self.arch.patch)

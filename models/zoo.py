@@ -25,6 +25,7 @@ class Architecture:
         features: the size of the mapping network, which turns embedding and timestep into the
             features that modulate the blocks.
         patch: the side of the squares of pixels that the first layer takes as channels.
+        takes_weight: whether the weight of guidance is an input, as of students of a teacher.
     """
 
     channels: tuple[int, ...]
@@ -39,6 +40,7 @@ class Architecture:
     clip_dim: int = 0
     features: int = 1024
     patch: int = 1
+    takes_weight: bool = False
 
     @property
     def size_multiple(self):
@@ -62,6 +64,10 @@ class Network:
         clip: the CLIP that conditions it; None: it takes no condition.
         draws: what, in a few words.
         licence: of its weights.
+        teacher: the network that it has learnt from, for all that it cannot do itself; None: it was
+            trained on images alone.
+        evaluations: in which it was trained to draw, steps of DDIM on the linear schedule; None:
+            any number.
         vocabulary: a file in `checkpoints/` with all that its captions said, as `train.words`
             writes it; None: it was trained on captions of all kinds, or on none.
     """
@@ -79,6 +85,13 @@ class Network:
     draws: str = ""
     licence: str = "none is stated; that of its code is MIT"
     vocabulary: str | None = None
+    teacher: str | None = None
+    evaluations: int | None = None
+
+    @property
+    def takes_weight(self):
+        """Whether the weight of guidance is an input: it draws one prompt of one weight."""
+        return self.architecture.takes_weight
 
     @property
     def size_multiple(self):

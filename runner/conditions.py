@@ -90,5 +90,8 @@ def guided_model(run, image, embeds, prompts):
         weights = [[prompt.weight for prompt in conditions] for conditions in prompts]
         interval = image.guidance_interval or WHOLE
         embeds = [embed.to(run.device) for embed in embeds]
-        model = diffusion.guided(net, embeds, weights, chunk, interval)
+        if row.takes_weight:
+            model = diffusion.distilled(net, embeds, weights, chunk)
+        else:
+            model = diffusion.guided(net, embeds, weights, chunk, interval)
     return diffusion.clamp_t(model, row.min_t, row.max_t)

@@ -6,14 +6,12 @@ A killed run goes on from its last checkpoint when the same command is given aga
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from safetensors.torch import load_file
 from torchvision.utils import save_image
 
 import diffusion
@@ -22,10 +20,10 @@ from diffusion.training import drop_conditions, stratified_timesteps, v_loss
 from models.unet import UNet
 from models.zoo import NETWORKS
 from runner.memory import keep_freed_memory
+from train.batches import batch, kept_embeddings
 from train.data import read_folder, replace_file
-from train.precision import fastest_dtype, mixed_precision
-
-T_RANGES = 4  # equal parts of [0, 1] in which the loss is told
+from train.learning import Learner, Losses, lr_factor, save_weights
+from train.precision import computing, fastest_dtype
 
 
 def arguments(argv=None):
@@ -66,66 +64,6 @@ def architecture(args):
     if "channels" in given:
         given["channels"] = tuple(given["channels"])
     return dataclasses.replace(NETWORKS[args.model].architecture, **given)
-
-
-@torch.inference_mode()
-def embed(clip, images, captions):
-    """Everything a condition can be.
-
-    Returns:
-        (image embeddings [N, D], text embeddings [M, D] of the distinct captions, and for each
-        image the rows of its captions).
-    """
-    texts = sorted({line for lines in captions for line in lines})
-    row = {text: i for i, text in enumerate(texts)}
-    image_embeds = torch.cat(
-        [
-            clip.encode_image(
-                torch.nn.functional.interpolate(
-                    part.float() / 127.5 - 1, clip.image_size, mode="area"
-                )
-            )
-            for part in images.split(256)
-        ]
-    )
-    return image_embeds, clip.encode_text(texts), [[row[t] for t in lines] for lines in captions]
-
-
-def kept_embeddings(path, clip, images, captions):
-    """What `embed` returns; it takes minutes, so the file `path` keeps it with what it is of."""
-    made_of = hashlib.sha256(json.dumps(captions).encode())
-    made_of.update(images.numpy())
-    for weight in clip.model.state_dict().values():
-        made_of.update(weight.float().cpu().numpy().tobytes())
-    made_of = made_of.hexdigest()
-    if path.exists():
-        kept = torch.load(path, weights_only=True)
-        if kept["made_of"] == made_of:
-            return kept["images"], kept["texts"], kept["rows"]
-    image_embeds, text_embeds, rows = embed(clip, images, captions)
-    kept = {"made_of": made_of, "images": image_embeds, "texts": text_embeds, "rows": rows}
-    replace_file(path, lambda p: torch.save(kept, p))
-    return image_embeds, text_embeds, rows
-
-
-def batch(images, image_embeds, text_embeds, rows, size, image_share, generator):
-    """`size` random images [size, 3, H, W] in [-1, 1] and a condition for each [size, D]."""
-    chosen = torch.randint(len(images), (size,), generator=generator)
-    u = torch.rand(2, size, generator=generator)
-    texts = [rows[i][int(v * len(rows[i]))] for i, v in zip(chosen.tolist(), u[0], strict=True)]
-    by_image = (u[1] < image_share)[:, None]
-    embeds = torch.where(by_image, image_embeds[chosen], text_embeds[texts])
-    return images[chosen].float() / 127.5 - 1, embeds
-
-
-def lr_factor(step, share, decay, warmup=100):
-    """Up over the first steps, then level, then down to nothing over the last `decay` of the run.
-
-    Args:
-        step: from 0.
-        share: how much of the run is behind, in [0, 1].
-    """
-    return max(0, min(1, (step + 1) / warmup, (1 - share) / max(1e-9, decay)))
 
 
 def batch_size_at(share, first, last):
@@ -205,17 +143,13 @@ def main(argv=None):
     if args.init:
         taken, count = take_over(load_file(args.init), net)
         print(f"begins with {taken / count:.1%} of its weights from {args.init}", flush=True)
-    ema = UNet(arch).to(device, memory_format=torch.channels_last).eval()
-    ema.load_state_dict(net.state_dict())
-    opt = torch.optim.AdamW(net.parameters(), args.lr, (0.9, 0.99), weight_decay=0.01, fused=True)
+    learner = Learner(net, args.ema)
 
     first, seen, spent, dtype = 0, 0, 0.0, None
     state_file, undecayed = args.run / "state.pt", args.run / "state_before_decay.pt"
     if state_file.exists():
         state = torch.load(state_file, map_location=device, weights_only=True)
-        net.load_state_dict(state["net"])
-        ema.load_state_dict(state["ema"])
-        opt.load_state_dict(state["opt"])
+        learner.restore(state)
         first, seen, spent = state["step"], state["samples"], state["seconds"]
         dtype = getattr(torch, state["dtype"])
         print(f"goes on from step {first}", flush=True)
@@ -227,29 +161,27 @@ def main(argv=None):
         cond = drop_conditions(cond, args.drop, generator).to(device)
         t = stratified_timesteps(len(x), generator).to(device)
         eps = torch.randn(x.shape, generator=generator).to(device)
-        # The backward pass of fused attention is slow on the CPU, and these images are small.
-        with mixed_precision(device, dtype), sdpa_kernel(SDPBackend.MATH):
+        with computing(device, dtype):
             return t, v_loss(lambda x, t: call(x, t, cond), x.to(device), t, eps)
 
     def trial(dtype):
         _, losses = losses_of(args.batch_size, torch.Generator().manual_seed(0), dtype)
         losses.mean().backward()
-        opt.zero_grad()
+        net.zero_grad()
 
     if dtype is None:
         dtype = fastest_dtype(device, trial) if args.dtype == "auto" else getattr(torch, args.dtype)
     print(f"computes in {str(dtype).removeprefix('torch.')}", flush=True)
 
     def save_state(path, step):
-        state = {"net": net.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict()}
-        state |= {"step": step, "samples": seen, "seconds": spent}
+        state = learner.state() | {"step": step, "samples": seen, "seconds": spent}
         state["dtype"] = str(dtype).removeprefix("torch.")
         replace_file(path, lambda p: torch.save(state, p))
 
     def share_of(step):
         return spent / (3600 * args.hours) if args.hours else step / args.steps
 
-    sums, counts, since, start = [0.0] * T_RANGES, [0] * T_RANGES, 0, time.time()
+    told = Losses()
     step, share, checkpoints, tick = first, share_of(first), 0, time.time()
     while share < 1:
         if share >= 1 - args.decay and not undecayed.exists():
@@ -258,22 +190,12 @@ def main(argv=None):
         # Everything random in a step comes from its number: a resumed run repeats the unbroken one.
         generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
         size = batch_size_at(share, args.batch_size, args.last_batch_size or args.batch_size)
-        for group in opt.param_groups:
-            group["lr"] = args.lr * lr_factor(step, share, args.decay)
+        lr = args.lr * lr_factor(step, share, args.decay)
         t, losses = losses_of(size, generator, dtype)
-        opt.zero_grad()
-        losses.mean().backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        opt.step()
-        # It looks back over as many samples at every batch size.
-        decay = min(args.ema ** (size / args.batch_size), (step + 1) / (step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
-        for part, loss in zip((t * T_RANGES).int().tolist(), losses.tolist(), strict=True):
-            sums[part] += loss
-            counts[part] += 1
+        learner.learn(losses, step, lr, size / args.batch_size)
+        told.add(t, losses)
 
-        step, seen, since = step + 1, seen + size, since + size
+        step, seen = step + 1, seen + size
         now = time.time()
         spent, tick = spent + now - tick, now
         share = share_of(step)
@@ -281,21 +203,19 @@ def main(argv=None):
             entry = {
                 "step": step,
                 "samples": seen,
-                "loss": round(sum(sums) / sum(counts), 5),
-                "loss_by_t": [round(a / max(1, n), 5) for a, n in zip(sums, counts, strict=True)],
-                "lr": round(opt.param_groups[0]["lr"], 7),
+                **told.entry(),
+                "lr": round(lr, 7),
                 "batch_size": size,
-                "images_per_second": round(since / (time.time() - start), 1),
                 "share": round(share, 4),
             }
             print(json.dumps(entry), flush=True)
             with open(args.run / "log.jsonl", "a") as log:
                 log.write(json.dumps(entry) + "\n")
             save_state(state_file, step)
-            save_weights(ema, args.run / "ema.safetensors", row.name)
+            save_weights(learner.ema, args.run / "ema.safetensors", row.name)
             checkpoints += 1
             if checkpoints % args.samples_every == 0 or share >= 1:
-                pictures = draw(ema, clip, previews, row.shape, device)
+                pictures = draw(learner.ema, clip, previews, row.shape, device)
                 save_image(
                     pictures,
                     args.run / f"samples_{step:06}.png",
@@ -303,15 +223,9 @@ def main(argv=None):
                     normalize=True,
                     value_range=(-1, 1),
                 )
-            sums, counts, since, start = [0.0] * T_RANGES, [0] * T_RANGES, 0, time.time()
+            told = Losses()
 
-    save_weights(ema, args.output, row.name)
-
-
-def save_weights(net, path, name):
-    """A network in half precision, as the zoo reads it."""
-    weights = {k: v.half().contiguous() for k, v in net.state_dict().items()}
-    replace_file(path, lambda p: save_file(weights, p, {"model": name}))
+    save_weights(learner.ema, args.output, row.name)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """What training computes in."""
 
+import contextlib
 import time
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def has_bfloat16():
@@ -16,6 +18,14 @@ def mixed_precision(device, dtype=torch.bfloat16):
     imitated = device.type == "cpu" and not has_bfloat16()
     enabled = dtype == torch.bfloat16 and not imitated
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+@contextlib.contextmanager
+def computing(device, dtype):
+    """A context for the passes of a diffusion network that is trained."""
+    # The backward pass of fused attention is slow on the CPU, and these images are small.
+    with mixed_precision(device, dtype), sdpa_kernel(SDPBackend.MATH):
+        yield
 
 
 def fastest_dtype(device, compute, repeats=2):

@@ -274,3 +274,29 @@ def test_one_embedding_and_one_weight_need_no_lists():
         assert torch.equal(diffusion.guided(Net(), embeds, weights)(X, t), expected)
     with pytest.raises(ValueError, match="each embedding: 1 of 3"):
         diffusion.guided(Net(), EMBEDS, 3.0)
+
+
+class Student(Net):
+    """A network that takes the weight of its prompt."""
+
+    def __call__(self, x, t, embed, weight):
+        return super().__call__(x, t, embed) * weight[:, None, None, None]
+
+
+def test_student_is_a_model_of_one_prompt_of_one_weight():
+    student = Student()
+    v = diffusion.distilled(student, EMBEDS[0], 3.0)(X, T)
+    assert torch.allclose(v, 3 * under(EMBEDS[0]))
+    assert student.calls == [2]  # one row an image
+    asked = [EMBEDS[:1], EMBEDS[1:2]], [[3.0], [5.0]]
+    each = diffusion.distilled(Student(), *asked, chunk=1)(X, T)
+    assert torch.equal(each[:1], v[:1])
+    assert torch.equal(each[1:], diffusion.distilled(Student(), EMBEDS[1], 5.0)(X[1:], T[1:]))
+    none = diffusion.distilled(Student(), EMBEDS[:0], [])(X, T)
+    assert torch.equal(none, under(torch.zeros(D).double()))
+
+
+@pytest.mark.parametrize("weights", [[1.0, 2.0], [-1.0], [float("inf")]])
+def test_student_refuses_several_prompts_and_weights_it_has_not_learnt(weights):
+    with pytest.raises(ValueError, match="it takes"):
+        diffusion.distilled(Student(), EMBEDS[: len(weights)], weights)

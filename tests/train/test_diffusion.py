@@ -11,8 +11,8 @@ import models
 from models.clip import load
 from models.unet import UNet
 from models.zoo import NETWORKS
+from train import batches, learning, precision
 from train import diffusion as trainer
-from train import precision
 from train.data import read_folder
 
 
@@ -78,14 +78,14 @@ def test_killed_run_ends_as_the_unbroken_one(squares, tmp_path, monkeypatch):
 
 def test_embeddings_are_kept_until_what_they_are_made_of_changes(squares, tmp_path, monkeypatch):
     clip, (images, captions) = load("emoji"), read_folder(squares, 64)
-    first = trainer.kept_embeddings(tmp_path / "kept.pt", clip, images, captions)
+    first = batches.kept_embeddings(tmp_path / "kept.pt", clip, images, captions)
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "embed", None)
-        again = trainer.kept_embeddings(tmp_path / "kept.pt", clip, images, captions)
+        patch.setattr(batches, "embed", None)
+        again = batches.kept_embeddings(tmp_path / "kept.pt", clip, images, captions)
     assert all(torch.equal(a, b) for a, b in zip(first[:2], again[:2], strict=True))
     assert first[2] == again[2]
     changed = [*captions[1:], ["a circle"]]
-    assert trainer.kept_embeddings(tmp_path / "kept.pt", clip, images, changed)[2] != first[2]
+    assert batches.kept_embeddings(tmp_path / "kept.pt", clip, images, changed)[2] != first[2]
 
 
 def test_conditions_are_those_of_the_image_or_of_one_of_its_captions():
@@ -93,7 +93,7 @@ def test_conditions_are_those_of_the_image_or_of_one_of_its_captions():
     by_image, by_text = torch.arange(5.0)[:, None], 10 + torch.arange(10.0)[:, None]
     rows = [[2 * i, 2 * i + 1] for i in range(5)]  # image i has the texts 2 i and 2 i + 1
     generator = torch.Generator().manual_seed(0)
-    x, cond = trainer.batch(images, by_image, by_text, rows, 2000, 0.25, generator)
+    x, cond = batches.batch(images, by_image, by_text, rows, 2000, 0.25, generator)
     which = ((x[:, 0, 0, 0] + 1) * 127.5 / 50).round()
     of_image = cond[:, 0] < 10
     assert of_image.float().mean().item() == pytest.approx(0.25, abs=0.04)
@@ -104,7 +104,7 @@ def test_conditions_are_those_of_the_image_or_of_one_of_its_captions():
 
 
 def test_learning_rate_rises_then_rests_then_falls_to_nothing():
-    factors = [trainer.lr_factor(step, step / 1000, 0.4) for step in range(1000)]
+    factors = [learning.lr_factor(step, step / 1000, 0.4) for step in range(1000)]
     assert factors[0] == pytest.approx(0.01)
     assert set(factors[99:600]) == {1}
     assert all(a > b for a, b in itertools.pairwise(factors[600:]))
@@ -121,7 +121,7 @@ def test_loss_is_told_for_each_range_of_timesteps(squares, tmp_path, no_samples)
     assert entry["samples"] == 4 * 8
     # Eight timesteps a step, one in each eighth: as many in every quarter.
     assert entry["loss"] == pytest.approx(sum(entry["loss_by_t"]) / 4, abs=1e-4)
-    assert len(entry["loss_by_t"]) == trainer.T_RANGES == 4
+    assert len(entry["loss_by_t"]) == learning.T_RANGES == 4
 
 
 def test_batch_grows_by_doubling_late_in_the_run():
