@@ -4,6 +4,7 @@ import base64
 import io
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,12 +18,10 @@ from tests.terminal import Terminal
 pytest.importorskip("textual_image")
 ROOT = Path(__file__).parent.parent
 # A terminal on a busy machine may take its time to answer.
-PATIENT = """
-import runpy, sys
-from media import terminal
-terminal.PATIENCE, sys.argv = 1000, sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+PATIENT = (
+    "import runpy, sys; from media import terminal; terminal.PATIENCE = 1000; "
+    "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+)
 COMMAND = [sys.executable, "-c", PATIENT, str(ROOT / "cfg_sample.py"), "a cat", "--model", "emoji"]
 COMMAND += ["--steps", "4", "--show"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLORTERM": "truecolor"}
@@ -121,7 +120,7 @@ def test_jobs_from_a_pipe_are_shown_too(terminal, tmp_path):
     (tmp_path / "jobs.txt").write_text("a cat\n")
     terminal.size(50, 100)
     command = [*COMMAND, "--from-file", "-"]
-    terminal.run(["sh", "-c", f"cat jobs.txt | {' '.join(repr(word) for word in command)}"])
+    terminal.run(["sh", "-c", f"cat jobs.txt | {shlex.join(command)}"])
     terminal.wait_for(ASKED)
     terminal.type(ANSWERS["blocks"])
     terminal.wait_for("out_00000.png")
