@@ -46,11 +46,19 @@ class Terminal:
         self.type(f"{' '.join(words)}; echo ended with $?\n")
         self.wait_for("$?")
 
-    def wait_for(self, text, seconds=1000):
-        """Reads on until a text is shown; returns what was shown before it."""
-        until = time.monotonic() + seconds
+    def wait_for(self, text, seconds=1000, again=""):
+        """Reads on until a text is shown; returns what was shown before it.
+
+        Args:
+            again: what to type once a second until then. A Ctrl-C in the instant in which Python
+                shows a prompt is heard by it with the next key.
+        """
+        until, typed = time.monotonic() + seconds, time.monotonic()
         while text not in self.shown:
             assert time.monotonic() < until, self.shown
+            if again and time.monotonic() > typed + 1:
+                self.type(again)
+                typed = time.monotonic()
             if select.select([self.end], [], [], 0.1)[0]:
                 self.shown += self._decoder.decode(os.read(self.end, 65536))
         before, _, self.shown = self.shown.partition(text)

@@ -115,4 +115,4 @@ def test_ctrl_c_at_the_prompt_ends_it(terminal):
     terminal.run([*COMMAND, "--interactive"])
     terminal.wait_for("> ")
     terminal.type("\x03")
-    assert "Traceback" not in terminal.wait_for("ready> ")
+    assert "Traceback" not in terminal.wait_for("ready> ", again="\x03")
