@@ -5,16 +5,14 @@ import re
 from functools import partial
 
 from cli.option import Is
-from cli.options import options_of
+from cli.options import named, options_of
 from cli.parser import parse
 from values.errors import UserError, printable
 from values.prompts import TextPrompt, is_photo, is_photo_file
 from values.words import Place, words_of
 
-NAMES = ("prompt", "prompts", "seed", "seeds", "size", "steps", "images", "negative")
 _FLAG = re.compile(r"\s-(?:-|[A-Za-z])")
-_YAML = re.compile(r"\s*[A-Za-z_-]+:\s")
-_COMMA = re.compile(r"""["'],(?=\s|\Z)""")
+_YAML = re.compile(r"\s*([A-Za-z_-]+):\s")
 _CELL = re.compile(r"(?<=,)\s*-?\d+(\.\d+)?\s*(,|\Z)")  # a number alone between commas
 
 
@@ -29,14 +27,13 @@ def taken_apart(line, script):
     """
     if is_shell(line, script):
         words = words_of(line)
-        if comma := _COMMA.search(line):
-            raise Place("prompts stand side by side, without a comma; JSON has braces", comma.end())
+        _refuse_commas(line, words)
         for word, column in words:
             _refuse_typographic(line[column:], column)
             if word == "-":
                 raise Place("a dash alone is no prompt: a line holds no list", column)
         return words, partial(_read_words, line, script)
-    _refuse_no_prompt(line)
+    _refuse_no_prompt(line, script)
     text = line.strip()
     return [(text, line.index(text))], partial(_read_whole, script)
 
@@ -72,7 +69,17 @@ def _text_of(word):
         return word
 
 
-def _refuse_no_prompt(line):
+def _refuse_commas(line, words):
+    """Place where a comma follows a quotation: as a list has it, which a line is not."""
+    ends = [column for _, column in words[1:]] + [len(line)]
+    for (_, column), end in zip(words, ends, strict=True):
+        written = line[column:end].rstrip()
+        if written[0] in "\"'" and written.endswith(written[0] + ","):
+            place = column + len(written) - 1
+            raise Place("prompts stand side by side, without a comma; JSON has braces", place)
+
+
+def _refuse_no_prompt(line, script):
     """Place for what hardly anybody means as a prompt."""
     start = len(line) - len(line.lstrip())
     if line.startswith(("//", "/*"), start):
@@ -81,7 +88,8 @@ def _refuse_no_prompt(line):
         raise Place("this looks like XML: a line is a prompt, words and flags, or JSON", start)
     if re.match(r"\s*\d+[.)]\s", line):
         raise Place("a line holds no number of its own: leave it out, or quote the prompt", start)
-    if _YAML.match(line) and line.split(":")[0].strip() in NAMES:
+    yaml = _YAML.match(line)
+    if yaml and yaml[1].replace("-", "_") in (*named(script), "prompt"):
         raise Place("this looks like YAML: a line is a prompt, words and flags, or JSON", start)
     if cell := _CELL.search(line):
         raise Place(

@@ -316,7 +316,7 @@ def test_a_mistake_is_found_in_few_steps_however_many_words_there_are(refusal, m
         ("- prompt: a fox\n", "line 1, column 1: a dash alone"),
         ("a cat,3,20\n", "line 1, column 7: this looks like a row of a table"),
         ("a cat\na dog, 7\n", "line 2, column 7: this looks like a row of a table"),
-        ('"a cat", "a dog"\n', "line 1, column 9: prompts stand side by side, without a comma"),
+        ('"a cat", "a dog"\n', "line 1, column 8: prompts stand side by side, without a comma"),
         ("prompt: a cat\n", "line 1, column 1: this looks like YAML"),
         ("1. a cat\n2. a dog\n", "line 1, column 1: a line holds no number of its own"),
         ("<job>a fox</job>\n", "line 1, column 1: this looks like XML"),
@@ -326,6 +326,13 @@ def test_a_mistake_is_found_in_few_steps_however_many_words_there_are(refusal, m
 )
 def test_what_looks_like_a_table_or_a_quotation_is_no_prompt(refusal, text, said):
     assert said in refusal(text)
+
+
+def test_commas_within_a_quotation_belong_to_it(read):
+    (job,) = read("\"the 'king', crowned\" --seed 3\n").all
+    assert [prompt.text for prompt in job.image.prompts] == ["the 'king', crowned"]
+    (job,) = read("'a cat,' --seed 3\n").all
+    assert [prompt.text for prompt in job.image.prompts] == ["a cat,"]
 
 
 def test_a_line_that_begins_with_a_photo_is_words(read, tmp_path):
