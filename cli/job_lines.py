@@ -27,9 +27,10 @@ def taken_apart(line, script):
     """
     if is_shell(line, script):
         words = words_of(line)
-        _refuse_commas(line, words)
+        if '",' in line or "'," in line:
+            _refuse_commas(line, words)
         for word, column in words:
-            _refuse_typographic(line[column:], column)
+            _refuse_typographic(line[column : column + 1], column)
             if word == "-":
                 raise Place("a dash alone is no prompt: a line holds no list", column)
         return words, partial(_read_words, line, script)
@@ -51,6 +52,8 @@ def is_shell(line, script):
 def _refuse_loose_words(line, words, said):
     """Place where words without quotes, side by side, would each be a prompt."""
     texts = {prompt.text for prompt in said.get("prompts", [])}
+    if len(texts) < 2:
+        return
     for (word, column), (after, next_column) in itertools.pairwise(words):
         bare = line.startswith(word, column) and line.startswith(after, next_column)
         if bare and {_text_of(word), _text_of(after)} <= texts:

@@ -91,7 +91,11 @@ class Outputs:
 
     def exists(self, image):
         """Whether there is a file of an image's name, which numbered ones are not known to have."""
-        return self.policy is not Policy.NUMBER and self._is_there(self.template.path(image))
+        return self.policy is not Policy.NUMBER and self.is_taken(self.template.path(image))
+
+    def is_taken(self, path):
+        """As `exists`, of an image's path."""
+        return self.policy is not Policy.NUMBER and self._is_there(path)
 
     def _is_there(self, path):
         """Whether a file is there; one without a byte is no finished image."""

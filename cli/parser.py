@@ -4,7 +4,7 @@ import argparse
 import difflib
 import re
 import sys
-from functools import cache
+from functools import cache, lru_cache
 from types import SimpleNamespace
 
 from cli import listing, other_words
@@ -67,8 +67,11 @@ def parse(script, argv=None, needs_words=True):
 def _flags_of(script, words, more):
     """(what the flags say, the words between them); more: the words behind --."""
 
+    given = frozenset(word.partition("=")[0] for word in words if word[:1] == "-")
+    parser = _parser_of_flags(script, given=given)
+
     def parsed(words):
-        found, between = _parser_of_flags(script).parse_known_args(words)
+        found, between = parser.parse_known_args(words)
         return vars(found), between
 
     for flag, _, behind in zip(words, words[1:], words[2:], strict=False):
@@ -142,8 +145,12 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(printable(message))
 
 
-@cache
-def _parser_of_flags(script, make=_Parser):
+@lru_cache(maxsize=1000)
+def _parser_of_flags(script, make=_Parser, given=None):
+    """given: the flags to know, with values that stand at a short one; None: all.
+
+    argparse looks at each flag that it knows in each of the many lines of a job file.
+    """
     words = _words_of(script)
     parser = make(
         prog=script.name,
@@ -159,7 +166,11 @@ def _parser_of_flags(script, make=_Parser):
     for option in options_of(script).values():
         if option.group not in groups:
             groups[option.group] = parser.add_argument_group(option.group)
-        if not option.is_positional:
+        known = given is None or any(
+            flag in given or (len(flag) == 2 and any(word[:2] == flag for word in given))
+            for flag in option.flags.split()
+        )
+        if known and not option.is_positional:
             _add(groups[option.group], option, shown=make is not _Parser)
     group = parser.add_argument_group("help")
     group.add_argument("--help", "-h", action="store_true", help="show this and exit")
@@ -203,12 +214,10 @@ def _values_of(option, words):
 
 def _is_begun(script, word):
     """Whether a word is the beginning of a short flag, which argparse would take for it."""
+    if word[:1] != "-" or word[1:2] in ("", "-"):
+        return False
     name, flags = word.partition("=")[0], _short_flags(script)
-    return (
-        bool(re.match("-[^-]", name))
-        and name not in flags
-        and any(flag.startswith(name) for flag in flags)
-    )
+    return name not in flags and any(flag.startswith(name) for flag in flags)
 
 
 @cache

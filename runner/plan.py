@@ -272,8 +272,8 @@ class Plan:
         print("batch", "file", "seed", "steps", "method", "prompts", "from", sep="\t")
         for number, batch in enumerate(self.worker.own(self.batches())):
             for item in batch:
-                there = " (exists)" if self.files.exists(item.fields) else ""
-                name = self.files.target(item.fields).path or self.files.template.path(item.fields)
+                name = self.files.template.path(item.fields)
+                there = " (exists)" if self.files.is_taken(name) else ""
                 prompts = "  ".join(printable(format_prompt(p), 90) for p in item.conditions)
                 image, start = item.image, item.photo or item.image.latent or ""
                 told = [number, printable(name, 500) + there, item.seed, image.steps, image.method]

@@ -12,6 +12,7 @@ from values.files import expanded, file_name
 from values.types import MAX_TEXT, is_number
 
 MAX_LENGTH = 10_000  # characters; a longer one is a file pasted by mistake
+_ODD = re.compile(r"[:(\[<{}]|AND|--")  # some of which other tools' prompts have
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, or a byte that is none
 
 
@@ -165,6 +166,8 @@ def is_photo(word):
 
 def is_picture(text):
     """Whether a text can only have been meant as a picture: an address, or one that is there."""
+    if "." not in text and ":" not in text:  # most are neither
+        return False
     return _is_address(text) or (_is_named_like_one(text) and is_photo_file(text))
 
 
@@ -199,6 +202,8 @@ def doubt(text):
     Args:
         text: of a Prompt.
     """
+    if not _ODD.search(text):
+        return None
     if re.search(r":\s*[+-]?\d*,\d+\s*$", text):
         return f"{_quote(text)} is text to its end: a weight has a point, like 3.5"
     if re.search(r"::\s*-?[\d.]+|\bAND\b|<\w+:[^<>]*>|\s--\w", text):
