@@ -6,10 +6,10 @@ from cli.begin import begin
 if __name__ == "__main__":  # a Ctrl-C or a missing package among the imports is no traceback
     begin()
 
-from cli import outputs
 from cli.parser import all_values
-from cli.recipe import label_fields
 from cli.scripts import GRID
+from jobs import outputs
+from recipes.recipe import label_fields
 from runner.exit import finished_images_are_kept, program
 from values.errors import printable
 

@@ -10,11 +10,11 @@ import json
 import os
 import sys
 
-from cli import commands, info
 from cli.parser import all_values
 from cli.scripts import INFO
 from models import checkpoints
 from models.zoo import NETWORKS
+from recipes import commands, info
 from runner.exit import program
 from values.errors import UserError, printable
 

@@ -8,8 +8,8 @@ if __name__ == "__main__":  # a Ctrl-C or a missing package among the imports is
 
 import diffusion
 import runner
-from cli.jobs import Jobs
 from cli.scripts import REVERSE
+from jobs.jobs import Jobs
 
 
 def main():

@@ -16,8 +16,8 @@ import re
 import urllib.parse
 from pathlib import Path
 
-from cli import commands, info
 from media.preview import is_preview
+from recipes import commands, info
 from values.errors import UserError, printable
 from values.files import open_regular, write_whole
 from values.names import PICTURES

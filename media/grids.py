@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from cli import recipe as recipes
 from media import fonts
 from media.images import MAX_PIXELS, resize_and_crop, scaled
+from recipes import recipe as recipes
 from values.errors import UserError, printable
 from values.picture_types import GAP, WHITE
 from values.prompts import Prompt, format_prompt

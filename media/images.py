@@ -14,12 +14,12 @@ from pathlib import Path
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from cli import exif_texts, parameters, png_texts
-from cli import recipe as recipes
-from cli.outputs import place
 from cli.scripts import SOFTWARE
+from jobs.outputs import place
 from media import limits, web
 from media.colour import ProfileError, in_srgb, on_ground, to_8_bits
+from recipes import exif_texts, parameters, png_texts
+from recipes import recipe as recipes
 from values.errors import UserError, note, note_once, printable
 from values.files import open_limited, read_file, write_whole
 
@@ -225,7 +225,7 @@ def save_image(image, path, recipe=None, overwrite=False):
         image: a PIL image of mode RGB.
         path: the file, whose suffix names the format; its folder exists. A WebP holds the very
             pixels, as a PNG does.
-        recipe: a dict for `cli.recipe.texts`; None: none.
+        recipe: a dict for `recipes.recipe.texts`; None: none.
         overwrite: whether to replace an existing file.
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
@@ -251,10 +251,10 @@ def publish(image, target, recipe=None):
 
     Args:
         image: a PIL image.
-        target: as `cli.outputs.Outputs` makes them.
-        recipe: a dict for `cli.recipe.texts`; its index becomes the number in the file's name.
+        target: as `jobs.outputs.Outputs` makes them.
+        recipe: a dict for `recipes.recipe.texts`; its index becomes the number in the file's name.
     Returns, raises:
-        as `cli.outputs.place`.
+        as `jobs.outputs.place`.
     """
 
     def save(path, number, overwrite):

@@ -9,8 +9,8 @@ import math
 import os
 from pathlib import Path
 
-from cli import png_texts
 from media import grids, images
+from recipes import png_texts
 from values.errors import UserError, printable
 from values.picture_types import PREVIEW
 

@@ -19,7 +19,7 @@ class Batch:
 
     Args:
         run: the Run.
-        items: the `cli.jobs.Item`s, alike in shape.
+        items: the `jobs.jobs.Item`s, alike in shape.
         wanted: the places of those that are to be saved.
     Attributes:
         image: the ImageOptions that they share, by all that must be alike.

@@ -6,11 +6,11 @@ import math
 import torch
 
 import diffusion
-from cli import recipe as recipes
-from cli.outputs import place
 from cli.scripts import SOFTWARE
+from jobs.outputs import place
 from media.images import fitted, save_png
 from media.tensors import to_image, to_tensor
+from recipes import recipe as recipes
 from runner import latents as files
 from runner.plan import beside
 from values.errors import note, printable

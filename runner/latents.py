@@ -6,7 +6,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
-from cli.latents import KEY, VERSION
+from recipes.latents import KEY, VERSION
 from values.errors import UserError, printable
 from values.files import write_whole
 

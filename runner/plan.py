@@ -5,13 +5,13 @@ import math
 import sys
 import time
 
-from cli import remarks
-from cli.job_stream import HELP, is_stream
-from cli.jobs import batches, items, items_of_line
 from cli.options import options_of
-from cli.outputs import Outputs, Policy, check_length
 from cli.scripts import DRAWING, MODIFY, REVERSE
 from diffusion.methods import WHOLE
+from jobs import remarks
+from jobs.job_stream import HELP, is_stream
+from jobs.jobs import batches, items, items_of_line
+from jobs.outputs import Outputs, Policy, check_length
 from media import terminal
 from media.images import fitted, size_before
 from runner import results, workers
@@ -31,12 +31,12 @@ class Plan:
     """The plan of a run, for one of the processes that share it.
 
     Args:
-        jobs: the `cli.jobs.Jobs`.
+        jobs: the `jobs.jobs.Jobs`.
     Attributes:
         options: the RunOptions.
         worker: what this process is in the run.
-        files: the `cli.outputs.Outputs` of the images.
-        found: what is at their names, as `cli.outputs.Found`.
+        files: the `jobs.outputs.Outputs` of the images.
+        found: what is at their names, as `jobs.outputs.Found`.
         watch, grid, page: what else is made of them; grid and page may be None.
     Raises:
         UserError: for options that do not go together, and whatever cannot be read or written.

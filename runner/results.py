@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from cli.outputs import check_folder
+from jobs.outputs import check_folder
 from models.locks import locked
 from values.errors import Failure, UserError, printable
 
@@ -17,7 +17,7 @@ def line_of(path, item, seconds=None, evaluations=None):
 
     Args:
         path: its file.
-        item: a `cli.jobs.Item`.
+        item: a `jobs.jobs.Item`.
         seconds: that it took, a batch's divided by its images; None: not known.
         evaluations: of the model; None: not known.
     """

@@ -16,14 +16,14 @@ import torch
 
 import diffusion
 import models
-from cli import recipe as recipes
-from cli.jobs import said_of
 from cli.scripts import CFG, CLIP, SOFTWARE
+from jobs.jobs import said_of
 from media.images import publish
 from media.tensors import to_image, to_tensor
 from media.terminal import Pictures
 from models import checkpoints, networks
 from models.unet import recompute_gradients
+from recipes import recipe as recipes
 from runner import memory, precision, results, threads
 from runner.batch import Batch
 from runner.conditions import Reader

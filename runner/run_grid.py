@@ -1,7 +1,7 @@
 """All images of a run on one picture (`--grid`), labelled with what `--sweep` varies."""
 
-from cli import outputs
-from cli.jobs import items
+from jobs import outputs
+from jobs.jobs import items
 from media import grids, images
 from values.errors import UserError, printable
 from values.names import Template
@@ -14,7 +14,7 @@ class RunGrid:
     """The grid of a run, laid out and checked before any work.
 
     Args:
-        jobs: a `cli.jobs.Jobs`.
+        jobs: a `jobs.jobs.Jobs`.
     Raises:
         UserError: for a grid that would be too large, or whose file exists.
     """

@@ -30,7 +30,7 @@ def start(items, eps, device):
     """The Start of a batch.
 
     Args:
-        items: `cli.jobs.Item`s, alike in shape.
+        items: `jobs.jobs.Item`s, alike in shape.
         eps: noise [N, 3, H, W]; more rows than items where one image fills a batch by itself.
         device: where x goes; of a reversible method it stays on the CPU, in float64.
     """

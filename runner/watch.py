@@ -5,7 +5,7 @@ A `Watch` of a run that asks for neither does nothing, and none changes what is 
 
 import os
 
-from cli import outputs
+from jobs import outputs
 from media import animation
 from media.preview import Preview
 from values.errors import UserError, printable

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 import diffusion
-from cli import recipe as recipes
+from recipes import recipe as recipes
 
 ROOT = Path(__file__).parent.parent
 FAST = ("--model", "emoji", "--steps", "4", "--dtype", "float32", "--size", "32", "32")

@@ -18,13 +18,13 @@ from safetensors.torch import save_file
 
 import diffusion
 import models
-from cli import recipe as recipes
-from cli.jobs import Jobs
 from cli.scripts import CFG
+from jobs.jobs import Jobs
 from media.tensors import to_image
 from models import checkpoints, clip, cpu
 from models.weights import read
 from models.zoo import NETWORKS
+from recipes import recipe as recipes
 from runner import latents
 from tests import processes
 

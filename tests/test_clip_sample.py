@@ -11,11 +11,11 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 import diffusion
-from cli import recipe as recipes
 from media.tensors import to_tensor
 from models import clip, clip_guidance, cpu
 from models.unet import UNet
 from models.zoo import NETWORKS
+from recipes import recipe as recipes
 
 ROOT = Path(__file__).parent.parent
 FAST = ("--model", "emoji", "--steps", "2", "--dtype", "float32", "--size", "32", "32")

@@ -24,8 +24,8 @@ from PIL import Image
 
 from cli import scripts
 from cli.completion import SCRIPTS
-from cli.jobs import Jobs
 from cli.parser import all_values
+from jobs.jobs import Jobs
 from models import NETWORKS, checkpoints
 
 ROOT = Path(__file__).parents[1]

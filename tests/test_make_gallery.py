@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cli import recipe as recipes
 from media import gallery
 from media.images import save_png
+from recipes import recipe as recipes
 from tests.models.server import Server
 from tests.shell import arguments_in_bash
 

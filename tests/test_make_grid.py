@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli import recipe as recipes
 from cli.parser import parse
 from cli.scripts import GRID
 from media import grids
 from media.folders import find_images
 from media.grids import label
 from media.images import save_png
+from recipes import recipe as recipes
 from values.errors import UserError
 from values.picture_types import FITS
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cli import recipe as recipes
+from recipes import recipe as recipes
 from runner.batch import Batch
 from runner.workers import Worker
 

@@ -6,8 +6,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-from cli import commands
 from cli.scripts import CFG, SCRIPTS, SOFTWARE
+from recipes import commands
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

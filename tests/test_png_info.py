@@ -12,8 +12,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import diffusion
-from cli import recipe as recipes
 from media.images import save_png
+from recipes import recipe as recipes
 from runner import latents
 from tests.shell import arguments_in_bash
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cli import recipe as recipes
 from models import NETWORKS
+from recipes import recipe as recipes
 from tests.weights import deterministic_state_dict
 
 PUBLISHED = json.loads((Path(__file__).parent / "data" / "checkpoints.json").read_text())

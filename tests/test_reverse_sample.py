@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
 import diffusion
-from cli import latents
 from models.zoo import NETWORKS
+from recipes import latents
 
 ROOT = Path(__file__).parent.parent
 FAST = ("--model", "emoji", "--steps", "5", "--dtype", "float32", "--size", "32", "32")

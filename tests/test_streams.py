@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import job_stream
+from jobs import job_stream
 from tests.terminal import Terminal
 
 ROOT = Path(__file__).parent.parent
@@ -46,7 +46,7 @@ def test_an_image_is_finished_before_the_next_line_is_asked_for(tmp_path):
 def test_a_file_that_exists_or_comes_twice_stops_a_stream_there(cfg_sample, monkeypatch):
     flags = ("--model", "emoji", "--steps", "2", "--from-file", "-", "-o", "{seed}.png")
     lines = ["cat --seed 1\n", "dog --seed 2\n", "bee --seed 1\n"]
-    monkeypatch.setattr("cli.job_stream.lines_of", lambda file: iter(lines))
+    monkeypatch.setattr("jobs.job_stream.lines_of", lambda file: iter(lines))
     status, out, err = cfg_sample(*flags)
     assert (status, out) == (2, ["1.png", "2.png"])
     assert "two images would be saved under one name, such as 1.png" in err.splitlines()[-1]
@@ -62,7 +62,7 @@ def test_images_of_lines_that_come_share_batches_as_those_of_a_file(cfg_sample, 
     flags = ("--model", "emoji", "--steps", "2", "-bs", "2", "--json")
     lines = ["cat\n", "dog --steps 1\n", "bee -n 2\n"]
     Path("jobs.txt").write_text("".join(lines))
-    monkeypatch.setattr("cli.job_stream.lines_of", lambda file: iter(lines))
+    monkeypatch.setattr("jobs.job_stream.lines_of", lambda file: iter(lines))
     pictures = []
     for file in ("jobs.txt", "-"):
         name = f"{len(pictures)}_{{index}}.png"

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 import diffusion
 import models
 from cli.parser import parse
-from cli.resolve import resolve
 from cli.scripts import CFG
+from jobs.resolve import resolve
 from media.images import open_image
 from media.tensors import to_image
 from models.zoo import NETWORKS

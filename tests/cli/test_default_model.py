@@ -1,5 +1,5 @@
-from cli.resolve import default_model
 from cli.scripts import CFG
+from jobs.resolve import default_model
 from models import checkpoints
 
 

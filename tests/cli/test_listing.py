@@ -5,10 +5,11 @@ import json
 import pytest
 from PIL import Image
 
-from cli import listing, remarks
-from cli.jobs import Jobs
+from cli import listing
 from cli.parser import parse
 from cli.scripts import CFG, SAMPLING
+from jobs import remarks
+from jobs.jobs import Jobs
 from models.vocabulary import vocabulary
 from models.zoo import NETWORKS
 from train import words

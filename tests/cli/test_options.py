@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cli import commands, completion, options, options_page
-from cli import recipe as recipes
-from cli.jobs import Jobs, items, shape_of
+from cli import completion, options, options_page
 from cli.option import Option
 from cli.options import SHAPED, options_of
 from cli.parser import parse
 from cli.scripts import CFG, CLIP, GALLERY, GRID, INFO, MODIFY, REVERSE, SAMPLING, SCRIPTS
+from jobs.jobs import Jobs, items, shape_of
 from media.images import save_png
+from recipes import commands
+from recipes import recipe as recipes
 from values.errors import UserError
 from values.types import Name
 
@@ -74,7 +75,7 @@ def test_exclusion_is_mutual():
 def forget():
     """Forgets all that was derived from the table."""
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == "cli":
+        if name.partition(".")[0] in ("cli", "jobs", "recipes"):
             for value in list(vars(module).values()):
                 getattr(value, "cache_clear", lambda: None)()
 

@@ -3,10 +3,10 @@
 import pytest
 
 from cli import other_words
-from cli.jobs import Jobs
 from cli.options import options_of
 from cli.parser import parse
 from cli.scripts import CFG, MODIFY, SCRIPTS
+from jobs.jobs import Jobs
 from values.errors import UserError
 
 TOLD = {

@@ -2,10 +2,10 @@
 
 import pytest
 
-from cli.jobs import Jobs
 from cli.options import options_of
 from cli.parser import all_values, parse
 from cli.scripts import CFG, GALLERY, GRID, MODIFY, REVERSE, SCRIPTS
+from jobs.jobs import Jobs
 from values.errors import UserError
 from values.prompts import Prompt
 

@@ -6,9 +6,9 @@ import io
 import sys
 from unittest.mock import patch
 
-from cli.jobs import Jobs
 from cli.options import options_of
 from cli.scripts import SAMPLING
+from jobs.jobs import Jobs
 from runner.exit import script as run
 from tests.fuzz.lines import harmless, one_line
 from values.errors import UserError

@@ -198,8 +198,8 @@ def png_with(text, kind, key=b"v-diffusion"):
 
 
 def png_of(recipe):
-    from cli import recipe as recipes
     from media.images import save_png
+    from recipes import recipe as recipes
 
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "a.png")

@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-import cli.latents
+import recipes.latents
 from runner import latents
 from tests.fuzz import mutate
 from tests.fuzz import tensor_corpus as corpus
@@ -22,7 +22,7 @@ def loads_or_is_refused(data):
     path.write_bytes(data)
     try:
         with without_torch():  # a mistake is told before it is imported
-            head = cli.latents.head(path)
+            head = recipes.latents.head(path)
         found, previous = latents.load(path, head.reversible)
     except UserError as error:
         one_line(error)

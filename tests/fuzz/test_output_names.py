@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import outputs
+from jobs import outputs
 from tests.fuzz import mutate
 from tests.fuzz.lines import one_line
 from values.errors import UserError

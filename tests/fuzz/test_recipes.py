@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from cli import parameters
-from cli import recipe as recipes
+from recipes import parameters
+from recipes import recipe as recipes
 from tests.fuzz import corpus, mutate
 from tests.fuzz.command_line import answer
 from tests.fuzz.lines import harmless, one_line

@@ -5,9 +5,9 @@ import zlib
 import pytest
 from PIL import Image
 
-from cli import recipe as recipes
 from media import limits
 from media.images import open_image
+from recipes import recipe as recipes
 from values.errors import UserError
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from cli import recipe as recipes
+from recipes import recipe as recipes
 from runner import dtypes
 
 

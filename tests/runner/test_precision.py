@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cli import recipe as recipes
 from models import NETWORKS, int8
+from recipes import recipe as recipes
 from runner import precision
 from runner.device import pick_dtype
 from values.errors import UserError

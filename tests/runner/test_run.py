@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import runner
-from cli.jobs import Jobs
 from cli.scripts import CFG, CLIP
 from diffusion.errors import NonFiniteError
+from jobs.jobs import Jobs
 from runner.exit import PartialFailure
 from runner.workers import Alone
 from values.errors import UserError

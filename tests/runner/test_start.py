@@ -6,8 +6,8 @@ from PIL import Image
 
 import diffusion
 import runner
-from cli.jobs import Jobs
 from cli.scripts import CFG, MODIFY
+from jobs.jobs import Jobs
 from runner import latents
 
 FLAGS = ("--model", "emoji", "--size", "16", "16", "--steps", "4")

@@ -43,7 +43,7 @@ def test_long_text_is_cut():
 
 def test_shared_modules_import_without_heavy_libraries():
     code = (
-        "import sys, values.errors, values.prompts, cli.recipe, cli.outputs\n"
+        "import sys, values.errors, values.prompts, recipes.recipe, jobs.outputs\n"
         "heavy = {'torch', 'torchvision', 'open_clip', 'numpy', 'PIL', 'urllib.request'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -68,7 +68,7 @@ AT_LEAST_TWO = ("MOST", "len(value):,", "tokens", "{n} images go past", "xcolor_
 
 def test_numbers_of_things_are_written_by_counted():
     things = "images?|latents|lines|prompts|batches|files|photos|columns|rows|things"
-    for package in ("cli", "runner", "media", "values"):
+    for package in ("cli", "jobs", "recipes", "runner", "media", "values"):
         for path in (ROOT / package).glob("*.py"):
             for line in path.read_text().splitlines():
                 if re.search(rf"\}} ({things})\b", line) and 'f"' in line:

@@ -1,6 +1,6 @@
 import pytest
 
-from cli.recipe import label_fields
+from recipes.recipe import label_fields
 from values.errors import UserError
 from values.picture_types import colour, picture_file, trajectory_file
 from values.types import comma_list

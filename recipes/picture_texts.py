@@ -1,13 +1,13 @@
 """The texts that pictures hold: PNGs in chunks, JPEGs and WebPs as EXIF data."""
 
-from cli import exif_texts, parameters, png_texts
+from recipes import exif_texts, parameters, png_texts
 from values.files import open_regular
 
 RECIPE = "v-diffusion"  # under which a PNG holds our recipe
 
 
 def read(path, keys):
-    """The texts of a picture under some keys, as `cli.png_texts.read` returns and raises."""
+    """The texts of a picture under some keys, as `recipes.png_texts.read` returns and raises."""
     with open_regular(path) as file:
         head = file.read(16)
     if not exif_texts.is_one(head):

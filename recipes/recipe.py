@@ -9,10 +9,10 @@ import json
 import re
 from functools import cache
 
-from cli import parameters, picture_texts
 from cli.option import Is
 from cli.options import marked
 from cli.scripts import SAMPLING
+from recipes import parameters, picture_texts
 from values.errors import UserError, printable
 from values.prompts import Prompt
 from values.types import SOURCE, Text, Whole
@@ -82,7 +82,7 @@ def of(run, image):
     """What a recipe says of the recorded options.
 
     Args:
-        run, image: the RunOptions and ImageOptions, as `cli.resolve` makes them.
+        run, image: the RunOptions and ImageOptions, as `jobs.resolve` makes them.
     """
     of_images = marked(run.script, Is.IMAGES)
     return {

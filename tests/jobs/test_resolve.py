@@ -6,12 +6,12 @@ import pytest
 from PIL import Image
 
 import diffusion
-from cli import recipe as recipes
 from cli.parser import parse
-from cli.resolve import resolve
 from cli.scripts import CFG, CLIP, MODIFY, REVERSE
 from diffusion.methods import METHODS
+from jobs.resolve import resolve
 from media.images import save_png
+from recipes import recipe as recipes
 from runner import latents
 from values.errors import UserError
 

@@ -2,13 +2,13 @@ import subprocess
 
 import pytest
 
-from cli import commands
-from cli import recipe as recipes
-from cli.commands import command, quote
-from cli.jobs import Jobs, items
 from cli.options import PNGS
 from cli.parser import parse
 from cli.scripts import CFG, CLIP, GRID, MODIFY, REVERSE
+from jobs.jobs import Jobs, items
+from recipes import commands
+from recipes import recipe as recipes
+from recipes.commands import command, quote
 from tests.shell import arguments_in_bash
 from values.errors import UserError, printable
 

@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from cli.job_files import entries
-from cli.job_stream import entries_of, is_stream
-from cli.jobs import Jobs, items
 from cli.scripts import CFG
+from jobs.job_files import entries
+from jobs.job_stream import entries_of, is_stream
+from jobs.jobs import Jobs, items
 from values.errors import UserError
 
 OBJECTS = [{"prompt": f'cat "{i}" }}', "seed": i} for i in range(3)]
@@ -84,7 +84,7 @@ def test_a_named_pipe_is_a_stream_and_a_file_is_none(tmp_path):
 
 
 def test_a_stream_ends_at_a_line_that_is_wrong(tmp_path, monkeypatch):
-    monkeypatch.setattr("cli.job_stream.lines_of", lambda file: iter(["cat\n", "a -z\n", "dog\n"]))
+    monkeypatch.setattr("jobs.job_stream.lines_of", lambda file: iter(["cat\n", "a -z\n", "dog\n"]))
     jobs = Jobs(CFG, ["--model", "emoji", "--from-file", "-"])
     assert [item.job.line for item in items(jobs)] == [1]
     assert "-, line 2, column 3: unrecognized arguments: -z" in str(jobs.failure)
@@ -98,7 +98,7 @@ def test_a_stream_ends_at_a_line_that_is_wrong(tmp_path, monkeypatch):
 )
 def test_what_needs_to_know_all_images_reads_to_the_end(flags, monkeypatch):
     lines = itertools.chain(["cat\n", "dog\n"])
-    monkeypatch.setattr("cli.job_stream.lines_of", lambda file: lines)
+    monkeypatch.setattr("jobs.job_stream.lines_of", lambda file: lines)
     jobs = Jobs(CFG, ["--model", "emoji", "--from-file", "-", *flags])
     assert not jobs.streams
     assert {job.line for job in jobs.all} == {1, 2}

@@ -10,13 +10,14 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from cli import job_stream, other_words
-from cli.job_files import entries, placed, read_entry
+from cli import other_words
 from cli.option import Is
 from cli.options import marked, named, options_of
 from cli.parser import parse, read
-from cli.resolve import ImageOptions, resolve, resolve_image
 from diffusion.methods import NEGLIGIBLE
+from jobs import job_stream
+from jobs.job_files import entries, placed, read_entry
+from jobs.resolve import ImageOptions, resolve, resolve_image
 from values.errors import UserError, be_quiet, note, printable, say
 from values.files import file_name, open_regular
 from values.prompts import ImagePrompt, Prompt, TextPrompt, format_prompt, merge

@@ -6,7 +6,7 @@ Our recipe is the description of the image, the text for viewers is the comment.
 import contextlib
 import warnings
 
-from cli.png_texts import MAX_BYTES, Texts
+from recipes.png_texts import MAX_BYTES, Texts
 from values.errors import UserError, printable
 from values.files import open_limited
 
@@ -27,7 +27,7 @@ def read(path, keys):
     Args:
         keys: what to call the two.
     Returns:
-        `cli.png_texts.Texts`.
+        `recipes.png_texts.Texts`.
     Raises:
         UserError: in one line, for a damaged file and for a text that is too large.
     """

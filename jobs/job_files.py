@@ -14,10 +14,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from cli import job_lines, other_words
-from cli.job_lines import refuse_run
+from cli import other_words
 from cli.options import named
 from cli.parser import refuse_both
+from jobs import job_lines
+from jobs.job_lines import refuse_run
 from values.errors import UserError, counted, printable
 from values.types import is_number
 from values.wildcards import escape

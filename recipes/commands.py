@@ -48,7 +48,7 @@ def command(recipe, png, scripts=".", base=""):
     """The Command that draws the image of a recipe again.
 
     Args:
-        recipe: as `cli.recipe.read` returns it.
+        recipe: as `recipes.recipe.read` returns it.
         png: the path of its PNG as the command is to name it. Files that the recipe names, without
             their folders, are looked for beside it and in `base`.
         scripts: the folder of the scripts; None: they are named without one.

@@ -8,15 +8,17 @@ import math
 from dataclasses import dataclass, field, make_dataclass
 from functools import cache
 
-from cli import checks, defaults, latents
-from cli import recipe as recipes
+from cli import defaults
 from cli.option import Is
 from cli.options import TABLE, options_of
-from cli.outputs import Policy
-from cli.recall import recalled, without_prompts
 from cli.scripts import CLIP, DRAWING, MODIFY, REVERSE, SAMPLING, Script
+from jobs import checks
+from jobs.outputs import Policy
+from jobs.recall import recalled, without_prompts
 from models.checkpoints import is_present
 from models.zoo import NETWORKS, Network
+from recipes import latents
+from recipes import recipe as recipes
 from values import wildcards
 from values.errors import UserError, counted, printable
 from values.names import Template
@@ -35,7 +37,7 @@ class _Run:
         script: the script that runs.
         network: the row of the network.
         expected: the hashes of weights that the recipe names, a dict.
-        policy: what happens where a file exists, as `cli.outputs` takes it.
+        policy: what happens where a file exists, as `jobs.outputs` takes it.
     """
 
     script: Script

@@ -3,7 +3,7 @@
 A file holds a tensor `latents` [N, 3, H, W] and, where a reversible method found them, a tensor
 `previous` of the same shape: the states one step before. Its metadata holds under `v-diffusion` a
 JSON object with `version`, `timestep`, the t that the latents belong to, and where it is known the
-recipe: the fields of `cli.recipe` and `timesteps`, those of the way there.
+recipe: the fields of `recipes.recipe` and `timesteps`, those of the way there.
 """
 
 import itertools
@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from cli import recipe
 from models.checkpoints import header_fits
+from recipes import recipe
 from values.errors import UserError, printable
 from values.types import is_number
 
@@ -31,7 +31,7 @@ class Head(NamedTuple):
         count: how many there are.
         shape: (channels, height, width) of one.
         timestep: the t that they belong to.
-        recipe: what is known of how they were found, as `cli.recipe` checks it.
+        recipe: what is known of how they were found, as `recipes.recipe` checks it.
         timesteps: the ascending timesteps of the way there, the last one `timestep`; or None.
         reversible: whether the file holds the states one step before, too.
     """

@@ -3,10 +3,10 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-from cli.jobs import MAX_OPEN, Jobs, batches, items
 from cli.option import Is
 from cli.options import options_of
 from cli.scripts import CFG, MODIFY
+from jobs.jobs import MAX_OPEN, Jobs, batches, items
 
 
 def drawn(text, tmp_path, *flags):

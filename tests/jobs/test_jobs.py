@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from cli import job_lines
-from cli import jobs as jobs_module
-from cli import recipe as recipes
-from cli.jobs import Jobs, batches, items, shape_of
 from cli.scripts import CFG
+from jobs import job_lines
+from jobs import jobs as jobs_module
+from jobs.jobs import Jobs, batches, items, shape_of
 from media.images import save_png
+from recipes import recipe as recipes
 from values.errors import UserError
 
 FLAGS = ("--model", "emoji")

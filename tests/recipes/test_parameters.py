@@ -1,6 +1,6 @@
 import pytest
 
-from cli.parameters import parse, text_of
+from recipes.parameters import parse, text_of
 
 USUAL = """\
 masterpiece, a (lighthouse:1.2) in a storm

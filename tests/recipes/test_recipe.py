@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cli import parameters, png_texts
-from cli import recipe as recipes
 from media.images import open_image, save_png
+from recipes import parameters, png_texts
+from recipes import recipe as recipes
 from values.errors import UserError
 
 RECIPE = {

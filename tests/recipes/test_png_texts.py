@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from cli import png_texts
+from recipes import png_texts
 from values.errors import UserError
 
 TEXT = "ein Käfer"

@@ -13,7 +13,7 @@ import stat
 import sys
 from pathlib import Path
 
-from cli.job_files import entries, header_of, rows_of
+from jobs.job_files import entries, header_of, rows_of
 from models.cache import cache_folder
 from values.errors import UserError, note, printable, say
 from values.prompts import Prompt, TextPrompt
@@ -137,7 +137,7 @@ def _history():
 
 
 def entries_of(lines, script, may_be_table=True):
-    """All jobs of lines, as `cli.job_files.entries` gives those of a text, each once it is whole.
+    """All jobs of lines, as `jobs.job_files.entries` gives those of a text, each once it is whole.
 
     Args:
         lines: an iterator of lines with their ends, of which no more are taken than are needed.

@@ -6,9 +6,9 @@ import random
 import pytest
 from PIL import Image
 
-from cli import exif_texts, info, picture_texts
-from cli import recipe as recipes
 from media.images import save_image
+from recipes import exif_texts, info, picture_texts
+from recipes import recipe as recipes
 from values.errors import UserError
 
 RECIPE = {"prompts": [["ein Käfer, 甲虫", 3.0], ["blurry", -1.0]], "seed": 5, "model": "emoji"}

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from cli import parameters, picture_texts
-from cli import recipe as recipes
-from cli.commands import number
+from recipes import parameters, picture_texts
+from recipes import recipe as recipes
+from recipes.commands import number
 from values.errors import UserError, printable
 
 NEGATIVE = "negative prompt"
@@ -15,8 +15,8 @@ class Found(NamedTuple):
 
     Args:
         size: (width, height) in pixels.
-        recipe: ours, as `cli.recipe` checks it; None: there is none.
-        parameters: of another tool, as `cli.parameters` takes them apart; None: the recipe is ours.
+        recipe: ours, as `recipes.recipe` checks it; None: there is none.
+        parameters: of another tool, as `recipes.parameters` has them; None: the recipe is ours.
     """
 
     size: tuple[int, int]
