@@ -145,6 +145,15 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(printable(message))
 
 
+class _Last(argparse.Action):
+    """Stores a value; that an earlier one is lost, as with all tools, is told."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if self.dest in vars(namespace):
+            note_once(f"note: {option_string} is given more than once: the last one counts")
+        setattr(namespace, self.dest, values)
+
+
 @lru_cache(maxsize=1000)
 def _parser_of_flags(script, make=_Parser, given=None):
     """given: the flags to know, with values that stand at a short one; None: all.
@@ -191,7 +200,7 @@ def _add(group, option, shown):
         except UserError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
-    told["nargs"] = option.many
+    told |= {"nargs": option.many, "action": _Last}
     if option.many == "?":
         told["const"] = True
     if option.many == "+" and not shown:

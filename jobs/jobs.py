@@ -18,6 +18,7 @@ from diffusion.methods import NEGLIGIBLE
 from jobs import job_stream
 from jobs.job_files import entries, placed, read_entry
 from jobs.resolve import ImageOptions, resolve, resolve_image
+from recipes import exif_texts, png_texts
 from values.errors import UserError, be_quiet, note, printable, say
 from values.files import file_name, open_regular
 from values.prompts import ImagePrompt, Prompt, TextPrompt, format_prompt, merge
@@ -374,6 +375,9 @@ def _text_of(source):
         return "".join(job_stream.lines_of(source))
     with open_regular(source) as file:
         data = file.read(MAX_BYTES + 1)
+    if data.startswith(png_texts.SIGNATURE) or exif_texts.is_one(data[:12]):
+        name = printable(source, 200)
+        raise UserError(f"{name} is a picture and no job file: --from-png {name} draws it again")
     if len(data) > MAX_BYTES:
         raise UserError(f"{printable(source, 200)}: larger than a GiB: share it out")
     return data.decode("utf-8-sig", errors="surrogateescape").replace("\r\n", "\n")

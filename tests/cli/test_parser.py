@@ -143,6 +143,16 @@ def test_size_is_written_in_several_ways(size):
     assert size_of(64) == size_of("64") == size_of([64]) == [64, 64]
 
 
+def test_a_flag_given_twice_has_its_last_value_and_a_note(capsys):
+    assert parse(CFG, ["a", "--seed", "1", "--seed=2", "--quiet", "--quiet"])["seed"] == 2
+    assert capsys.readouterr().err == "note: --seed is given more than once: the last one counts\n"
+    assert parse(CFG, ["--images", "a.png", "--images", "b.png", "--negative", "c"]).keys() == {
+        "images",
+        "negative",
+    }
+    assert capsys.readouterr().err == ""
+
+
 def test_a_script_without_jobs_has_all_values():
     args = all_values(GALLERY, ["runs", "-r"])
     assert (str(args.folder), args.recursive, args.output, args.overwrite) == (
