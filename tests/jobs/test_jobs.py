@@ -66,7 +66,7 @@ def test_a_file_and_a_png_are_two_sources(read, tmp_path):
 def test_a_picture_is_no_job_file(suffix, tmp_path):
     path = tmp_path / f"photo.{suffix}"
     Image.new("RGB", (8, 8)).save(path)
-    with pytest.raises(UserError, match="is a picture and no job file: --from-png .* draws it"):
+    with pytest.raises(UserError, match=r"is a picture and no job file: --from-png .* draws it"):
         Jobs(CFG, [*FLAGS, "--from-file", str(path)])
 
 
