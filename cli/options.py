@@ -103,7 +103,7 @@ TABLE = {
     Option("--weight", SAMPLING, Number(-types.MAX_SCALE, types.MAX_SCALE), "X", None, IMAGES,
         "weight of the first prompt, in the place of its own", excludes=("morph",)),
     Option("--morph", DRAWING, {script: TextPrompt(script.weight) for script in DRAWING},
-        "TEXT[:WEIGHT]", [], IMAGES | RECORDED, "an animation from the first of these prompts to "
+        "TEXT[:WEIGHT]", None, IMAGES | RECORDED, "an animation from the first of these prompts to "
         "the last, from one noise: -o morph.gif; or between two latents, A.safetensors "
         "B.safetensors", many="+", takes=lambda word: True, excludes=("weight",)),
     Option("--frames", DRAWING, Whole(2, MAX_FRAMES), "N", None, IMAGES | RECORDED,

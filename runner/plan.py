@@ -81,6 +81,8 @@ class Plan:
         self.watch = Watch(
             options, first, at_once, leads, shows_x=script is REVERSE, animated=animated
         )
+        if self.films and options.trajectory:
+            self.films.refuse_name(self.watch.target.path)
         if not worker.shared:
             self.refuse()
         if jobs.streams:
