@@ -29,9 +29,8 @@ def test_weights_go_along_the_line_and_reach_each_prompt_alone():
         assert weights_at([3, 0.1, 7], 0, count) == [3, 0, 0]
         assert weights_at([3, 0.1, 7], count - 1, count) == [0, 0, 7]
         for i in range(count):
-            assert sum(w / whole for w, whole in zip(weights_at([3, 2], i, count), (3, 2))) == (
-                pytest.approx(1)
-            )
+            first, second = weights_at([3, 2], i, count)
+            assert first / 3 + second / 2 == pytest.approx(1)
 
 
 def test_a_frame_says_what_a_command_line_says_that_draws_it_alone():
