@@ -153,7 +153,7 @@ TABLE = {
         "other's), or --latent towards another, FILE:SHARE; 7:0-1 is an animation",
         follows=("latent",)),
     Option("--from-png", PNGS, FILE, "FILE", None, Is.RUNS, of(
-        "draw this image (PNG, JPEG or WebP) again; flags given beside it win",
+        "draw this image (PNG, JPEG, WebP) or animation again; flags given beside it win",
         modify="edit as for this image; flags given beside it win"),
         excludes=("from_file", "interactive")),
 ),
