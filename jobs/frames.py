@@ -172,6 +172,8 @@ def _recalled(script, said):
 def _literal(morph):
     """Prompts whose braces are text; UserError for those that are choices."""
     for prompt in morph:
+        if prompt.text == "-":
+            raise UserError("--morph -: standard input is one prompt: give texts")
         if chooses(prompt.text):
             raise UserError(
                 f'--morph "{printable(prompt.text, 60)}": no choices there: every frame needs the '

@@ -115,6 +115,8 @@ def check_alike(path, head, other_path, other, same, again):
         if one != two:
             shown = f"{printable(one, 60)} and {printable(two, 60)}"
             raise UserError(f"{names} are of different {what}, {shown}: no way leads there")
+    if head.reversible != other.reversible:  # these begin with another step than those
+        raise UserError(f"{names}: one holds two states, the other one: find both alike")
     if again and head.timesteps != other.timesteps:
         raise UserError(
             f"{names} were found over different timesteps: say which, with --steps and --schedule"

@@ -299,12 +299,14 @@ def test_latents_that_no_way_joins_are_refused(latents, cfg_sample, reverse_samp
     draw(reverse_sample, "b.png", *FAST[:-3], "--size", 64, "-o", "large.safetensors")
     draw(reverse_sample, "b.png", *FAST, "--steps", 6, "-o", "steps.safetensors")
     draw(reverse_sample, "b.png", *FAST, "--method", "ddim", "-o", "ddim.safetensors")
+    draw(reverse_sample, "b.png", *FAST, "--normalise-latent", "-o", "normal.safetensors")
     draw(reverse_sample, "b.png", "a cat:1", *FAST, "-o", "cat.safetensors")
     wrong = {
         "near": "different timesteps, 1 and 0.8",
         "large": "different sizes, 32 x 32 and 64 x 64",
         "steps": "different timesteps: say which",
-        "ddim": "different",
+        "ddim": "one holds two states",
+        "normal": "one holds two states",
         "cat": "under different prompts: give prompts, or --morph",
     }
     for name, message in wrong.items():
