@@ -17,7 +17,15 @@ from diffusion.schedules import SCHEDULES
 from models.zoo import CLIPS, NETWORKS
 from values import types
 from values.names import DEFAULT_TEMPLATE, FIELDS, LATENT_FIELDS, LATENT_TEMPLATE, PICTURES, output
-from values.picture_types import FITS, GAP, WHITE, colour, picture_file, trajectory_file
+from values.picture_types import (
+    ANIMATIONS,
+    FITS,
+    GAP,
+    WHITE,
+    colour,
+    picture_file,
+    trajectory_file,
+)
 from values.prompts import (
     ImagePrompt,
     NegativePrompt,
@@ -27,6 +35,7 @@ from values.prompts import (
     may_be_image,
 )
 from values.types import (
+    MAX_FRAMES,
     MAX_IMAGES,
     MAX_SEED,
     MAX_SIDE,
@@ -37,6 +46,7 @@ from values.types import (
     Text,
     Whole,
 )
+from values.variations import VariationType
 
 PNGS = (CFG, CLIP, MODIFY)  # the scripts that save images
 PHOTOS = (REVERSE, MODIFY)  # those that start from photos
@@ -51,6 +61,7 @@ METHODS_OF = {
 }
 FILE = Text(types.existing_file, stored=types.SOURCE.stored)
 NAMES = "{" + "}, {".join(FIELDS) + "}"
+DRAWN = (*FIELDS, "frame", "frames")
 EDIT = (*FIELDS, "photo")
 READS = "CLIP reads 77 tokens of each, that of emoji 24"
 LATENT_NAMES = "{" + "}, {".join(LATENT_FIELDS) + "}"
@@ -90,7 +101,13 @@ TABLE = {
         'a prompt to lead away from: "blurry" and "blurry:1" are the prompt "blurry:-1"; may be '
         "given several times", many="+", takes=lambda word: False),
     Option("--weight", SAMPLING, Number(-types.MAX_SCALE, types.MAX_SCALE), "X", None, IMAGES,
-        "weight of the first prompt, in the place of its own"),
+        "weight of the first prompt, in the place of its own", excludes=("morph",)),
+    Option("--morph", DRAWING, {script: TextPrompt(script.weight) for script in DRAWING},
+        "TEXT[:WEIGHT]", None, IMAGES | RECORDED, "an animation from the first of these prompts to "
+        "the last, from one noise: -o morph.gif; or between two latents, A.safetensors "
+        "B.safetensors", many="+", takes=lambda word: True, excludes=("weight",)),
+    Option("--frames", DRAWING, Whole(2, MAX_FRAMES), "N", None, IMAGES | RECORDED,
+        "pictures of an animation by --morph or --variation (24)"),
     Option("--images", SAMPLING, {script: ImagePrompt(script.weight) for script in SAMPLING},
         "IMAGE[:WEIGHT]", [], IMAGES | RECORDED | FILES | JOINS,
         "image prompts: files or http(s) addresses", many="+", takes=may_be_image),
@@ -131,8 +148,12 @@ TABLE = {
         "do not find the photo's noise; change it along the difference of two flows instead"),
     Option("--latent", DRAWING, FILE, "FILE", None, SHAPED | FILES,
         "start from the latent noise in this .safetensors file", excludes=("init",)),
+    Option("--variation", DRAWING, VariationType(), "SEED:SHARE", None, IMAGES | RECORDED,
+        "turn the noise towards that of another seed, from 0 (not at all) to 1 (it is the "
+        "other's), or --latent towards another, FILE:SHARE; 7:0-1 is an animation",
+        follows=("latent",)),
     Option("--from-png", PNGS, FILE, "FILE", None, Is.RUNS, of(
-        "draw this image (PNG, JPEG or WebP) again; flags given beside it win",
+        "draw this image (PNG, JPEG, WebP) or animation again; flags given beside it win",
         modify="edit as for this image; flags given beside it win"),
         excludes=("from_file", "interactive")),
 ),
@@ -276,12 +297,14 @@ TABLE = {
     Option("--output -o", (GALLERY,), Text(types.path), "FILE", None, Is.RUNS,
         "the page, an .html file or a folder (default: index.html in the folder); a gallery "
         "that is there is replaced"),
-    Option("--output -o", SAMPLING, of(Text(partial(output, suffix=PICTURES)),
+    Option("--output -o", SAMPLING, of(
+        Text(partial(output, suffix=(*PICTURES, *ANIMATIONS), fields=DRAWN)),
         modify=Text(partial(output, suffix=PICTURES, fields=EDIT)),
         reverse=Text(partial(output, usual=LATENT_TEMPLATE, suffix=".safetensors",
         fields=LATENT_FIELDS))), "NAME", None, Is.RUNS, of(
         f"name of the images, .png, .jpg or .webp, with {NAMES}; or a folder, FOLDER/; default "
-        f"{DEFAULT_TEMPLATE}, numbered on from the files there",
+        f"{DEFAULT_TEMPLATE}, numbered on from the files there; with --morph .gif, .webp, .apng or "
+        ".mp4, or that of its frames, with {frame}",
         reverse=f"name of the latents, with {LATENT_NAMES}; or a folder, FOLDER/; default "
         f"{LATENT_TEMPLATE}, numbered on from the files there",
         modify=f"name of the image, .png, .jpg or .webp, with {NAMES} and {{photo}}; or a folder, "
@@ -317,7 +340,7 @@ TABLE = {
         "show how the first batch came about: a strip (.png) or an animation (.gif, .webp, .apng, "
         ".mp4)"),
     Option("--fps", SAMPLING, Number(1, 50), "X", None, Is.RUNS,
-        "frames a second of an animation (10)"),
+        "frames a second of an animation, by --trajectory or --morph (10)"),
 ),
 "what to print": (
     Option("--quiet -q", (*SAMPLING, GRID, GALLERY), None, None, False, Is.RUNS,

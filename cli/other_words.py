@@ -46,6 +46,13 @@ ROWS = (
     ("cpu no-cuda", "--device", "--device cpu"),
     ("prompts-file prompt-file from-prompts input-file jobs", "--from-file", ""),
     ("ddim-eta", "--eta", ""),
+    (
+        "subseed variation-seed subseed-strength variation-strength variation-amount",
+        "--variation",
+        "--variation SEED:SHARE",
+    ),
+    ("interpolate interpolation animate animation blend travel", "--morph", ""),
+    ("num-frames n-frames max-frames", "--frames", ""),
     ("cutouts num-cutouts cut-n", "--cutn", ""),
     ("clip-scale cgs", "--clip-guidance-scale", ""),
     ("tile tiling hires upscale upscaler lora vae controlnet", "", "the suite cannot do that"),

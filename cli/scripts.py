@@ -40,6 +40,7 @@ CFG = Script(
         'cfg_sample.py "a cat:2" "a fox:1" --negative "a dog" -n 4 --seed 0',
         'cfg_sample.py "a fox" --init photo.jpg -st 0.7 -o "{prompt}_{seed}.png"',
         "cfg_sample.py --from-png out_00000.png --steps 100",
+        'cfg_sample.py --morph "a cat:3" "a fox:3" --frames 24 -o morph.gif',
         'cfg_sample.py --from-file jobs.txt -bs 8 -o "runs/{line:06}_{seed:06}.png" '
         "--skip-existing",
         'cfg_sample.py "a {red,blue} heart" -n 4 --sweep steps=5,10,20 method=plms,ab23',

@@ -17,6 +17,7 @@ from .methods import METHODS, default_schedule, default_steps, resolve_eta
 from .objective import alpha_sigma, log_snr, log_snr_to_t, to_pred_eps, to_x_v
 from .sampling import Progress, add_noise, clamp_t, generators, noise, sample
 from .schedules import SCHEDULES
+from .sphere import between, turned
 
 __all__ = [
     "METHODS",
@@ -27,6 +28,7 @@ __all__ = [
     "add_noise",
     "alpha_sigma",
     "ascending",
+    "between",
     "clamp_t",
     "conditions",
     "default_schedule",
@@ -53,4 +55,5 @@ __all__ = [
     "to_latents",
     "to_pred_eps",
     "to_x_v",
+    "turned",
 ]

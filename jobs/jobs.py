@@ -16,6 +16,7 @@ from cli.options import marked, named, options_of
 from cli.parser import parse, read
 from diffusion.methods import NEGLIGIBLE
 from jobs import job_stream
+from jobs.frames import frames_of, with_latents
 from jobs.job_files import entries, placed, read_entry
 from jobs.resolve import ImageOptions, resolve, resolve_image
 from recipes import exif_texts, png_texts
@@ -57,6 +58,7 @@ class Item(NamedTuple):
         seed: of its noise, and of the choices in its prompts.
         prompts: with all choices made, and weights other than 0.
         model: the name of the network.
+        film: the number in the run of the animation that it is a frame of.
     """
 
     job: Job
@@ -65,6 +67,7 @@ class Item(NamedTuple):
     seed: int
     prompts: list[Prompt]
     model: str
+    film: int = 0
 
     @property
     def image(self):
@@ -87,6 +90,9 @@ class Item(NamedTuple):
         image = self.image
         texts = [p.text for p in self.prompts if p.weight > 0]
         texts += [file_name(p.text) for p in image.images if p.weight > 0]
+        if image.frame and image.frame.morph:  # of a name that all frames have
+            texts = [p.text for p in image.frame.morph]
+        number, count, *_ = image.frame or (0, 1)
         return {
             "index": self.index,
             "line": self.job.line,
@@ -97,6 +103,9 @@ class Item(NamedTuple):
             "steps": image.steps,
             "method": image.method,
             "schedule": image.schedule,
+            "frame": number,
+            "frames": count,
+            "film": self.film,
         }
 
 
@@ -118,7 +127,8 @@ class Jobs:
 
     def __init__(self, script, argv=None):
         self.script, self.bad = script, set()
-        self.said = job_stream.with_standard_input(script, parse(script, argv))
+        said = with_latents(script, parse(script, argv))
+        self.said = job_stream.with_standard_input(script, said)
         be_quiet("quiet" in self.said)
         self.file = self.said.get("from_file")
         self.sweep = [(name, self._values(name, texts)) for name, texts in self._swept()]
@@ -140,7 +150,9 @@ class Jobs:
             found = entries(_text_of(self.file), script)
             self._keep([(entry, self._of_line(entry)) for entry in found])
         else:
-            self._keep([(None, list(self._variants(0, {})) if self.sweep else [Job(0, image)])])
+            one = [Job(0, image)]
+            moves = "morph" in options_of(script) and (image.morph or image.frames or image.moves)
+            self._keep([(None, list(self._variants(0, {})) if self.sweep or moves else one)])
         self._tell_seeds(self.all)
 
     def lines(self):
@@ -188,14 +200,15 @@ class Jobs:
     def _of_line(self, entry):
         """All jobs of a line, or none where it is left out."""
         try:
-            return list(self._variants(entry.line, read_entry(entry, self.script)))
+            said = with_latents(self.script, read_entry(entry, self.script))
+            return list(self._variants(entry.line, said))
         except UserError as error:
             self._leave_out(entry, error)
             return []
 
     def _leave_out(self, entry, error, look=lambda image: None):
         def use(said):
-            for job in self._variants(entry.line, said):
+            for job in self._variants(entry.line, with_latents(self.script, said)):
                 look(job.image)
 
         error = placed(error, entry, self.script, use)
@@ -273,9 +286,10 @@ class Jobs:
             all_said = {"model": self.run.model, **merged(self.script, self.said, said)}
             for name, (_, value) in zip(names, values, strict=True):
                 all_said = merged(self.script, all_said, {self._option(name).name: value})
-            image = resolve_image(self.script, all_said)
             swept = dict(zip(names, (shown for shown, _ in values), strict=True))
-            yield Job(line, image, swept, i // across)
+            for frame_said, frame in frames_of(self.script, all_said):
+                image = resolve_image(self.script, frame_said, frame)
+                yield Job(line, image, swept, i // across)
 
 
 def is_text(option):
@@ -298,17 +312,38 @@ def merged(script, said, more):
 
 def items(jobs):
     """The images of Jobs, one after the other."""
-    index = itertools.count()
+    numbers = Numbers()
     for line in jobs.lines():
-        yield from items_of_line(jobs, line, index)
+        yield from items_of_line(jobs, line, numbers)
 
 
-def items_of_line(jobs, line, index):
-    """The images of one of the lists of `Jobs.lines`; index: an iterator of their numbers."""
+class Numbers:
+    """Those of the images of a run, and of its animations."""
+
+    def __init__(self):
+        self.images, self.films = itertools.count(), itertools.count()
+
+
+def items_of_line(jobs, line, numbers):
+    """The images of one of the lists of `Jobs.lines`; numbers: the Numbers that they get."""
+    for shots in _films(line):
+        for number, seed in enumerate(shots[0].image.seeds):
+            film = next(numbers.films)
+            for job in shots:
+                prompts = chosen_prompts(job.image, jobs.run.wildcards, seed)
+                index = next(numbers.images)
+                yield Item(job, index, number, seed, prompts, jobs.run.model, film)
+
+
+def _films(line):
+    """Lists of the jobs of a line: the frames of an animation are together, others are alone."""
+    found = []
     for job in line:
-        for number, seed in enumerate(job.image.seeds):
-            prompts = chosen_prompts(job.image, jobs.run.wildcards, seed)
-            yield Item(job, next(index), number, seed, prompts, jobs.run.model)
+        if job.image.frame and job.image.frame.number:
+            found[-1].append(job)
+        else:
+            found.append([job])
+    return found
 
 
 def chosen_prompts(image, folder, seed):
@@ -328,6 +363,8 @@ def chosen_prompts(image, folder, seed):
 def said_of(job):
     """What a line of a job file asks for, in words as on the command line."""
     image = job.image
+    if image.frame:
+        return f"{image.frame.count} frames, {image.frame.words}"
     sources = image.photos or ([image.init] if image.init else [])
     asked = [*(image.source or []), *image.conditions]
     words = [*sources, *(format_prompt(prompt) for prompt in asked)]

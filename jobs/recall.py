@@ -52,16 +52,27 @@ def recalled(script, recipe, given, path):
             given.get(other, recipe.get(other)) != recipe.get(other) for other in option.follows
         ):
             continue
-        try:
-            if option.many in ("*", "+") and len(value) > MAX_PROMPTS:
-                raise UserError(f"{len(value):,} prompts are too many")
-            if Is.FILE in option.is_:
-                value = _found(value, path.parent)
-            found[name] = option.check(value)
-        except UserError as error:
-            advice = "" if option.flag in str(error) else f": give {option.flag}"
-            raise UserError(f"the recipe of {printable(path)}: {error}{advice}") from None
+        found[name] = value_of(option, value, path)
     return found
+
+
+def value_of(option, value, path):
+    """A recipe's value of an option, checked as that of its flag; path: of the recipe's file.
+
+    Raises:
+        UserError: as `recalled`.
+    """
+    try:
+        if option.many in ("*", "+") and len(value) > MAX_PROMPTS:
+            raise UserError(f"{len(value):,} prompts are too many")
+        if option.name == "variation":
+            value = option.type.found(value, lambda name: _find(name, path.parent))
+        elif Is.FILE in option.is_:
+            value = _found(value, path.parent)
+        return option.check(value)
+    except UserError as error:
+        advice = "" if option.flag in str(error) else f": give {option.flag}"
+        raise UserError(f"the recipe of {printable(path)}: {error}{advice}") from None
 
 
 def _found(value, folder):

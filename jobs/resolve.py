@@ -13,6 +13,7 @@ from cli.option import Is
 from cli.options import TABLE, options_of
 from cli.scripts import CLIP, DRAWING, MODIFY, REVERSE, SAMPLING, Script
 from jobs import checks
+from jobs.frames import Frame
 from jobs.outputs import Policy
 from jobs.recall import recalled, without_prompts
 from models.checkpoints import is_present
@@ -54,18 +55,27 @@ class _Image:
         asks: whether it has prompts, if only of weight 0.
         makes_choices: whether its prompts hold alternatives or lists.
         head: what the file of `latent` says; or None.
+        other_head: what that of `variation` says; or None.
         latent_indices: which of its latents to start from; or None.
         latent_timesteps: those of the way to the latents, descending, where they are to be visited
             again; or None.
         batch: [rows, row] of the recipe: the shape of the batch to draw in; or None.
+        frame: what it is a frame of; None: it is no animation's.
     """
 
     asks: bool
     makes_choices: bool
     head: latents.Head | None
+    other_head: latents.Head | None
     latent_indices: range | list | None
     latent_timesteps: list | None
     batch: list | None
+    frame: Frame | None = None
+
+    @property
+    def moves(self):
+        """Whether its noise is to move."""
+        return self.variation is not None and self.variation.last is not None
 
     @property
     def conditions(self):
@@ -125,10 +135,14 @@ def resolve(script, said, is_job=True):
     return run_options(script=script, **of_run, **rest), _image(values, of_image)
 
 
-def resolve_image(script, said):
-    """The ImageOptions alone, where those of the run are known; as `resolve`."""
+def resolve_image(script, said, frame=None):
+    """The ImageOptions alone, where those of the run are known; as `resolve`.
+
+    Args:
+        frame: what they are a frame of, as `jobs.frames.frames_of` has it.
+    """
     values, _, of_image = _resolve(script, said, is_job=True)
-    return _image(values, of_image)
+    return _image(values, {**of_image, "frame": frame})
 
 
 def _image(values, of_image):
@@ -175,6 +189,7 @@ def _resolve(script, said, is_job):
         # Rows of a batch are rounded alike where the batch has the same shape.
         "batch": None if {"batch_size", "n", "seeds"} & set(given) else recipe.get("batch"),
         "makes_choices": makes_choices(script, given),
+        "other_head": _other_head(values, head, given, recipe, again),
         "asks": bool(values["prompts"] or values["images"]),
     }
     _resolve_seeds(values, derived["latent_indices"])
@@ -304,6 +319,29 @@ def _latents(values, head, recipe, said):
         )
     values["n"] = wanted
     return {"latent_indices": indices}
+
+
+def _other_head(values, head, given, recipe, again):
+    """What the file of latents says that those of `latent` are turned towards; or None.
+
+    Args:
+        head, again: of `latent`, and whether its way back is the way that they were found.
+        given, recipe: as for `_resolve`.
+    """
+    variation = values.get("variation")
+    if variation is None or (isinstance(variation.other, int) and not head):
+        return None
+    flag = f"--variation {printable(variation, 200)}"
+    if isinstance(variation.other, int):
+        raise UserError(f"{flag}: a latent is turned towards another: FILE.safetensors:SHARE")
+    if not head:
+        raise UserError(f"{flag}: turns one latent towards another: give --latent FILE, too")
+    other = latents.head(variation.other)
+    same = ["method"] if "method" not in given and not recipe else []
+    if not ({"prompts", "images"} & set(given) or recipe):
+        same += ["prompts", "images"]
+    latents.check_alike(values["latent"], head, variation.other, other, same, again)
+    return other
 
 
 def _resolve_seeds(values, latent_indices):

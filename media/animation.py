@@ -1,4 +1,4 @@
-"""The trajectory of a batch, step by step: a strip (PNG) or an animation (GIF, WebP, APNG, MP4).
+"""Animations (GIF, WebP, APNG, MP4) of pictures, and of the steps of a batch, or these in a strip.
 
     trajectory = Trajectory(count, size, steps, strip=False)
     trajectory.add(t, xs, preds)                    # for each step that it `wants`
@@ -13,7 +13,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from cli.scripts import SOFTWARE
 from media import grids, images
+from recipes import exif_texts, parameters
+from recipes import recipe as recipes
 from values.errors import UserError, printable
 from values.files import write_whole
 from values.picture_types import KINDS, is_strip
@@ -96,6 +102,30 @@ def save(trajectory, path, fps, overwrite=False):
     write_whole(path, write, overwrite)
 
 
+def write(part, path, files, fps, recipe=None):
+    """Write an animation of pictures, each shown for the same time.
+
+    Args:
+        part: the file to write.
+        path: the name that it gets, whose suffix says the format.
+        files: the paths of the pictures, all of one size.
+        fps: of them, a second.
+        recipe: a dict for `recipes.recipe.texts`, which the file is to hold; an MP4 holds none.
+    """
+    kind = KINDS[Path(path).suffix.lower()]
+    pictures = (_opened(file) for file in files)
+    if kind == "MP4":
+        _write_video(part, pictures, fps, hold=0)
+        return
+    texts = recipes.texts(recipe) if recipe is not None else {}
+    _write_animation(part, list(pictures), fps, kind, hold=0, texts=texts)
+
+
+def _opened(file):
+    with Image.open(file) as picture:
+        return picture.convert("RGB")
+
+
 def strip(trajectory):
     """A PIL image: a column for each frame; for each image a row of preds, and of xs below it."""
     frames = trajectory.frames
@@ -120,10 +150,12 @@ def animation(trajectory):
         yield grids.draw(plan, [*frame.preds, *frame.xs])
 
 
-def _write_animation(part, pictures, fps, kind):
+def _write_animation(part, pictures, fps, kind, hold=HOLD, texts=None):
     each = round(1000 / fps)
-    durations = [each] * (len(pictures) - 1) + [max(each, round(1000 * HOLD))]
+    durations = [each] * (len(pictures) - 1) + [max(each, round(1000 * hold))]
     options = {"quality": 90} if kind == "WEBP" else {}
+    if texts:
+        options |= _texts_for(kind, texts)
     pictures[0].save(
         part,
         format=kind,
@@ -135,7 +167,19 @@ def _write_animation(part, pictures, fps, kind):
     )
 
 
-def _write_video(part, pictures, fps):
+def _texts_for(kind, texts):
+    """The options of Pillow that put a recipe's texts where `recipes.picture_texts` finds them."""
+    if kind == "GIF":
+        return {"comment": texts[recipes.KEY].encode()}
+    if kind == "WEBP":
+        return {"exif": exif_texts.data(texts[recipes.KEY], texts[parameters.KEY], SOFTWARE)[0]}
+    info = PngInfo()
+    for key, text in texts.items():
+        info.add_itxt(key, text, lang="", tkey=key)
+    return {"pnginfo": info}
+
+
+def _write_video(part, pictures, fps, hold=HOLD):
     import av  # optional
 
     stream = None
@@ -149,6 +193,6 @@ def _write_video(part, pictures, fps):
                 stream.options = {"crf": "18"}
             even = picture.crop((0, 0, width, height))
             video.mux(stream.encode(av.VideoFrame.from_image(even)))
-        for _ in range(max(0, round(fps * HOLD) - 1)):
+        for _ in range(max(0, round(fps * hold) - 1)):
             video.mux(stream.encode(av.VideoFrame.from_image(even)))
         video.mux(stream.encode(None))

@@ -71,6 +71,8 @@ def command(recipe, png, scripts=".", base=""):
         if words is not None:
             flags[option.flag] = words
     flags |= _machine(recipe, row, find)
+    if "frames" in recipe:
+        flags["--output"] = [_path(str(png.with_name(f"{png.stem}_again{png.suffix}")))]
     if rows > 1 or "latent" in recipe:
         flags["--from-png"] = [_path(str(png))]
     elif script is MODIFY:
@@ -140,7 +142,10 @@ def _words(option, recipe, values, find):
         return None
     if option.is_switch:
         return [] if value else None
-    if option.name in ("images", "source"):
+    if option.name == "variation":
+        text = option.type.found(value, find)
+        return [f"./{text}" if text.startswith("-") else text]
+    if option.name in ("images", "source", "morph"):
         if Is.FILE in option.is_:
             value = [(_path(find(name)), weight) for name, weight in value]
         return [format_prompt(Prompt(*pair)) for pair in value]

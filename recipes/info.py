@@ -70,7 +70,7 @@ def _rows_of_parameters(found):
 
 
 def _shown(name, value):
-    if name in ("prompts", "images", "source"):
+    if name in ("prompts", "images", "source", "morph"):
         weights = [number(weight) for _, weight in value]
         width = max(map(len, weights), default=0)
         lines = zip(weights, value, strict=True)

@@ -96,6 +96,38 @@ def check_fit(path, head, model, size):
         )
 
 
+def check_alike(path, head, other_path, other, same, again):
+    """UserError unless there is a way from the latents of one file to those of another.
+
+    Args:
+        path, head, other_path, other: the files, and what they say.
+        same: fields of their recipes in which they must not differ.
+        again: whether the way back visits the timesteps of the first.
+    """
+    names = f"{printable(path, 200)} and {printable(other_path, 200)}"
+    pairs = [
+        ("timesteps", f"{head.timestep:g}", f"{other.timestep:g}"),
+        ("models", *(h.recipe.get("model", "unknown") for h in (head, other))),
+        ("sizes", *(" x ".join(map(str, h.shape[:0:-1])) for h in (head, other))),
+        ("numbers of latents", head.count, other.count),
+    ]
+    for what, one, two in pairs:
+        if one != two:
+            shown = f"{printable(one, 60)} and {printable(two, 60)}"
+            raise UserError(f"{names} are of different {what}, {shown}: no way leads there")
+    if head.reversible != other.reversible:  # these begin with another step than those
+        raise UserError(f"{names}: one holds two states, the other one: find both alike")
+    if again and head.timesteps != other.timesteps:
+        raise UserError(
+            f"{names} were found over different timesteps: say which, with --steps and --schedule"
+        )
+    for field in same:
+        if head.recipe.get(field) != other.recipe.get(field):
+            what = f"with different {field}s" if field == "method" else f"under different {field}"
+            advice = f"give --{field}" if field != "prompts" else "give prompts, or --morph"
+            raise UserError(f"{names} were found {what}: {advice}")
+
+
 def _timesteps(values, last, name):
     """The timesteps of the way to the latents, checked; None: the file does not say."""
     if values is None:

@@ -40,7 +40,7 @@ def read(path, keys):
     try:
         with open_regular(path) as file:
             if file.read(len(SIGNATURE)) != SIGNATURE:
-                raise UserError(f"{name}: not a PNG, JPEG or WebP, and only these hold a recipe")
+                raise UserError(f"{name}: not a PNG, JPEG, WebP or GIF: only these hold a recipe")
             return _read(file, keys)
     except _TooLarge:
         raise UserError(

@@ -10,11 +10,11 @@ from cli.scripts import DRAWING, MODIFY, REVERSE
 from diffusion.methods import WHOLE
 from jobs import remarks
 from jobs.job_stream import HELP, is_stream
-from jobs.jobs import batches, items, items_of_line
+from jobs.jobs import Numbers, batches, items, items_of_line
 from jobs.outputs import Outputs, Policy, check_length
 from media import terminal
 from media.images import fitted, size_before
-from runner import results, workers
+from runner import films, results, workers
 from runner.exit import PartialFailure
 from runner.masks import mask_of
 from runner.run_gallery import RunGallery
@@ -37,7 +37,7 @@ class Plan:
         worker: what this process is in the run.
         files: the `jobs.outputs.Outputs` of the images.
         found: what is at their names, as `jobs.outputs.Found`.
-        watch, grid, page: what else is made of them; grid and page may be None.
+        watch, grid, page, films: what else is made of them; all but watch may be None.
     Raises:
         UserError: for options that do not go together, and whatever cannot be read or written.
         SystemExit: where there is nothing to draw, which was said.
@@ -47,23 +47,28 @@ class Plan:
         self.began_at = time.time()
         self.jobs, self.options = jobs, jobs.run
         options, script = jobs.run, jobs.script
-        self.jobs.check(lambda image: look_at(options, image))
+        animated = script in DRAWING and films.are_wanted(jobs)
+        self.jobs.check(lambda image: look_at(options, image, animated))
         self.worker = worker = workers.find(options.shard)
         usual = LATENT_TEMPLATE if script is REVERSE else DEFAULT_TEMPLATE
         template = options.output or options_of(script)["output"].type(usual)
         named = options.output and not options.output.goes_on
         policy = options.policy or (Policy.REFUSE if named else Policy.NUMBER)
-        self.files = Outputs(template, policy)
+        self.films = films.Films(jobs, policy) if animated else None
+        self.files = self.films.frames if animated else Outputs(template, policy)
         self._refuse_options()
         if options.results:
             results.check(options.results)
         self.grid = self.page = None
-        if options.grid or (self.jobs.sweep and not options.shard and script is not REVERSE):
+        moves = any(job.image.frame for job in jobs.all)
+        if moves and options.grid and jobs.sweep:
+            raise UserError("--grid of a sweep shows images, not animations: leave out one of them")
+        swept = self.jobs.sweep and not options.shard and script is not REVERSE
+        if options.grid or (swept and not moves):
             self.grid = RunGrid(self.jobs)
-        own = () if jobs.streams else worker.own(self.batches())
-        self.found = self.files.check(item.fields for batch in own for item in batch)
         # Of a shared run, whatever is there was drawn by one of its processes.
         self.skips = self.files.policy is Policy.SKIP or worker.shared
+        self.found = self._find(() if jobs.streams else worker.own(self.batches()))
         if options.gallery:
             page = None if options.gallery is True else options.gallery
             self.page = RunGallery(page, self.files.template, options.overwrite)
@@ -73,7 +78,11 @@ class Plan:
         at_once = options.batch_size
         if not jobs.streams:
             at_once = min(at_once, self.found.images)
-        self.watch = Watch(options, first, at_once, leads, shows_x=script is REVERSE)
+        self.watch = Watch(
+            options, first, at_once, leads, shows_x=script is REVERSE, animated=animated
+        )
+        if self.films and options.trajectory:
+            self.films.refuse_name(self.watch.target.path)
         if not worker.shared:
             self.refuse()
         if jobs.streams:
@@ -94,6 +103,21 @@ class Plan:
         if worker.rank == 0:
             self._introduce()
 
+    def _find(self, batches):
+        """What is Found at the names of the images of some batches."""
+        in_films = 0  # frames of animations that are finished
+
+        def names():
+            nonlocal in_films
+            for item in itertools.chain.from_iterable(batches):
+                if self.films and self.films.is_there(item):
+                    in_films += 1
+                else:
+                    yield item.fields
+
+        found = self.files.check(names())
+        return found._replace(images=found.images + in_films, existing=found.existing + in_films)
+
     def _wait_for_the_first(self, images):
         """The images of a stream, of which the first is there: its mistakes are told at once."""
         first = next(images, None)
@@ -109,6 +133,11 @@ class Plan:
         """The images of a stream whose files can be written, until one cannot."""
         for item in images:
             try:
+                if self.films:
+                    if not item.image.frame.number:
+                        self.films.files.check_next(item.fields)
+                    if self.films.is_there(item):
+                        continue
                 self.files.check_next(item.fields)
                 if self.options.script is REVERSE and self.files.policy is not Policy.NUMBER:
                     self._refuse_beside(self.files.target(item.fields).path)
@@ -160,6 +189,8 @@ class Plan:
         self.watch.refuse()
         if self.jobs.streams:
             return
+        if self.films:
+            self.films.files.refuse(self.films.check())
         self.files.refuse(self.found)
         if self.grid:
             self.grid.refuse()
@@ -180,6 +211,8 @@ class Plan:
         self.worker.start(self.refuse)
         if self.worker.size > 1 and self.files.policy is not Policy.OVERWRITE:
             self.files.policy = Policy.SKIP
+            if self.films:
+                self.films.files.policy = Policy.SKIP
 
     def _is_drawn(self):
         """Whether there is nothing left to draw."""
@@ -200,14 +233,18 @@ class Plan:
             images = self._incoming if self.jobs.streams else items(self.jobs)
             yield from batches(images, size, script)
             return
-        index = itertools.count()
+        numbers = Numbers()
         for line in self.jobs.lines():  # whoever typed it waits for it alone
-            yield from batches(self._checked(items_of_line(self.jobs, line, index)), size, script)
+            images = self._checked(items_of_line(self.jobs, line, numbers))
+            yield from batches(images, size, script)
 
     def missing(self, batch):
         """The places of those of a batch's items that are not drawn yet."""
         places = range(len(batch))
-        return [i for i in places if not (self.skips and self.files.exists(batch[i].fields))]
+        return [i for i in places if not (self.skips and self._is_there(batch[i]))]
+
+    def _is_there(self, item):
+        return self.files.exists(item.fields) or bool(self.films and self.films.is_there(item))
 
     def to_draw(self):
         """(batch, places of those wanted) of what this process is to draw, as it takes them.
@@ -222,7 +259,7 @@ class Plan:
             for i, item in enumerate(batch) if records else ():
                 file = self.files.target(item.fields).path
                 lacks = i not in wanted and str(file) not in recorded
-                if lacks and file.stat().st_mtime < self.began_at:
+                if lacks and file.exists() and file.stat().st_mtime < self.began_at:
                     # Its file was finished, and then there was no time for the line.
                     results.append(records, results.line_of(file, item))
             if wanted:
@@ -244,6 +281,8 @@ class Plan:
         if options.from_file or options.interactive:
             return
         image, script = self.jobs.all[0].image, options.script
+        if image.frame:
+            note(f"{counted(image.frame.count, 'frame')}, {image.frame.words}; the first:")
         given = image.asks or image.latent or options.from_png
         if script in DRAWING and not given and options.network.clip:
             note("no prompt: what is drawn is up to the model (- reads one from standard input)")
@@ -276,6 +315,7 @@ class Plan:
                 there = " (exists)" if self.files.is_taken(name) else ""
                 prompts = "  ".join(printable(format_prompt(p), 90) for p in item.conditions)
                 image, start = item.image, item.photo or item.image.latent or ""
+                start = f"{start} {image.variation or ''}".strip()
                 told = [number, printable(name, 500) + there, item.seed, image.steps, image.method]
                 print(*told, prompts, printable(start, 200), sep="\t")
         who = "this process"
@@ -291,6 +331,10 @@ class Plan:
         """What is left to do when all images are there; PartialFailure if some cannot be."""
         if self.worker.rank:
             return
+        rest = self.films.save_rest() if self.films and not self.jobs.streams else ()
+        for path in rest:
+            if not self.options.json:
+                print(printable(path, 1000), flush=True)
         path = self.grid and self.grid.save(self.files)
         if path and not self.options.json:
             print(printable(path, 1000), flush=True)
@@ -326,8 +370,12 @@ def photos_told(jobs):
     return remarks.some(told)
 
 
-def look_at(options, image):
-    """UserError for whatever a job names that is missing or damaged."""
+def look_at(options, image, animated=False):
+    """UserError for whatever a job names that is missing or damaged.
+
+    animated: whether the images are to become animations.
+    """
+    films.check_name(options, animated, image)
     for source in [image.init, *(image.photos or []), *(prompt.text for prompt in image.images)]:
         if source:
             fitted(source, image.size)

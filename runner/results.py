@@ -31,10 +31,17 @@ def line_of(path, item, seconds=None, evaluations=None):
         "model": item.model,
         "method": image.method,
         "steps": image.steps,
+        **_moving(image),
         **item.job.swept,
         "seconds": None if seconds is None else round(seconds, 4),
         "evaluations": evaluations,
     }
+
+
+def _moving(image):
+    """What is said of noise that is turned, and of a frame."""
+    found = {"variation": str(image.variation)} if image.variation else {}
+    return found | ({"frame": image.frame.number} if image.frame else {})
 
 
 def as_text(line):

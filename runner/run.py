@@ -138,7 +138,7 @@ class Run:
         jobs, names = self.plan.jobs, {"images", "source"}
         swept = any(name in names for name, _ in jobs.sweep)
         more = bool(self.options.from_file) or jobs.streams or swept
-        return more or any(job.image.makes_choices for job in jobs.all)
+        return more or any(job.image.makes_choices or job.image.frame for job in jobs.all)
 
     def prepared(self, model, batch):
         """A model as this run samples it: in float64 where the method wants that, and counted."""
@@ -285,6 +285,10 @@ class Run:
     def _finish(self, batch):
         save, batch.pending = batch.pending, None  # it holds the images, and the batch itself
         save()
+        films = self.plan.films
+        for path in films.save([batch.items[i] for i in batch.wanted]) if films else ():
+            if not self.options.json:
+                self.say(printable(path, 1000))
         trajectory = self.plan.watch.save()
         if trajectory and not self.options.json:
             self.say(printable(trajectory, 1000))

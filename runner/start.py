@@ -10,6 +10,7 @@ import diffusion
 from media.images import fitted
 from media.tensors import to_tensor
 from runner import latents
+from values.errors import UserError, printable
 
 
 class Start(NamedTuple):
@@ -58,6 +59,9 @@ def _start_of(item, eps):
     image = item.image
     if image.latent:
         return _latents_of(image, item.number, eps)
+    if image.variation:
+        other = diffusion.noise([image.variation.other], eps.shape[1:]).expand_as(eps)
+        eps = diffusion.turned(eps, other, image.variation.share)
     if image.init:
         timesteps = diffusion.timesteps(image.schedule, image.steps, image.starting_timestep)
         photo = photo_of(image.init, tuple(image.size))
@@ -68,17 +72,48 @@ def _start_of(item, eps):
 def _latents_of(image, number, eps):
     """The Start at a saved latent; the way back, where the method has one."""
     t, way = image.head.timestep, image.latent_timesteps
-    file = os.stat(image.latent)
-    version = os.path.abspath(image.latent), file.st_mtime_ns, file.st_size, file.st_ino
-    found, previous = _stored(image.latent, image.head.reversible, version)
     index = image.latent_indices[number]
+    x, previous = _latent_at(image.latent, image.head, index)
+    if image.variation:
+        other = _latent_at(image.variation.other, image.other_head, index)
+        x, previous = _turned(image, (x, previous), other)
     # One that is drawn again in a batch of its old shape fills that batch.
-    x = found[index].expand(len(eps), -1, -1, -1)
+    x = x.expand(len(eps), -1, -1, -1)
     if way is None:
         way = diffusion.timesteps(image.schedule, image.steps, t)
     elif previous is not None and diffusion.METHODS[image.method].reversible:
-        return Start(previous[index].expand(len(eps), -1, -1, -1), way[1:], (t, x))
+        return Start(previous.expand(len(eps), -1, -1, -1), way[1:], (t, x))
     return Start(x.float(), way)
+
+
+def _turned(image, states, others):
+    """The states of a latent [3, H, W], and of one step before or None, turned towards another's.
+
+    Both with the same weights: their difference, the step between them, is of the way there, too.
+    """
+    share = image.variation.share
+    if share in (0, 1):
+        return (states, others)[int(share)]
+    try:
+        weights = diffusion.between(states[0], others[0], share)
+    except ValueError as error:
+        names = f"{printable(image.latent, 200)} and {printable(image.variation.other, 200)}"
+        raise UserError(f"{names}: {error}") from None
+    (x, previous), (other, previous_other) = states, others
+    if previous is None or previous_other is None:
+        return weights[0] * x + weights[1] * other, None
+    return (
+        weights[0] * x + weights[1] * other,
+        weights[0] * previous + weights[1] * previous_other,
+    )
+
+
+def _latent_at(path, head, index):
+    """(latent [3, H, W], the state one step before or None) of a file."""
+    file = os.stat(path)
+    version = os.path.abspath(path), file.st_mtime_ns, file.st_size, file.st_ino
+    found, previous = _stored(path, head.reversible, version)
+    return found[index], None if previous is None else previous[index]
 
 
 @functools.lru_cache(maxsize=4)

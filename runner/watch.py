@@ -21,18 +21,19 @@ class Watch:
         at_once: how many images are drawn together at the most.
         first: whether this process is the first of those that share the run; others do not watch.
         shows_x: whether the preview is of x, made visible, rather than of pred.
+        animated: whether the images become animations.
     Attributes:
         screen: a function (a preview) that shows it elsewhere, too; or None.
     Raises:
         UserError: for flags that do not go together, and for what cannot be shown.
     """
 
-    def __init__(self, options, output, at_once, first=True, shows_x=False):
+    def __init__(self, options, output, at_once, first=True, shows_x=False, animated=False):
         self.preview = self.files = self.finished = None
         self.trajectory, self.noised, self.shows_x = None, True, shows_x
         self.fps, self.screen = options.fps or FPS, None
         template = options.trajectory
-        if options.fps and (not template or is_strip(template.text)):
+        if options.fps and not animated and (not template or is_strip(template.text)):
             raise UserError("--fps is of an animation: give one with --trajectory FILE.gif")
         if template:
             self.files = outputs.Outputs(template, options.policy)

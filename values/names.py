@@ -20,7 +20,7 @@ MAX_SLUG = 80  # bytes of a prompt in a file name; most file systems allow 255 i
 # The spec that a field may have: a width for numbers, a largest length for text.
 _NUMBER, _TEXT = r"0?\d?\d?d?", r"(\.[1-9]\d?)?"
 _SPECS = {
-    **dict.fromkeys(("index", "line", "seed", "steps"), _NUMBER),
+    **dict.fromkeys(("index", "line", "seed", "steps", "frame", "frames", "film"), _NUMBER),
     **dict.fromkeys(("prompt", "model", "photo", "method", "schedule"), _TEXT),
 }
 _RESERVED = {"con", "prn", "aux", "nul"} | {
@@ -36,8 +36,9 @@ class Template:
         text: the pattern.
         suffix: what names end in, or several of it.
         fields: what may stand in braces: index (number of the image in the run), line (of the job
-            file), seed, prompt, model, steps, method, schedule and photo (the name of the image
-            it starts from).
+            file), seed, prompt, model, steps, method, schedule, photo (the name of the image it
+            starts from), frame and frames (its number in an animation, and their number), film
+            (the number of the animation in the run).
         goes_on: whether {index} goes on from the files that are there.
 
     Raises:

@@ -18,6 +18,7 @@ PREVIEW = "preview.png"
 GALLERY = "index.html"
 
 KINDS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP", ".apng": "PNG", ".mp4": "MP4"}
+ANIMATIONS = (".gif", ".apng", ".mp4")  # which are nothing else; a WebP may be one
 FPS = 10.0  # frames a second of an animation
 
 

@@ -19,6 +19,7 @@ from values.files import expanded, file_name
 
 MAX_IMAGES = 1_000_000
 MAX_STEPS = 100_000
+MAX_FRAMES = 1000
 MAX_SEED = 2**64 - 1
 OPEN = (MAX_IMAGES, MAX_STEPS, MAX_SEED)  # which nobody is expected to reach
 MAX_SIDE = 16_384  # pixels

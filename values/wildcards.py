@@ -25,6 +25,11 @@ def may_choose(text):
     return "{" in text or "__" in text
 
 
+def chooses(text):
+    """Whether a text holds a choice."""
+    return bool(braces_of(text) or _LIST.search(text))
+
+
 def escape(text):
     """A text that stands for this one alone."""
     return re.sub(r"\{|__", lambda mark: "\\" + mark[0], text)

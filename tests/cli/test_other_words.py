@@ -23,6 +23,8 @@ TOLD = {
     "--strength": "write -st with --init",
     "--mask": "cfg_modify_image.py has it",
     "-s": "write --steps",
+    "--variation-seed": "write --variation SEED:SHARE",
+    "--animate": "write --morph",
     "-b": "write --batch-size",
 }
 
