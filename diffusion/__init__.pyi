@@ -4,7 +4,7 @@ from .chunking import in_chunks
 from .discretization import ascending, schedule, timesteps
 from .errors import NonFiniteError
 from .gaussianity import mix_noise, noise_report, normalise
-from .guidance import Weight, conditions, distilled, guided, steered
+from .guidance import Weight, box_mask, conditions, distilled, guided, steered
 from .inversion import (
     Latents,
     edit_by_latents,
@@ -31,6 +31,7 @@ __all__ = [
     "add_noise",
     "alpha_sigma",
     "ascending",
+    "box_mask",
     "clamp_t",
     "conditions",
     "default_schedule",

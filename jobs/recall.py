@@ -17,8 +17,9 @@ MAX_PROMPTS = 1000  # in a recipe
 
 def without_prompts(recipe, given):
     """The recipe of latents: prompts that are given replace all of its own."""
-    if {"prompts", "images"} & set(given):
-        return {k: v for k, v in recipe.items() if k not in ("prompts", "images")}
+    asked = {"prompts", "images", "region"}
+    if asked & set(given):
+        return {k: v for k, v in recipe.items() if k not in asked}
     return recipe
 
 
@@ -56,7 +57,7 @@ def recalled(script, recipe, given, path):
             if option.many in ("*", "+") and len(value) > MAX_PROMPTS:
                 raise UserError(f"{len(value):,} prompts are too many")
             if Is.FILE in option.is_:
-                value = _found(value, path.parent)
+                value = _found(option, value, path.parent)
             found[name] = option.check(value)
         except UserError as error:
             advice = "" if option.flag in str(error) else f": give {option.flag}"
@@ -64,10 +65,11 @@ def recalled(script, recipe, given, path):
     return found
 
 
-def _found(value, folder):
+def _found(option, value, folder):
     """A recipe's value with the paths of the files that it names without their folders."""
     if isinstance(value, list):
-        return [[_find(name, folder), weight] for name, weight in value]
+        place = option.type.names_file
+        return [[*v[:place], _find(v[place], folder), *v[place:][1:]] for v in value]
     return _find(value, folder)
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz import mutate
 from tests.fuzz.lines import one_line
-from values import prompts
+from values import prompts, sums
 from values.errors import UserError
 from values.prompts import ImagePrompt, Prompt, TextPrompt
 
@@ -31,7 +31,7 @@ def refused(read, text):
 def test_any_text_is_a_prompt_or_refused_in_one_line(text):
     for read in (parse, parse_image):
         if not refused(read, text):
-            for line in prompts.describe([read(text)], 0.5):
+            for line in sums.describe([read(text)], 0.5):
                 one_line(line)
 
 
