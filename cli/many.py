@@ -35,9 +35,9 @@ def separated(script, words, wide=False):
         behind = words[i : _next_flag(words, i)]
         i += len(behind)
         if option.joint:
-            words_of = [value, *behind] if equals else behind
-            joined, behind = words_of[:2], words_of[2:]
-            found += [f"{flag}={option.joint.join(joined)}"] if joined else [flag]
+            taken = [value, *behind] if equals else behind
+            pair, behind = taken[:2], taken[2:]
+            found += [f"{flag}={option.joint.join([*pair, ''][:2])}"] if pair else [flag]
             found += behind
         elif option.spelt and (equals or behind):
             values, behind = option.spelt([value, *behind] if equals else behind)

@@ -18,6 +18,7 @@ _FLAGS = re.ASCII | re.IGNORECASE
 _EXTENT = re.compile(rf"(?:(?P<span>{_SPAN})|(?P<box>{_BOX}))\Z", _FLAGS)
 _SPAN_PARTS = re.compile(rf"@(>?)({_BORDER})-({_BORDER})", _FLAGS)
 _CHANGE = re.compile(rf"@({_BORDER})\Z", _FLAGS)
+BOX = re.compile(_BOX, _FLAGS)  # anywhere
 _LONGEST = 400  # characters of either
 ARROW = re.compile(r"(?<!\\)(\\*)->")
 

@@ -42,7 +42,8 @@ def _told(prompt):
     text = printable(prompt.text, 90)
     if prompt.when != ALWAYS:
         low, high = prompt.when.low, prompt.when.high
-        text += f", at t {'above' if prompt.when.above else 'from'} {low:g} to {high:g}"
+        start = f"above {low:g}, up to" if prompt.when.above else f"from {low:g} to"
+        text += f", at t {start} {high:g}"
         fades = prompt.when.whole_from - low, high - prompt.when.whole_to
         text += ", fading" if any(fades) else ""
     if prompt.box:
