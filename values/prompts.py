@@ -243,8 +243,8 @@ class RegionPrompt(TextPrompt):
         cut = argument.rsplit(self.joint if self.joint in argument else None, 1)
         if len(cut) < 2 or not cut[1]:
             raise UserError(
-                f"the {self.kind} {_quote(argument.partition(self.joint)[0])} has no mask: write TEXT[:WEIGHT] MASK, a "
-                "picture that is white where the prompt counts"
+                f"the {self.kind} {_quote(argument.partition(self.joint)[0])} has no mask: write "
+                "TEXT[:WEIGHT] MASK, a picture that is white where the prompt counts"
             )
         text, mask = cut
         return self._masked(super().__call__(text), mask)
