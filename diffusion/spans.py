@@ -8,9 +8,9 @@ class Span(NamedTuple):
 
     Args:
         low, high: outside of these a weight is 0.
-        whole_from, whole_to: between these it is whole. From `low` it rises to that along a line,
-            and to `high` it falls; a border that is no fade has `low == whole_from`, or
-            `whole_to == high`.
+        whole_from, whole_to: between these it is whole. From `low` up to `whole_from` it rises
+            along a line, and from `whole_to` up to `high` it falls; it does neither where the inner
+            border is not within the outer one.
         above: whether `low` itself is left out, as it belongs to the span below.
     """
 

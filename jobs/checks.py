@@ -127,6 +127,16 @@ def check_interval(script, values):
             )
 
 
+def check_soft_edge(given, values):
+    """How soft edges of boxes are is only asked where there is one."""
+    asked = [*values["prompts"], *values["images"], *values.get("source", [])]
+    if "soft_edge" in given and not any(prompt.box for prompt in asked):
+        raise UserError(
+            '--soft-edge is of boxes like "a cat[0,0,0.5,1]", and no prompt has one (masks say '
+            "in grey how soft they are)"
+        )
+
+
 def check_steering(values, asks):
     asked = [*values["prompts"], *values["images"]]
     if asks and abs(math.fsum(prompt.weight for prompt in asked)) < 1e-9:

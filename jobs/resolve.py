@@ -187,6 +187,7 @@ def _resolve(script, said, is_job):
     checks.check_dtype(values)
     if is_job:
         checks.check_interval(script, values)
+        checks.check_soft_edge(given, values)
         if script is CLIP:
             checks.check_steering(values, derived["asks"])
         if script in DRAWING:
