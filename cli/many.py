@@ -34,7 +34,12 @@ def separated(script, words, wide=False):
             continue
         behind = words[i : _next_flag(words, i)]
         i += len(behind)
-        if option.spelt and (equals or behind):
+        if option.joint:
+            taken = [value, *behind] if equals else behind
+            pair, behind = taken[:2], taken[2:]
+            found += [f"{flag}={option.joint.join([*pair, ''][:2])}"] if pair else [flag]
+            found += behind
+        elif option.spelt and (equals or behind):
             values, behind = option.spelt([value, *behind] if equals else behind)
             found += [flag, *values, *behind]
         elif option.many == "?":

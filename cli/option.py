@@ -38,6 +38,7 @@ class Option:
             value, too; None: it may be one or a word between the flags.
         spelt: function (words) -> (values, words left), where so many values may be written as
             fewer words.
+        joint: what two words are joined with that make one of several values; "": each is one.
         follows: names of options; a recipe's value counts only while these are the recipe's, too.
         excludes: names of options that cannot be given beside it. Where a line of a job file
             gives one of them, the command line does not give the other.
@@ -55,6 +56,7 @@ class Option:
     many: int | str | None = None
     takes: Any = None
     spelt: Any = None
+    joint: str = ""
     follows: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
     own_name: str | None = None

@@ -29,6 +29,7 @@ from values.picture_types import (
 from values.prompts import (
     ImagePrompt,
     NegativePrompt,
+    RegionPrompt,
     TextPrompt,
     is_photo,
     may_be_file,
@@ -50,6 +51,8 @@ from values.variations import VariationType
 
 PNGS = (CFG, CLIP, MODIFY)  # the scripts that save images
 PHOTOS = (REVERSE, MODIFY)  # those that start from photos
+
+GUIDED = (CFG, REVERSE, MODIFY)  # those whose prompts are weighted in a sum
 
 STEADY = {name: row for name, row in METHODS.items() if row.eta != 1}  # without noise of their own
 METHODS_OF = {
@@ -94,7 +97,9 @@ TABLE = {
         "(default weight 3; negative: away from it)"), many="*"),
     Option("prompts", SAMPLING, {script: TextPrompt(script.weight) for script in SAMPLING},
         "TEXT[:WEIGHT]", [], IMAGES | RECORDED | JOINS, of(
-        f"text prompts with weights (default weight 3; negative: away from it); {READS}",
+        "text prompts with weights (default weight 3; negative: away from it); behind the weight "
+        "@0-0.6 are timesteps and [0,0,0.5,1] is a box, left, top, right, bottom, in which it "
+        f'counts; "a cat->a fox@0.6" changes there; {READS}',
         clip=f"text prompts with weights (default weight 1; negative: away from it); {READS}"),
         many="*"),
     Option("--negative", SAMPLING, NegativePrompt(), "TEXT[:WEIGHT]", [], IMAGES | JOINS,
@@ -111,6 +116,10 @@ TABLE = {
     Option("--images", SAMPLING, {script: ImagePrompt(script.weight) for script in SAMPLING},
         "IMAGE[:WEIGHT]", [], IMAGES | RECORDED | FILES | JOINS,
         "image prompts: files or http(s) addresses", many="+", takes=may_be_image),
+    Option("--region", GUIDED, RegionPrompt(), "TEXT[:WEIGHT] MASK", [],
+        IMAGES | RECORDED | FILES | JOINS, "a prompt for a part of the image, and a picture that "
+        "is white there and black elsewhere; may be given several times", many="+",
+        joint=RegionPrompt.joint),
     # At weight 1 a way up is steady, and costs one evaluation a step.
     Option("--source", (MODIFY,), TextPrompt(1.0), "TEXT[:WEIGHT]", [], IMAGES | RECORDED,
         "what the photo shows (default weight 1); may be given several times", many="+",
@@ -121,6 +130,8 @@ TABLE = {
 "the guidance": (
     Option("--guidance-interval", DRAWING, Number(0, 1), ("LOW", "HIGH"), list(WHOLE), SHAPED,
         "guide between these timesteps alone: 0 is the image, 1 the noise (0 1)", many=2),
+    Option("--soft-edge", GUIDED, Number(0, 1), "X", 0.1, SHAPED,
+        "how wide a prompt's box fades at its edges, as a share of the image's shorter side"),
     Option("--clip-guidance-scale -cs", (CLIP,), Number(0, types.MAX_SCALE), "X", 500.0, SHAPED,
         "how strongly CLIP steers; 0: not at all, then only a conditional model follows the "
         "prompts"),

@@ -4,7 +4,7 @@ from .chunking import in_chunks
 from .discretization import ascending, schedule, timesteps
 from .errors import NonFiniteError
 from .gaussianity import mix_noise, noise_report, normalise
-from .guidance import conditions, distilled, guided, steered
+from .guidance import Weight, box_mask, conditions, distilled, guided, steered
 from .inversion import (
     Latents,
     edit_by_latents,
@@ -17,18 +17,23 @@ from .methods import METHODS, default_schedule, default_steps, resolve_eta
 from .objective import alpha_sigma, log_snr, log_snr_to_t, to_pred_eps, to_x_v
 from .sampling import Progress, add_noise, clamp_t, generators, noise, sample
 from .schedules import SCHEDULES
+from .spans import ALWAYS, Span
 from .sphere import between, turned
 
 __all__ = [
+    "ALWAYS",
     "METHODS",
     "SCHEDULES",
     "Latents",
     "NonFiniteError",
     "Progress",
+    "Span",
+    "Weight",
     "add_noise",
     "alpha_sigma",
     "ascending",
     "between",
+    "box_mask",
     "clamp_t",
     "conditions",
     "default_schedule",

@@ -7,6 +7,7 @@ model that follows the gradient of a loss down (Dhariwal and Nichol, 2021, arXiv
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch.nn.functional import pad
@@ -14,8 +15,52 @@ from torch.nn.functional import pad
 from diffusion.chunking import in_chunks
 from diffusion.methods import NEGLIGIBLE, WHOLE
 from diffusion.objective import alpha_sigma, like
+from diffusion.spans import ALWAYS, Span
 
 NO_IMAGE = 1e-6  # an alpha below this is 0 but for rounding
+
+
+class Weight(NamedTuple):
+    """A weight that counts at some timesteps, or in a part of the image.
+
+    Args:
+        weight: a float of any sign.
+        span: the timesteps.
+        mask: [H, W], as large as the images: 1 where it counts, 0 where it does not, and all that
+            is between. None: it counts everywhere.
+    """
+
+    weight: float
+    span: Span = ALWAYS
+    mask: torch.Tensor | None = None
+
+
+def box_mask(box, size, soft_edge=0.0):
+    """A mask for a `Weight`: 1 in a box, 0 outside.
+
+    Across an edge it falls along a line that is 1/2 on the edge itself, so that two boxes that
+    share an edge add up to 1 there. Edges of the image are none.
+
+    Args:
+        box: (left, top, right, bottom) in shares of the image.
+        size: (width, height) in pixels.
+        soft_edge: how wide the fall is, as a share of the shorter side.
+    Returns:
+        float64 [height, width].
+    """
+    wide = soft_edge * min(size)
+    left, top, right, bottom = box
+    across, down = _within(left, right, size[0], wide), _within(top, bottom, size[1], wide)
+    return down[:, None] * across[None, :]
+
+
+def _within(low, high, pixels, wide):
+    """How far pixels of a row are between two shares of it: 0 to 1 [pixels]."""
+    at = torch.arange(pixels, dtype=torch.float64) + 0.5
+    wide = max(wide, 1.0)  # a pixel that an edge cuts counts by its part inside
+    rises = ((at - low * pixels) / wide + 0.5).clamp(0, 1) if low > 0 else torch.ones_like(at)
+    falls = ((high * pixels - at) / wide + 0.5).clamp(0, 1) if high < 1 else torch.ones_like(at)
+    return (rises + falls - 1).clamp(min=0)
 
 
 def conditions(embeds, weights):
@@ -30,19 +75,25 @@ def conditions(embeds, weights):
     Raises:
         ValueError: if the numbers of embeddings and weights differ, or a weight is not finite.
     """
-    if len(embeds) != len(weights):
-        raise ValueError(f"a weight is needed for each embedding: {len(weights)} of {len(embeds)}")
     if not all(math.isfinite(w) for w in weights):
         raise ValueError("weights must be finite")
-    zero = torch.zeros_like(embeds[:1]) if len(embeds) else embeds.new_zeros(1, embeds.shape[1])
-    merged = {}  # the bytes of an embedding -> [embedding, weights]
-    everything = torch.cat([zero, embeds])
-    for embed, weight in zip(everything, [1 - math.fsum(weights), *weights], strict=True):
-        key = embed.detach().cpu().float().numpy().tobytes()
-        merged.setdefault(key, [embed, []])[1].append(float(weight))
-    rows = [(embed, math.fsum(ws)) for embed, ws in merged.values()]
+    (zero, own), *rest = _merged(embeds, weights)
+    rows = [(zero, [1 - math.fsum(weights), *own]), *rest]
+    rows = [(embed, math.fsum(ws)) for embed, ws in rows]
     rows = [(embed, w) for embed, w in rows if abs(w) > NEGLIGIBLE]
     return torch.stack([embed for embed, _ in rows]), [w for _, w in rows]
+
+
+def _merged(embeds, weights):
+    """Pairs of an embedding and its weights: each embedding once, the zero embedding first."""
+    if len(embeds) != len(weights):
+        raise ValueError(f"a weight is needed for each embedding: {len(weights)} of {len(embeds)}")
+    zero = torch.zeros_like(embeds[:1]) if len(embeds) else embeds.new_zeros(1, embeds.shape[1])
+    merged = {}  # the bytes of an embedding -> (embedding, weights)
+    for embed, own in zip(torch.cat([zero, embeds]), [[], *([w] for w in weights)], strict=True):
+        key = embed.detach().cpu().float().numpy().tobytes()
+        merged.setdefault(key, (embed, []))[1].extend(own)
+    return list(merged.values())
 
 
 def guided(net, embeds, weights, chunk=None, interval=WHOLE):
@@ -50,7 +101,10 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE):
 
     Outside of `interval` the zero embedding is left out and the weights are divided by their sum:
     fewer rows to evaluate, and no guidance where it may do harm (Kynkaanniemi et al., 2024, arXiv
-    2404.07724).
+    2404.07724). Where no prompt counts, the zero embedding has weight 1.
+
+    A `Weight` may change with t and over the image: then v = v0 + sum of m_i w_i(t) (v_i - v0), and
+    what counts nowhere at a timestep, the zero embedding included, is not evaluated there.
 
     Args:
         net: callable (x [N, C, H, W], t [N], embed [N, D]) -> v [N, C, H, W].
@@ -58,18 +112,21 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE):
             added with weight 1 - sum(weights). Or one embedding [D]. Or a list of N tensors
             [K, D], one for each image of a batch.
         weights: K floats, one prompt of weight 3 gives (-2, 3): v = v0 + 3 (v1 - v0). Or a number,
-            for one embedding. Or a list of N lists of K.
+            for one embedding. Or a list of N lists of K. Each may also be a `Weight`.
         chunk: the largest number of images in one call of the network; None: all conditions in
             one call, or in as few as memory allows.
         interval: (low, high), the timesteps to guide at, both included.
     Returns:
         A model (x [N, C, H, W], t [N]) -> v [N, C, H, W].
     Raises:
-        ValueError: as `conditions`, for a chunk below 1, and for an interval with weights that add
-            up to 0 or less.
+        ValueError: as `conditions`, for a chunk below 1, and for an interval with masks or with
+            weights that add up to 0 or less; the model raises it where only those that count at t
+            do.
     """
     embeds, weights = _listed(embeds, weights, chunk)
     call = in_chunks(net, chunk)
+    if any(isinstance(w, Weight) for ws in weights for w in ws):
+        return _changing(call, embeds, weights, interval)
     guiding = _weighted(call, map(conditions, embeds, weights))
     if tuple(interval) == WHOLE:
         return guiding
@@ -162,9 +219,85 @@ def _weighted(call, asked):
         conds, w = (embeds, weights) if shared else (embeds[:, of], weights[:, of])
         conds, w = conds.expand(k, n, -1), w.expand(k, n)
         v = call(x.repeat(k, 1, 1, 1), t.repeat(k), conds.flatten(0, 1)).unflatten(0, (k, n))
-        return (w.to(v)[..., None, None, None] * v).sum(0)
+        return _sum(v, w[..., None, None, None])
 
     return model
+
+
+def _changing(call, embeds, weights, interval):
+    """The model that sums v of (x, t, embed) -> v over what counts at t, where it counts.
+
+    Args:
+        embeds, weights: those of each image of a batch, or of all; weights may be `Weight`s.
+        interval: as for `guided`.
+    """
+    weights = [[w if isinstance(w, Weight) else Weight(w) for w in ws] for ws in weights]
+    asked = [_merged(*both) for both in zip(embeds, weights, strict=True)]
+    if not all(math.isfinite(w.weight) for ws in weights for w in ws):
+        raise ValueError("weights must be finite")
+    if tuple(interval) != WHOLE and any(w.mask is not None for ws in weights for w in ws):
+        raise ValueError("outside of the interval there is no mean of weights that have masks")
+
+    def model(x, t):
+        n, known, counting = len(x), {}, []
+        for i, at in enumerate(t.tolist()):
+            which = (i if len(asked) > 1 else 0, at)
+            if which not in known:
+                known[which] = _counting(asked[which[0]], at, interval, t.dtype)
+            counting.append(known[which])
+        # Rows as in `_weighted`, condition by condition, but for those of images that have fewer.
+        k = max(len(rows) for rows in counting)
+        places = [(j, i) for j in range(k) for i in range(n) if j < len(counting[i])]
+        conds = torch.stack([counting[i][j][0] for j, i in places])
+        which, of = torch.tensor(places, device=x.device).T
+        rows = call(x[of], t[of], conds)
+        v = rows.new_zeros(k, *x.shape)
+        v[which, of] = rows
+        maps = [w for rows in counting for _, w in rows if w.dim()]
+        if any(w.shape != x.shape[2:] for w in maps):
+            raise ValueError(f"a mask is as large as the images, [{x.shape[2]}, {x.shape[3]}]")
+        w = torch.zeros(k, n, 1, *(x.shape[2:] if maps else (1, 1)), dtype=torch.float64)
+        for j, i in places:
+            w[j, i] = counting[i][j][1]
+        return _sum(v, w)
+
+    return model
+
+
+def _counting(asked, t, interval, dtype):
+    """What counts at t, a float: pairs of an embedding and its weight, a tensor [] or [H, W].
+
+    Args:
+        asked: pairs of an embedding and its `Weight`s, the zero embedding first.
+        dtype: of the timesteps: borders are rounded as t was.
+    """
+
+    def rounded(borders):
+        return torch.tensor(borders, dtype=dtype).tolist()
+
+    def now(weight):
+        share = Span(*rounded(weight.span.borders), weight.span.above).share(t)
+        w = torch.tensor(weight.weight * share, dtype=torch.float64)
+        return w if weight.mask is None or not w else w * weight.mask.double().cpu()
+
+    rows = [(embed, [now(weight) for weight in weights]) for embed, weights in asked]
+    rows = [(embed, sum(ws, torch.zeros((), dtype=torch.float64))) for embed, ws in rows]
+    total = sum(w for _, w in rows)
+    low, high = rounded(interval)
+    heard = any(w.any() for _, w in rows)
+    if heard and not low <= t <= high:
+        if total <= NEGLIGIBLE * sum(w.abs() for _, w in rows):
+            raise ValueError(f"at t = {t:g} there is no mean of weights that sum to {total:g}")
+        rows = [(embed, w / total) for embed, w in rows]
+    else:
+        zero, own = rows[0]
+        rows[0] = (zero, own + (1 - total))
+    return [(embed, w) for embed, w in rows if w.abs().max() > NEGLIGIBLE]
+
+
+def _sum(v, weights):
+    """The sum [N, C, H, W] of v under each condition [K, N, C, H, W], weighted."""
+    return (weights.to(v) * v).sum(0)
 
 
 def steered(model, gradient, interval=(0.0, 1.0), every=1, recompute=False):

@@ -6,7 +6,8 @@ from cli.options import options_of
 from cli.scripts import CFG
 from diffusion.methods import METHODS, NEGLIGIBLE, WHOLE, resolve_eta
 from values.errors import UserError, printable
-from values.prompts import is_picture
+from values.prompts import each, format_prompt, is_picture
+from values.sums import totals
 
 
 def check_method(values):
@@ -21,11 +22,11 @@ def check_method(values):
 
 def check_texts(said):
     """No text is the name of a picture that is there, or an address; said: values by name."""
-    for prompt in said.get("prompts", []):
+    for prompt in each(said.get("prompts", [])):
         if is_picture(prompt.text):
             text = printable(prompt.text, 200)
             raise UserError(f'"{text}" is a picture and no text: give it with --images "{text}"')
-    for prompt in said.get("source", []):
+    for prompt in each(said.get("source", [])):
         if is_picture(prompt.text):
             text = printable(prompt.text, 200)
             raise UserError(f'--source "{text}": that is a picture, and no text of what one shows')
@@ -83,27 +84,57 @@ def check_student(script, values, network):
         wrong = f"takes one prompt, not {len(prompts)}"
     elif prompts and prompts[0].weight < 0:
         wrong = f"takes no weight below 0, like {prompts[0].weight:g}"
+    elif prompts and not prompts[0].is_plain:
+        wrong = "has learnt one prompt for all timesteps and the whole image"
     elif tuple(values["guidance_interval"]) != WHOLE:
         wrong = "has learnt guidance at all timesteps, and takes no --guidance-interval"
     if wrong:
         raise UserError(f"{network.name} {wrong}: take its teacher, --model {network.teacher}")
 
 
+def check_plain(script, values):
+    """CLIP looks at images as a whole, and steers at --guidance-interval."""
+    for prompt in [*values["prompts"], *values["images"]]:
+        if not prompt.is_plain:
+            raise UserError(
+                f'"{printable(format_prompt(prompt), 100)}": {script.name} steers by all prompts, '
+                f"at all timesteps and everywhere: take {CFG.name}, or write \\@, \\[ or \\-> for "
+                "what is text"
+            )
+
+
 def check_interval(script, values):
     if "guidance_interval" not in values:
         return
-    weights = [prompt.weight for prompt in [*values["prompts"], *values["images"]]]
+    asked = [*values["prompts"], *values["images"]]
     low, high = values["guidance_interval"]
     flag = f"--guidance-interval {low:g} {high:g}"
     if low >= high:
         raise UserError(f"{flag}: the first must be below the second")
-    if weights and (low > 0 or high < 1) and not script.guides_any:
-        total = math.fsum(weights)
-        if total <= NEGLIGIBLE:
+    if not asked or script.guides_any or (low <= 0 and high >= 1):
+        return
+    if any(prompt.place is not None for prompt in asked):
+        raise UserError(
+            f"{flag}: outside of it the prompts' mean is drawn, and prompts in places have none: "
+            "leave out one of them"
+        )
+    for t, total, sizes in totals(asked):
+        if not low <= t <= high and sizes and total <= NEGLIGIBLE * sizes:
+            at = "" if all(prompt.is_plain for prompt in asked) else f" at t = {t:.3g}"
             raise UserError(
                 f"{flag}: outside of it the prompts' mean is drawn, but their weights add up to "
-                f"{total:g}: make that more than 0, or take --guidance-interval 0 1"
+                f"{total:g}{at}: make that more than 0, or take --guidance-interval 0 1"
             )
+
+
+def check_soft_edge(given, values):
+    """How soft edges of boxes are is only asked where there is one."""
+    asked = [*values["prompts"], *values["images"], *values.get("source", [])]
+    if "soft_edge" in given and not any(prompt.box for prompt in asked):
+        raise UserError(
+            '--soft-edge is of boxes like "a cat[0,0,0.5,1]", and no prompt has one (masks say '
+            "in grey how soft they are)"
+        )
 
 
 def check_steering(values, asks):

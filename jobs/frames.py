@@ -4,6 +4,7 @@ What a frame says is what a command line says that draws it alone, so a frame is
 other, and its recipe is that of one.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from cli.options import options_of
@@ -11,7 +12,7 @@ from cli.parser import refuse_both
 from jobs.recall import value_of
 from recipes import recipe as recipes
 from values.errors import UserError, printable
-from values.prompts import Prompt, format_prompt, merge
+from values.prompts import Prompt, each, format_prompt, merge
 from values.types import existing_file
 from values.variations import LATENTS, Variation
 from values.wildcards import Wildcards, chooses, escape, may_choose
@@ -46,12 +47,13 @@ class Frame(NamedTuple):
         """
         moving = {"frames": self.count}
         if self.morph:
-            texts = [prompt.text for prompt in self.prompts]
+            prompts = each(self.prompts)
+            texts = [prompt.text for prompt in prompts]
             if any(map(may_choose, texts)):
                 texts = Wildcards(folder).expand(texts, frame["seed"])
-            made = [Prompt(t, p.weight) for t, p in zip(texts, self.prompts, strict=True)]
-            moving["morph"] = [[p.text, p.weight] for p in self.morph]
-            moving["prompts"] = [[p.text, p.weight] for p in merge(made) if p.weight]
+            made = [replace(p, text=t) for t, p in zip(texts, prompts, strict=True)]
+            moving["morph"] = [prompt.stored for prompt in self.morph]
+            moving["prompts"] = [prompt.stored for prompt in merge(made) if prompt.weight]
         if self.variation:
             moving["variation"] = str(self.variation)
         facts = {name: frame[name] for name in frame if name not in ("batch", "index")}
@@ -130,7 +132,7 @@ def frames_of(script, said):
         if morph:
             weights = weights_at([prompt.weight for prompt in morph], number, count)
             parts = zip(morph, weights, strict=True)
-            moving = [Prompt(escape(p.text), weight) for p, weight in parts if weight]
+            moving = [replace(p, text=escape(p.text), weight=w) for p, w in parts if w]
             frame["prompts"] = [*moving, *said.get("prompts", [])]
         if variation:
             frame["variation"] = variation.at(number / (count - 1))
@@ -165,7 +167,7 @@ def _recalled(script, said):
     found = {name: value_of(options[name], recipe[name], source) for name in names}
     if recipe.get("morph") and "prompts" not in said and recipe.get("prompts"):
         prompts = value_of(options["prompts"], recipe["prompts"], source)
-        found["prompts"] = [Prompt(escape(prompt.text), prompt.weight) for prompt in prompts]
+        found["prompts"] = [replace(prompt, text=escape(prompt.text)) for prompt in prompts]
     return found
 
 
@@ -174,10 +176,15 @@ def _literal(morph):
     for prompt in morph:
         if prompt.text == "-":
             raise UserError("--morph -: standard input is one prompt: give texts")
+        if prompt.then:
+            text = printable(prompt.text, 60)
+            raise UserError(
+                f'--morph "{text}->...": a prompt that changes on the way moves nowhere'
+            )
         if chooses(prompt.text):
             raise UserError(
                 f'--morph "{printable(prompt.text, 60)}": no choices there: every frame needs the '
                 r"same text (\{ and \__ are text)"
             )
     texts = Wildcards().expand([prompt.text for prompt in morph], 0)
-    return [Prompt(text, p.weight) for text, p in zip(texts, morph, strict=True)]
+    return [replace(p, text=text) for text, p in zip(texts, morph, strict=True)]

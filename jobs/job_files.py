@@ -215,7 +215,7 @@ def _read_pairs(pairs, script):
         if option.name in said:
             raise UserError(f"{printable(key, 60)}: {option.flag} is given twice")
         try:
-            if option.name == "prompts":
+            if option.name in ("prompts", "region"):
                 value = [_literal(v) for v in (value if isinstance(value, list) else [value])]
             said[option.name] = option.check(value)
         except UserError as error:
@@ -226,9 +226,9 @@ def _read_pairs(pairs, script):
 
 
 def _literal(value):
-    """A prompt of JSON; a pair, as results and recipes hold them, is no choice of alternatives."""
-    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
-        return [escape(value[0]), value[1]] if is_number(value[1]) else value
+    """A prompt of JSON; a list, as results and recipes hold them, is no choice of alternatives."""
+    if isinstance(value, list) and len(value) > 1 and isinstance(value[0], str):
+        return [escape(value[0]), *value[1:]] if is_number(value[1]) else value
     return value
 
 

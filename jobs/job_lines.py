@@ -8,6 +8,7 @@ from cli.option import Is
 from cli.options import named, options_of
 from cli.parser import parse
 from values.errors import UserError, printable
+from values.extents import BOX
 from values.prompts import TextPrompt, is_photo, is_photo_file
 from values.words import Place, words_of
 
@@ -94,7 +95,7 @@ def _refuse_no_prompt(line, script):
     yaml = _YAML.match(line)
     if yaml and yaml[1].replace("-", "_") in (*named(script), "prompt"):
         raise Place("this looks like YAML: a line is a prompt, words and flags, or JSON", start)
-    if cell := _CELL.search(line):
+    if cell := _CELL.search(BOX.sub(lambda box: " " * len(box[0]), line)):
         raise Place(
             "this looks like a row of a table: begin the file with a line of names like "
             "prompts,seed, or quote the prompt",

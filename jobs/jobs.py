@@ -7,7 +7,7 @@ say, the command line does. Lines of a stream, and those that are typed, are rea
 import difflib
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from cli import other_words
@@ -356,7 +356,7 @@ def chosen_prompts(image, folder, seed):
     if not image.makes_choices:
         return image.prompts
     texts = Wildcards(folder).expand([prompt.text for prompt in image.prompts], seed)
-    made = [Prompt(text, p.weight) for text, p in zip(texts, image.prompts, strict=True)]
+    made = [replace(p, text=text) for text, p in zip(texts, image.prompts, strict=True)]
     return [prompt for prompt in merge(made) if prompt.weight]
 
 
@@ -401,7 +401,10 @@ def shape_of(item, script):
 
 
 def _rows(conditions):
-    """How many rows of the network an image takes."""
+    """How many rows of the network an image takes; where that changes, all that it depends on."""
+    if not all(prompt.is_plain for prompt in conditions):
+        texts = [prompt.text for prompt in conditions]
+        return tuple((texts.index(p.text), p.weight, p.when, p.place) for p in conditions)
     rest = 1 - math.fsum(prompt.weight for prompt in conditions)
     return len(conditions) + (abs(rest) > NEGLIGIBLE)  # with the empty prompt, if it has a part
 

@@ -17,8 +17,9 @@ MAX_PROMPTS = 1000  # in a recipe
 
 def without_prompts(recipe, given):
     """The recipe of latents: prompts that are given replace all of its own."""
-    if {"prompts", "images"} & set(given):
-        return {k: v for k, v in recipe.items() if k not in ("prompts", "images")}
+    asked = {"prompts", "images", "region"}
+    if asked & set(given):
+        return {k: v for k, v in recipe.items() if k not in asked}
     return recipe
 
 
@@ -68,17 +69,18 @@ def value_of(option, value, path):
         if option.name == "variation":
             value = option.type.found(value, lambda name: _find(name, path.parent))
         elif Is.FILE in option.is_:
-            value = _found(value, path.parent)
+            value = _found(option, value, path.parent)
         return option.check(value)
     except UserError as error:
         advice = "" if option.flag in str(error) else f": give {option.flag}"
         raise UserError(f"the recipe of {printable(path)}: {error}{advice}") from None
 
 
-def _found(value, folder):
+def _found(option, value, folder):
     """A recipe's value with the paths of the files that it names without their folders."""
     if isinstance(value, list):
-        return [[_find(name, folder), weight] for name, weight in value]
+        place = option.type.names_file
+        return [[*v[:place], _find(v[place], folder), *v[place:][1:]] for v in value]
     return _find(value, folder)
 
 

@@ -26,7 +26,7 @@ def of_images(run, images):
 
 def _loose(prompts):
     """What to say of prompts that look like one without its quotes; None: they do not."""
-    texts = [prompt.text for prompt in prompts]
+    texts = [prompt.text for prompt in prompts if prompt.is_plain]
     if len(texts) < 3 or any(" " in text for text in texts):
         return None
     return f"{counted(len(texts), 'prompt')} of one word each: put quotes around one of several"

@@ -5,7 +5,7 @@ beats the defaults.
 """
 
 import math
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
 from functools import cache
 
 from cli import defaults
@@ -23,7 +23,7 @@ from recipes import recipe as recipes
 from values import wildcards
 from values.errors import UserError, counted, printable
 from values.names import Template
-from values.prompts import Prompt, merge
+from values.prompts import each, merge, weighing
 from values.types import MAX_SEED
 
 HASHES = ("model_sha256", "clip_sha256", "guiding_clip_sha256")
@@ -194,12 +194,15 @@ def _resolve(script, said, is_job):
     }
     _resolve_seeds(values, derived["latent_indices"])
     _resolve_prompts(script, values, network)
+    if script is CLIP:
+        checks.check_plain(script, values)
     if network.takes_weight:
         checks.check_student(script, values, network)
     checks.check_texts(given)
     checks.check_dtype(values)
     if is_job:
         checks.check_interval(script, values)
+        checks.check_soft_edge(given, values)
         if script is CLIP:
             checks.check_steering(values, derived["asks"])
         if script in DRAWING:
@@ -213,22 +216,29 @@ def _resolve(script, said, is_job):
 
 def makes_choices(script, given):
     """Whether prompts that are given hold alternatives or lists; those of a recipe never do."""
-    asked = [*given.get("prompts", []), *given.get("negative", [])]
+    asked = each(p for name in ("prompts", "negative", "region") for p in given.get(name, []))
     return script in DRAWING and any(wildcards.may_choose(prompt.text) for prompt in asked)
 
 
 def _fold_prompts(values, given, is_job):
-    """--negative and --weight as what they mean: prompts."""
+    """--negative, --region and --weight as what they mean: prompts."""
     prompts, weight = list(values.get("prompts", [])), values.pop("weight", None)
-    negative = values.pop("negative", [])
-    if negative and "prompts" not in given and any(wildcards.may_choose(p.text) for p in negative):
-        prompts = [Prompt(wildcards.escape(prompt.text), prompt.weight) for prompt in prompts]
+    more = {name: values.pop(name, []) for name in ("negative", "region")}
+    parts = {"prompts": prompts, **more}
+    if any(wildcards.may_choose(p.text) for name in more for p in each(given.get(name, []))):
+        for name in parts:
+            if name not in given:  # a recipe's prompts are what became of all choices
+                parts[name] = [replace(p, text=wildcards.escape(p.text)) for p in parts[name]]
+    prompts = parts["prompts"]
     if weight is not None and prompts:
-        prompts[0] = Prompt(prompts[0].text, weight)
+        prompts[0] = weighing(prompts[0], weight)
     elif weight is not None and is_job:
         raise UserError("--weight is that of a prompt: give one")
-    if prompts or negative:
-        values["prompts"] = [*prompts, *negative]
+    if any(parts.values()):
+        values["prompts"] = each([*prompts, *parts["negative"], *parts["region"]])
+    for name in ("images", "source"):
+        if name in values:
+            values[name] = each(values[name])
 
 
 def _name_photos(script, given, is_job):

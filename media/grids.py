@@ -227,8 +227,8 @@ def _shown(field, value):
     """A value as a label says it: texts and sizes for themselves, others with their field."""
     if isinstance(value, str):
         return " ".join(value.split())
-    if field in ("prompt", "prompts", "images", "source", "morph"):
-        return " ".join(" | ".join(format_prompt(Prompt(*pair)) for pair in value).split())
+    if field in ("prompt", "prompts", "images", "source", "region", "morph"):
+        return " ".join(" | ".join(format_prompt(Prompt.of(stored)) for stored in value).split())
     if field == "size":
         return f"{value[0]} x {value[1]}"
     if isinstance(value, float):

@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,7 +82,8 @@ def command(recipe, png, scripts=".", base=""):
     photo = [_path(find(_needed(recipe, "init")))] if edits else []
     # A recipe's prompts are what became of all choices.
     literal = (lambda text: text) if edits else wildcards.escape
-    texts = [format_prompt(Prompt(literal(t), weight)) for t, weight in recipe.get("prompts", [])]
+    prompts = [Prompt.of(stored) for stored in recipe.get("prompts", [])]
+    texts = [format_prompt(replace(p, text=literal(p.text))) for p in prompts]
     dashed = any(text.startswith("-") for text in texts)
     name = as_called(script)
     path = name if scripts is None else os.path.join(scripts or ".", name)
@@ -127,7 +129,7 @@ def _values(script, recipe, row):
     """What defaults depend on, as the recipe has it."""
     usual = default(options_of(script)["method"], {"model": row.name})
     method = recipe.get("method", usual)
-    pairs = {name: [Prompt(*p) for p in recipe.get(name, [])] for name in ("prompts", "images")}
+    pairs = {name: list(map(Prompt.of, recipe.get(name, []))) for name in ("prompts", "images")}
     method = _known("method", method, METHODS)
     return {**pairs, "script": script, "model": row.name, "method": method}
 
@@ -145,10 +147,17 @@ def _words(option, recipe, values, find):
     if option.name == "variation":
         text = option.type.found(value, find)
         return [f"./{text}" if text.startswith("-") else text]
-    if option.name in ("images", "source", "morph"):
+    if option.name in ("images", "source", "region", "morph"):
+        prompts = list(map(Prompt.of, value))
+        if option.joint:
+            edits = values["script"] is MODIFY
+            escape = (lambda text: text) if edits else wildcards.escape
+            texts = [format_prompt(replace(p, text=escape(p.text), place=None)) for p in prompts]
+            masks = [_path(find(p.mask)) for p in prompts]
+            return list(zip(texts, masks, strict=True))
         if Is.FILE in option.is_:
-            value = [(_path(find(name)), weight) for name, weight in value]
-        return [format_prompt(Prompt(*pair)) for pair in value]
+            prompts = [replace(p, text=_path(find(p.text))) for p in prompts]
+        return [format_prompt(prompt) for prompt in prompts]
     if Is.FILE in option.is_:
         return [_path(find(value))]
     if isinstance(option.type, Name):
@@ -161,6 +170,12 @@ def _given(option, words):
     """A flag and its words; of several values it stands before each."""
     if option.many != "+":
         return [option.flag, *words]
+    if option.joint:
+        pairs = [
+            (f"{option.flag}={word}", mask) if word.startswith("-") else (option.flag, word, mask)
+            for word, mask in words
+        ]
+        return [argument for arguments in pairs for argument in arguments]
     each = [(f"{option.flag}={w}",) if w.startswith("-") else (option.flag, w) for w in words]
     return [argument for arguments in each for argument in arguments]
 

@@ -53,7 +53,7 @@ def prompt(found):
     """What was asked for, in one text to look for words in."""
     if found.recipe is None:
         return _lines(found.parameters["prompt"])
-    return "\n".join(_safe(text) for text, _ in found.recipe.get("prompts", []))
+    return "\n".join(_safe(text) for text, *_ in found.recipe.get("prompts", []))
 
 
 def seed(found):
@@ -70,11 +70,14 @@ def _rows_of_parameters(found):
 
 
 def _shown(name, value):
-    if name in ("prompts", "images", "source", "morph"):
-        weights = [number(weight) for _, weight in value]
+    if name in ("prompts", "images", "source", "region", "morph"):
+        weights = [number(weight) for _, weight, *_ in value]
         width = max(map(len, weights), default=0)
-        lines = zip(weights, value, strict=True)
-        return "\n".join(f"{weight:>{width}}  {_safe(text)}" for weight, (text, _) in lines)
+        lines = [
+            "  ".join([f"{weight:>{width}}", *(_safe(part) for part in (text, *extent) if part)])
+            for weight, (text, _, *extent) in zip(weights, value, strict=True)
+        ]
+        return "\n".join(lines)
     if name == "size":
         return " x ".join(map(str, value))
     if name == "batch":

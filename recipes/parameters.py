@@ -29,8 +29,9 @@ def text_of(recipe):
     "Name: value" pairs. A single prompt stands alone, its weight is the CFG scale; several show
     their weights.
     """
-    prompts = [Prompt(text, weight) for text, weight in recipe.get("prompts", [])]
-    show = (lambda prompt: prompt.text) if len(prompts) == 1 else format_prompt
+    prompts = [Prompt.of(stored) for stored in recipe.get("prompts", [])]
+    alone = len(prompts) == 1 and prompts[0].is_plain
+    show = (lambda prompt: prompt.text) if alone else format_prompt
     wanted = [_one_line(show(prompt)) for prompt in prompts if prompt.weight >= 0]
     unwanted = [_one_line(show(prompt)) for prompt in prompts if prompt.weight < 0]
     if unwanted:
@@ -140,7 +141,8 @@ def _json(text):
 
 def _pairs(recipe):
     get = recipe.get
-    scale = sum(weight for _, weight in [*get("prompts", []), *get("images", [])] if weight > 0)
+    asked = [*get("prompts", []), *get("images", [])]
+    scale = sum(weight for _, weight, *_ in asked if weight > 0)
     yield "Steps", get("steps")
     yield "Sampler", get("method")
     yield "Schedule type", get("schedule")
@@ -154,8 +156,8 @@ def _pairs(recipe):
     yield "Model", get("model")
     yield "Denoising strength", get("starting_timestep") if get("init") else None
     yield "Eta", get("eta")
-    images = [Prompt(name, weight) for name, weight in get("images", [])]
-    yield "Image prompts", " | ".join(format_prompt(image) for image in images)
+    for name, field in (("Image prompts", "images"), ("Prompts of regions", "region")):
+        yield name, " | ".join(format_prompt(Prompt.of(stored)) for stored in get(field, []))
     yield "Version", get("software")
 
 

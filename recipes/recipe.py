@@ -91,6 +91,21 @@ def of(run, image):
     }
 
 
+def of_prompts(image, prompts):
+    """What a recipe says of the text prompts of an image, as it was drawn.
+
+    Args:
+        image: the ImageOptions.
+        prompts: with all choices made.
+    """
+    asked = [*prompts, *image.images, *(image.source or [])]
+    return {
+        "prompts": [prompt.stored for prompt in prompts if prompt.mask is None],
+        "region": [prompt.stored for prompt in prompts if prompt.mask is not None] or None,
+        "soft_edge": image.soft_edge if any(prompt.box for prompt in asked) else None,
+    }
+
+
 def texts(recipe):
     """The texts that a PNG holds of a recipe: our JSON under `KEY`, and one for common viewers.
 
@@ -162,7 +177,7 @@ def checked(recipe):
 def _plain(value):
     """A value as JSON can hold it."""
     if isinstance(value, Prompt):
-        return [value.text, value.weight]
+        return value.stored
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     return value if value is None or isinstance(value, bool | int | float) else str(value)

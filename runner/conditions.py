@@ -10,6 +10,7 @@ from diffusion.methods import WHOLE
 from media.images import fitted
 from media.tensors import to_tensor
 from runner.embedding_cache import embed_texts
+from runner.masks import region_of
 
 
 class Reader:
@@ -87,7 +88,7 @@ def guided_model(run, image, embeds, prompts):
     if row.clip is None:
         model = diffusion.in_chunks(net, chunk)
     else:
-        weights = [[prompt.weight for prompt in conditions] for conditions in prompts]
+        weights = [[weight_of(prompt, image) for prompt in asked] for asked in prompts]
         interval = image.guidance_interval or WHOLE
         embeds = [embed.to(run.device) for embed in embeds]
         if row.takes_weight:
@@ -95,3 +96,15 @@ def guided_model(run, image, embeds, prompts):
         else:
             model = diffusion.guided(net, embeds, weights, chunk, interval)
     return diffusion.clamp_t(model, row.min_t, row.max_t)
+
+
+def weight_of(prompt, image):
+    """The weight of a prompt as `diffusion.guided` takes it; image: the ImageOptions."""
+    if prompt.is_plain:
+        return prompt.weight
+    mask = None
+    if prompt.box:
+        mask = diffusion.box_mask(prompt.box, image.size, image.soft_edge)
+    elif prompt.mask is not None:
+        mask = to_tensor(region_of(prompt.mask, image.size))[0].double() / 2 + 0.5
+    return diffusion.Weight(prompt.weight, prompt.when, mask)

@@ -47,11 +47,12 @@ def _save(run, batch, parts, timesteps):
 def facts_of(run, item, timesteps):
     """What a file says of how its latents were found: enough to go forward again."""
     known, options, image = recipes.of(run.options, item.image), run.options, item.image
-    names = ("method", "tolerance", "prompts", "images", "size", "chunk", "max_timestep")
+    names = ("method", "tolerance", "size", "chunk", "max_timestep")
     facts = {
         "model": options.network.name,
         **{name: known[name] for name in names},
-        "images": [[file_name(p.text), p.weight] for p in image.images],
+        **recipes.of_prompts(image, item.prompts),
+        "images": [[file_name(p.text), *p.stored[1:]] for p in image.images],
         **{k: v for k, v in run.facts(image).items() if k != "clip_sha256"},
         "software": SOFTWARE,
         "timesteps": timesteps,

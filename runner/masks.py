@@ -1,7 +1,30 @@
-"""Where a photo may change."""
+"""Where a photo may change, and where prompts count."""
 
 from media.images import open_image, open_mask, resize_and_crop
 from values.errors import UserError, note_once, printable
+
+
+def region_of(source, size):
+    """Where a prompt counts: a PIL image in grey of a (width, height), white where it does.
+
+    A mask of another shape is scaled and cropped as photos are.
+
+    Raises:
+        UserError: for a mask that cannot be read, or is all black.
+    """
+    mask = open_mask(source)
+    if mask.size[0] * size[1] != mask.size[1] * size[0]:
+        shapes = " x ".join(map(str, mask.size)), " x ".join(map(str, size))
+        note_once(
+            f"note: --region {printable(source, 200)}: {shapes[0]} pixels are scaled to "
+            f"{shapes[1]}, and what sticks out is cut off"
+        )
+    mask = resize_and_crop(mask.convert("RGB"), tuple(size)).convert("L")
+    if mask.getextrema() == (0, 0):
+        raise UserError(
+            f"--region {printable(source, 200)} is all black: the prompt would count nowhere"
+        )
+    return mask
 
 
 def mask_of(image):

@@ -4,6 +4,7 @@ import itertools
 import math
 import sys
 import time
+from dataclasses import replace
 
 from cli.options import options_of
 from cli.scripts import DRAWING, MODIFY, REVERSE
@@ -16,13 +17,14 @@ from media import terminal
 from media.images import fitted, size_before
 from runner import films, results, workers
 from runner.exit import PartialFailure
-from runner.masks import mask_of
+from runner.masks import mask_of, region_of
 from runner.run_gallery import RunGallery
 from runner.run_grid import RunGrid
 from runner.watch import Watch
 from values.errors import UserError, counted, note, printable, say
 from values.names import DEFAULT_TEMPLATE, LATENT_TEMPLATE
-from values.prompts import Prompt, describe, format_prompt
+from values.prompts import format_prompt
+from values.sums import describe
 from values.types import DrawnSeed
 from values.wildcards import Wildcards
 
@@ -288,7 +290,7 @@ class Plan:
             note("no prompt: what is drawn is up to the model (- reads one from standard input)")
         if script.guides_any:
             total = abs(math.fsum(prompt.weight for prompt in image.conditions))
-            lines = describe([Prompt(p.text, p.weight / total) for p in image.conditions])
+            lines = describe([replace(p, weight=p.weight / total) for p in image.conditions])
             for line in lines:
                 note(line)
             return
@@ -380,5 +382,8 @@ def look_at(options, image, animated=False):
         if source:
             fitted(source, image.size)
     mask_of(image)
+    for prompt in image.prompts:
+        if prompt.mask is not None:
+            region_of(prompt.mask, image.size)
     if image.makes_choices:
         Wildcards(options.wildcards).check([prompt.text for prompt in image.prompts])

@@ -22,12 +22,14 @@ def line_of(path, item, seconds=None, evaluations=None):
         evaluations: of the model; None: not known.
     """
     image = item.image
+    masked = [p.stored for p in item.prompts if p.mask is not None]
     return {
         "file": str(path),
         "line": item.job.line,
         "seed": item.seed,
-        "prompts": [[p.text, p.weight] for p in item.prompts],
-        "images": [[p.text, p.weight] for p in image.images],
+        "prompts": [p.stored for p in item.prompts if p.mask is None],
+        **({"region": masked} if masked else {}),
+        "images": [p.stored for p in image.images],
         "model": item.model,
         "method": image.method,
         "steps": image.steps,

@@ -135,7 +135,7 @@ class Run:
     @property
     def texts_follow(self):
         """Whether later batches may have other texts than the first."""
-        jobs, names = self.plan.jobs, {"images", "source"}
+        jobs, names = self.plan.jobs, {"images", "source", "region"}
         swept = any(name in names for name, _ in jobs.sweep)
         more = bool(self.options.from_file) or jobs.streams or swept
         return more or any(job.image.makes_choices or job.image.frame for job in jobs.all)
@@ -336,7 +336,7 @@ class Run:
         return {
             **recipes.of(options, image),
             "script": options.script.name,
-            "prompts": [[p.text, p.weight] for p in item.prompts],
+            **recipes.of_prompts(image, item.prompts),
             "guidance_interval": image.guidance_interval if guided else None,
             "direct": image.direct or None,
             "seed": item.seed,

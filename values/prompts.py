@@ -1,27 +1,85 @@
-"""Weighted prompts: `TEXT[:WEIGHT]` on the command line, for texts and for images."""
+"""Weighted prompts: `TEXT[:WEIGHT]` on the command line, for texts and for images.
+
+Behind the weight may stand when and where it counts, as `values.extents` has it.
+"""
 
 import itertools
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from diffusion.methods import WHOLE
+from diffusion.spans import ALWAYS, Span
+from values import extents
 from values.errors import UserError, printable
 from values.files import expanded, file_name
 from values.types import MAX_TEXT, is_number
 
 MAX_LENGTH = 10_000  # characters; a longer one is a file pasted by mistake
-_ODD = re.compile(r"[:(\[<{}]|AND|--")  # some of which other tools' prompts have
+_ODD = re.compile(r"[:(\[<{}@]|AND|--")  # some of which other tools' prompts have
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, or a byte that is none
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text, or the path or URL of an image, and its weight in the guidance."""
+    """A text, or the path or URL of an image, and its weight in the guidance.
+
+    Args:
+        when: the timesteps at which it counts.
+        place: where it counts: a box (left, top, right, bottom) in shares of the image, or the path
+            or URL of a mask; None: everywhere.
+        then: the next Prompt of `A->B@0.6`, until `each` takes them apart.
+    """
 
     text: str
     weight: float
+    when: Span = ALWAYS
+    place: tuple[float, float, float, float] | str | None = None
+    then: "Prompt | None" = None
+
+    @property
+    def box(self):
+        return self.place if isinstance(self.place, tuple) else None
+
+    @property
+    def mask(self):
+        return self.place if isinstance(self.place, str) else None
+
+    @property
+    def is_plain(self):
+        """Whether it counts at all timesteps, everywhere."""
+        return self.when == ALWAYS and self.place is None
+
+    @property
+    def stored(self):
+        """As JSON has it: text and weight, its extent if it has one, and its mask."""
+        extent = extents.written(self.when, self.box)
+        if self.mask is not None:
+            return [self.text, self.weight, extent, self.mask]
+        return [self.text, self.weight, extent] if extent else [self.text, self.weight]
+
+    @classmethod
+    def of(cls, stored):
+        """The Prompt of what `stored` returned."""
+        text, weight, extent, mask = [*stored, *["", None][len(stored) - 2 :]]
+        when, box = extents.read(extent) if extent else (None, None)
+        return cls(text, weight, when or ALWAYS, box or mask)
+
+
+def each(prompts):
+    """Prompts with those of `A->B@0.6` side by side."""
+    found = []
+    for prompt in prompts:
+        while prompt:
+            found.append(replace(prompt, then=None) if prompt.then else prompt)
+            prompt = prompt.then
+    return found
+
+
+def weighing(prompt, weight):
+    """A prompt of another weight, and those that follow it over time, too."""
+    then = prompt.then and weighing(prompt.then, weight)
+    return replace(prompt, weight=weight, then=then)
 
 
 class TextPrompt:
@@ -44,33 +102,67 @@ class TextPrompt:
         self.weight = float(weight)
 
     def __call__(self, argument):
+        before, extent = extents.taken_off(argument)
+        if extent.when or not extents.is_chain(before):
+            text, weight = self._weighted(before, argument)
+            when = extent.when or ALWAYS
+            weight = self.weight if weight is None else weight
+            return self._checked(Prompt(text, weight, when, extent.box), argument)
+        return self._chain(extents.links(before), extent.box, argument)
+
+    def _chain(self, links, box, argument):
+        """A Prompt with those that follow it; without a weight of its own each has the last's."""
+        weight, then = None, None
+        for part, when in reversed(links):
+            part, extent = extents.taken_off(part) if len(links) > 1 else (part, extents.Extent())
+            if extent.when or (box and extent.box):
+                raise UserError(
+                    f"the {self.kind} {_quote(argument)} says twice when or where {_quote(part)} "
+                    "counts: leave out one"
+                )
+            text, own = self._weighted(part, argument)
+            weight = weight if weight is not None else self.weight if own is None else own
+            own = weight if own is None else own
+            then = replace(
+                self._checked(Prompt(text, own, when, box or extent.box), argument), then=then
+            )
+        return then
+
+    def _weighted(self, argument, whole):
+        """(text, weight or None) of what stands before the extent."""
         before, colon, after = argument.rpartition(":")
         weight = _number(after)
         escaped = (len(before) - len(before.rstrip("\\"))) % 2 == 1
         if not colon or weight is None or escaped or not self._may_end(before):
-            return self._checked(Prompt(_unescape(argument, at_end=False), self.weight), argument)
+            return extents.literal(_unescape(argument, at_end=False)), None
         if not math.isfinite(weight):
             raise UserError(
-                f"the weight {_quote(after)} of the {self.kind} {_quote(argument)} is not finite: "
+                f"the weight {_quote(after)} of the {self.kind} {_quote(whole)} is not finite: "
                 r"give one like 2.5, or write \: for a colon that belongs to the text"
             )
-        return self._checked(Prompt(_unescape(before, at_end=True), weight), argument)
+        return extents.literal(_unescape(before, at_end=True)), weight
 
     def check(self, value):
         if isinstance(value, str):
             return self(value)
-        text, weight = self._pair(value)
-        return self._checked(Prompt(text, weight), text)
+        prompt = Prompt.of(self._list(value))
+        return self._checked(prompt, prompt.text)
 
     def stored(self, value):
-        return self._pair(value)
+        return self._list(value)
 
-    def _pair(self, value):
-        pair = value if isinstance(value, list | tuple) and len(value) == 2 else (None, None)
-        text, weight = pair
-        if not isinstance(text, str) or len(text) > MAX_TEXT or not is_number(weight):
+    def _list(self, value):
+        """A list of JSON that `Prompt.stored` may have returned, checked."""
+        parts = [*value, ""] if isinstance(value, list | tuple) and len(value) == 2 else value
+        text, weight, extent = (
+            parts if isinstance(parts, list | tuple) and len(parts) == 3 else ("", None, "")
+        )
+        texts = isinstance(text, str) and isinstance(extent, str)
+        if not texts or len(text) > MAX_TEXT or len(extent) > 400 or not is_number(weight):
             raise UserError(f"{_quote(value)} is no text with a weight")
-        return [text, float(weight)]
+        if extent:
+            extents.read(extent)
+        return [text, float(weight), *([extent] if extent else [])]
 
     def _may_end(self, before):
         return True
@@ -93,7 +185,7 @@ class TextPrompt:
                 raise UserError(
                     f"the prompt {_quote(text)} is not valid UTF-8: type it anew"
                 ) from None
-        return Prompt(text, prompt.weight)
+        return replace(prompt, text=text)
 
 
 class NegativePrompt(TextPrompt):
@@ -111,7 +203,7 @@ class NegativePrompt(TextPrompt):
                 f"the {self.kind} {_quote(argument)} has a minus twice: leave out that of its "
                 "weight"
             )
-        return Prompt(prompt.text, -prompt.weight)
+        return replace(prompt, weight=-prompt.weight)
 
 
 class ImagePrompt(TextPrompt):
@@ -121,18 +213,66 @@ class ImagePrompt(TextPrompt):
     """
 
     kind = "image prompt"
+    names_file = 0  # which part of a list of JSON does
 
     def stored(self, value):
-        text, weight = super().stored(value)
-        return [file_name(text), weight]
+        text, *others = super().stored(value)
+        return [file_name(text), *others]
 
     def _checked(self, prompt, argument):
         prompt = super()._checked(prompt, argument)
-        return Prompt(expanded(prompt.text), prompt.weight)
+        return replace(prompt, text=expanded(prompt.text))
 
     def _may_end(self, before):
         in_authority = re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#]*", before, re.IGNORECASE)
         return not in_authority and not re.fullmatch(r"[A-Za-z]", before)
+
+
+class RegionPrompt(TextPrompt):
+    """The type of a prompt for a part of the image: `TEXT[:WEIGHT] MASK`, the mask a picture.
+
+    A command line gives two words, which `JOINT` joins; JSON a pair; in one text the mask is the
+    last word.
+    """
+
+    kind = "prompt of a region"
+    joint = "\0"  # which no word of a command line holds
+    names_file = 3  # which part of a list of JSON does
+
+    def __call__(self, argument):
+        cut = argument.rsplit(self.joint if self.joint in argument else None, 1)
+        if len(cut) < 2 or not cut[1]:
+            raise UserError(
+                f"the {self.kind} {_quote(argument.partition(self.joint)[0])} has no mask: write "
+                "TEXT[:WEIGHT] MASK, a picture that is white where the prompt counts"
+            )
+        text, mask = cut
+        return self._masked(super().__call__(text), mask)
+
+    def check(self, value):
+        pair = isinstance(value, list | tuple) and len(value) == 2
+        if pair and all(isinstance(word, str) for word in value):
+            return self(self.joint.join(value))
+        if isinstance(value, str):
+            return self(value)
+        *prompt, mask = self.stored(value, whole=True)
+        return self._masked(super().check(prompt), mask)
+
+    def stored(self, value, whole=False):
+        """whole: the mask with its folders."""
+        listed = isinstance(value, list | tuple) and len(value) == 4
+        if not listed or not isinstance(value[3], str) or len(value[3]) > MAX_TEXT:
+            raise UserError(f"{_quote(value)} is no text with a weight and a mask")
+        text, weight, *extent = super().stored(value[:3])
+        return [text, weight, *(extent or [""]), value[3] if whole else file_name(value[3])]
+
+    def _masked(self, prompt, mask):
+        if prompt.box:
+            raise UserError(
+                f"the {self.kind} {_quote(prompt.text)} has a box and a mask: give one of them"
+            )
+        then = prompt.then and self._masked(prompt.then, mask)
+        return replace(prompt, place=expanded(mask), then=then)
 
 
 def photos_and_prompts(words, default_weight):
@@ -190,10 +330,13 @@ def may_be_image(word):
 
 
 def format_prompt(prompt):
-    """The argument that `TextPrompt` reads as this very prompt; it always names the weight."""
-    text = re.sub(r"(?<!\\)\\+(?=:|\Z)", lambda run: run[0] * 2, prompt.text)
-    short = f"{prompt.weight:g}"
-    return f"{text}:{short if float(short) == prompt.weight else repr(prompt.weight)}"
+    """The argument that is read as this very prompt; it always names the weight.
+
+    By `TextPrompt`, or by `RegionPrompt` where it has a mask.
+    """
+    text = re.sub(r"(?<!\\)\\+(?=:|\Z)", lambda run: run[0] * 2, extents.escaped(prompt.text))
+    text += f":{extents.number(prompt.weight)}{extents.written(prompt.when, prompt.box)}"
+    return text if prompt.mask is None else f"{text} {prompt.mask}"
 
 
 def doubt(text):
@@ -213,49 +356,28 @@ def doubt(text):
         )
     if text.count("{") != text.count("}"):
         return f"{_quote(text)}: a brace is missing, so all of it is text"
+    if re.search(r"\[[^\[\]:]*:[^\[\]:]*:\s*[\d.]+\s*\]", text):
+        return (
+            f"{_quote(text)}: the brackets, and what is in them, are text: a prompt that changes "
+            'on the way is "a cat->a fox:3@0.6"'
+        )
     if re.search(r"[(\[][^()\[\]]*:\s*[+-]?[\d.,]+\s*[)\]]", text):
         return (
             f"{_quote(text)}: the parentheses, and what is in them, are text: a weight stands at "
             'the end, "a cat:1.3"'
         )
-    return None
+    return extents.doubt(text)
 
 
 def merge(prompts):
-    """Prompts with equal texts as one, weights added, in the order of first appearance."""
+    """Prompts that differ in weight alone as one, weights added, in the order they come."""
     weights = {}
     for prompt in prompts:
-        weights[prompt.text] = weights.get(prompt.text, 0.0) + prompt.weight
-        if not math.isfinite(weights[prompt.text]):
+        same = replace(prompt, weight=0.0)
+        weights[same] = weights.get(same, 0.0) + prompt.weight
+        if not math.isfinite(weights[same]):
             raise UserError(f"the weights of {_quote(prompt.text)} are too large to add up")
-    return [Prompt(text, weight) for text, weight in weights.items()]
-
-
-def describe(conditions, zero_weight=None, interval=WHOLE):
-    """Lines that show what guides the sampling, weights aligned at their decimal points.
-
-    Args:
-        conditions: prompts, of texts and images alike.
-        zero_weight: the weight of the zero embedding, shown as "(no prompt)" at the end; None: it
-            has no part in it.
-        interval: the timesteps at which it has.
-    Returns:
-        a string for each, safe to print.
-    """
-    rows = [(_decimal(prompt.weight), printable(prompt.text, 90)) for prompt in conditions]
-    if zero_weight is not None:
-        low, high = interval
-        when = "" if (low, high) == WHOLE else f", at t from {low:g} to {high:g}"
-        rows.append((_decimal(zero_weight), f"(no prompt{when})"))
-    if not rows:
-        return []
-    parts = [weight.partition(".") for weight, _ in rows]
-    left = max(len(whole) for whole, _, _ in parts)
-    right = max(len(point + digits) for _, point, digits in parts)
-    return [
-        f"  {whole:>{left}}{point + digits:<{right}}  {text}"
-        for (whole, point, digits), (_, text) in zip(parts, rows, strict=True)
-    ]
+    return [replace(same, weight=weight) for same, weight in weights.items()]
 
 
 def _number(text):
@@ -273,13 +395,6 @@ def _unescape(text, at_end):
     # A run is looked at from its start alone: one of a million takes no time.
     runs = r"(?<!\\)(\\+)(:|\Z)" if at_end else r"(?<!\\)(\\+)(:)"
     return re.sub(runs, lambda run: "\\" * (len(run[1]) // 2) + run[2], text)
-
-
-def _decimal(weight):
-    text = f"{weight:.4f}".rstrip("0").rstrip(".")
-    if text in ("0", "-0") and weight:
-        return f"{weight:.1e}" if abs(weight) > 1e-9 else "0"  # less is rounding, of 1 - sum
-    return "0" if text == "-0" else text if abs(weight) < 1e6 else f"{weight:.4g}"
 
 
 def _quote(text):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from models.zoo import CLIPS
 from values.errors import UserError, printable
+from values.extents import BOX
 from values.files import expanded, file_name
 
 MAX_IMAGES = 1_000_000
@@ -289,7 +290,11 @@ def _of_json(text):
 
 def _between_commas(text):
     parts, depth = [""], 0
-    for character in text:
+    boxes = {place for box in BOX.finditer(text) for place in range(*box.span())}
+    for place, character in enumerate(text):
+        if place in boxes:  # of a prompt
+            parts[-1] += character
+            continue
         depth = max(0, depth + {"{": 1, "}": -1}.get(character, 0))
         if character == "," and not depth:
             parts.append("")

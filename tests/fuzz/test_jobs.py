@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.fuzz import mutate
 from tests.fuzz.command_line import answer
@@ -15,6 +16,9 @@ LINES = (
     '{"prompts": ["a cat:2", "a dog"], "seed": 3, "size": [64, 32]}',
     '{"prompts": [["a {cat,dog}", 4.5]], "n": null, "guidance_interval": [0.1, 1]}',
     "'a {red,{blue,green}} __colour__' --steps 10 # so",
+    "a cat->a fox:2@0.6",
+    '"a cat@0-0.6[0,0,0.5,1]" --region "a hat:2" mask.png',
+    '{"region": [["a {hat,star}", 2, "@0-0.6", "mask.png"], ["a cat", "mask.png"]]}',
     "",
     "# nothing",
 )
@@ -38,6 +42,7 @@ files = st.lists(lines, max_size=4).map("\n".join) | tables.map(
 
 def drawn(data, *flags):
     Path("jobs.txt").write_bytes(data)
+    Image.new("L", (8, 8), "white").save("mask.png")
     Path("wildcards").mkdir()
     Path("wildcards/colour.txt").write_text("red\n{dark,light} green\n__colour2__\n")
     Path("wildcards/colour2.txt").write_text("blue\n")

@@ -17,6 +17,8 @@ RECIPE = {
     "script": "cfg_sample",
     "prompts": [["a cat", 3.0]],
     "images": [["photo.png", 1.5]],
+    "region": [["a hat", 2.0, "@0-0.6", "left.png"], ["a cat", -1.0, "", "right.png"]],
+    "soft_edge": 0.2,
     "seed": 2**63 - 1,
     "index": 7,
     "steps": 50,
@@ -121,12 +123,14 @@ def test_folders_and_addresses_stay_private(tmp_path):
         ],
         "init": "../up/start.png",
         "checkpoint": "/data/models/x.pth",
+        "region": [["a cat", 1.0, "", "/home/me/secret/mask.png"]],
     }
     path = written(tmp_path, recipe)
     assert recipes.read(path) == {
         "images": [["photo.png", 1.0]] * 3 + [["host", 1.0]],
         "init": "start.png",
         "checkpoint": "x.pth",
+        "region": [["a cat", 1.0, "", "mask.png"]],
     }
     for private in (b"secret", b"Users", b"password", b"token", b"models"):
         assert private not in path.read_bytes()
@@ -154,6 +158,11 @@ def test_recipe_is_json_of_version_1_under_our_key(tmp_path):
         {"prompts": "a cat"},
         {"prompts": [["a cat"]]},
         {"prompts": [["a cat", "3"]]},
+        {"prompts": [["a cat", 3.0, "@0-2"]]},
+        {"prompts": [["a cat", 3.0, "[0,0,0,1]"]]},
+        {"prompts": [["a cat", 3.0, "", "left.png"]]},
+        {"region": [["a cat", 3.0]]},
+        {"region": [["a cat", 3.0, "x", "left.png"]]},
         {"model_sha256": "abc"},
     ],
 )
@@ -166,7 +175,7 @@ def test_wrong_recipe_is_not_written(wrong):
 
 
 def test_viewers_are_shown_the_common_form():
-    recipe = {**RECIPE, "seed": 0, "init": None, "images": [], "eta": None}
+    recipe = {**RECIPE, "seed": 0, "init": None, "images": [], "region": [], "eta": None}
     assert parameters.text_of(recipe) == (
         "a cat\n"
         "Steps: 50, Sampler: plms, Schedule type: spliced, CLIP guidance scale: 500, Seed: 0, "
@@ -184,6 +193,14 @@ def test_several_prompts_show_their_weights_and_negative_ones_stand_apart():
 def test_a_single_negative_prompt_is_one():
     text = parameters.text_of({"prompts": [["blurry", -1.0]], "steps": 9})
     assert text == "Negative prompt: blurry\nSteps: 9"
+
+
+def test_viewers_are_shown_when_and_where_prompts_count():
+    recipe = {"prompts": [["a cat", 3.0, "@0-0.6"]], "region": RECIPE["region"], "seed": 1}
+    assert parameters.text_of(recipe) == (
+        "a cat:3@0-0.6\nCFG scale: 3, Seed: 1, "
+        'Prompts of regions: "a hat:2@0-0.6 left.png | a cat:-1 right.png"'
+    )
 
 
 def test_image_prompts_are_shown_quoted():

@@ -10,12 +10,12 @@ from values.prompts import (
     ImagePrompt,
     Prompt,
     TextPrompt,
-    describe,
     doubt,
     format_prompt,
     merge,
     photos_and_prompts,
 )
+from values.sums import describe
 
 parse, parse_image = TextPrompt(3), ImagePrompt(3)
 
