@@ -122,6 +122,7 @@ WRONG = {
     ("a cat", "--frames", "3"): "nothing moves",
     ("a cat", "--variation", "7:0.5", "--frames", "3"): "nothing moves",
     ("--morph", "-", "a fox"): "give texts",
+    ("--morph", "a cat->a dog@0.5", "a fox"): "changes on the way",
     ("--morph", "a {cat,dog}", "a fox"): "no choices there",
     ("--morph", "a.safetensors", "a fox"): "latents and prompts",
     ("--morph", "a.safetensors", "b.safetensors", "c.safetensors"): "between two latents",
