@@ -5,6 +5,7 @@ from .discretization import ascending, schedule, timesteps
 from .errors import NonFiniteError
 from .gaussianity import mix_noise, noise_report, normalise
 from .guidance import conditions, distilled, guided, steered
+from .guidance_rules import RULES
 from .inversion import (
     Latents,
     edit_by_latents,
@@ -20,6 +21,7 @@ from .schedules import SCHEDULES
 
 __all__ = [
     "METHODS",
+    "RULES",
     "SCHEDULES",
     "Latents",
     "NonFiniteError",

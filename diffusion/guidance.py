@@ -1,7 +1,8 @@
 """Guidance: models made of models.
 
 `guided` is one network under several weighted conditions (classifier-free guidance, Ho and
-Salimans, 2022, arXiv 2207.12598; several weights as in arXiv 2206.01714). `distilled` is a
+Salimans, 2022, arXiv 2207.12598; several weights as in arXiv 2206.01714), as a sum or by another
+of the rules in `diffusion.guidance_rules`. `distilled` is a
 network that has learnt it for one condition (Meng et al., 2022, arXiv 2210.03142). `steered` is a
 model that follows the gradient of a loss down (Dhariwal and Nichol, 2021, arXiv 2105.05233).
 """
@@ -12,6 +13,7 @@ import torch
 from torch.nn.functional import pad
 
 from diffusion.chunking import in_chunks
+from diffusion.guidance_rules import PLAIN, choose
 from diffusion.methods import NEGLIGIBLE, WHOLE
 from diffusion.objective import alpha_sigma, like
 
@@ -45,12 +47,22 @@ def conditions(embeds, weights):
     return torch.stack([embed for embed, _ in rows]), [w for _, w in rows]
 
 
-def guided(net, embeds, weights, chunk=None, interval=WHOLE):
+def guided(net, embeds, weights, chunk=None, interval=WHOLE, rule=PLAIN, guide=None):
     """A model whose v is the weighted sum of a network's v under each condition.
 
     Outside of `interval` the zero embedding is left out and the weights are divided by their sum:
     fewer rows to evaluate, and no guidance where it may do harm (Kynkaanniemi et al., 2024, arXiv
     2404.07724).
+
+    A rule other than "plain" makes something else of v_0 and of the difference that the prompts
+    make, for each image by itself. `guide` is a weaker network of the same kind, an earlier
+    checkpoint say: its v under the prompts, weighted as they are among each other, takes the place
+    of v_0, and no zero embedding is evaluated (autoguidance: Karras et al., 2024, arXiv
+    2406.02507). For one prompt this is v_guide + w (v - v_guide), for several, with W the sum of
+    their weights, `sum_i w_i v_i + (1 - W) sum_i w_i / W v_guide,i`; rules see that as v_0.
+
+    Both need W > 0 and a part for the zero embedding, that is W other than 1. For other images v is
+    the plain sum, which at W = 1 is what all rules would give; `threshold` alone needs neither.
 
     Args:
         net: callable (x [N, C, H, W], t [N], embed [N, D]) -> v [N, C, H, W].
@@ -62,15 +74,27 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE):
         chunk: the largest number of images in one call of the network; None: all conditions in
             one call, or in as few as memory allows.
         interval: (low, high), the timesteps to guide at, both included.
+        rule: `NAME[:VALUE...]` of `diffusion.RULES`, as `guidance_rules.choose` reads it.
+        guide: callable like net; None: v_0 is net's own under the zero embedding.
     Returns:
-        A model (x [N, C, H, W], t [N]) -> v [N, C, H, W].
+        A model (x [N, C, H, W], t [N]) -> v [N, C, H, W]. Under a rule that remembers (`apg` with
+        momentum) it is one for each run, all of whose calls are of the same N images.
     Raises:
-        ValueError: as `conditions`, for a chunk below 1, and for an interval with weights that add
-            up to 0 or less.
+        ValueError: as `conditions` and `choose`, for a chunk below 1, and for an interval with
+            weights that add up to 0 or less.
     """
     embeds, weights = _listed(embeds, weights, chunk)
-    call = in_chunks(net, chunk)
-    guiding = _weighted(call, map(conditions, embeds, weights))
+    call, chosen = in_chunks(net, chunk), choose(rule)
+    asked = [conditions(*of_image) for of_image in zip(embeds, weights, strict=True)]
+    totals = [_contrast(*of_image) for of_image in asked]
+    base = contrast = None
+    if guide is not None and any(totals):
+        each = list(zip(asked, totals, strict=True))
+        base = _weighted(in_chunks(guide, chunk), [_base(*of_image) for of_image in each])
+        asked = [(e[1:], ws[1:]) if total else (e, ws) for (e, ws), total in each]
+    if base or (chosen.rule.function and (any(totals) or not chosen.rule.contrasts)):
+        contrast = _Contrast(chosen, totals, base)
+    guiding = _weighted(call, asked, contrast)
     if tuple(interval) == WHOLE:
         return guiding
     low, high = interval
@@ -143,12 +167,64 @@ def _mean(weights):
     return [w / total for w in weights]
 
 
-def _weighted(call, asked):
+def _contrast(embeds, weights):
+    """The sum of the weights of all conditions but the zero embedding, which is the first.
+
+    0 where there is nothing to compare them with: without that embedding, and for a sum below 0.
+    """
+    total = 0.0 if embeds[0].any() else 1 - weights[0]
+    return total if total > NEGLIGIBLE else 0.0
+
+
+def _base(asked, total):
+    """What a guide is asked for one image: its prompts' mean, or nothing."""
+    embeds, weights = asked
+    return (embeds[1:], [w / total for w in weights[1:]]) if total else (embeds[:1], [0.0])
+
+
+class _Contrast:
+    """What a rule makes of the sum that `_weighted` forms, image by image; it keeps their states.
+
+    Args:
+        chosen: a `guidance_rules.Chosen`.
+        totals: the sum of the prompts' weights of each image, or one for all; 0: there is nothing
+            to compare, and the sum is what it is.
+        base: a model of v_0; None: v_0 is the first of the rows that are summed up.
+    """
+
+    def __init__(self, chosen, totals, base):
+        self.chosen, self.totals, self.base, self.states = chosen, totals, base, {}
+
+    def __call__(self, x, t, rows, v, of):
+        """v of the images x [N, C, H, W] at t [N].
+
+        Args:
+            rows, v: v under each condition [K, N, C, H, W], and the weighted sum.
+            of: which images of the batch these are [N]; None: all.
+        """
+        rule, values = self.chosen.rule, self.chosen.values
+        v0 = rows[0] if self.base is None else self.base(x, t, of)
+        found = []
+        for i, image in enumerate(range(len(x)) if of is None else of.tolist()):
+            total = self.totals[image if len(self.totals) > 1 else 0]
+            whole = v[i]
+            if total and self.base:
+                whole = whole + (1 - total) * v0[i]
+            if rule.function and (total or not rule.contrasts):
+                base, difference = (v0[i], whole - v0[i]) if rule.contrasts else (whole, 0)
+                state = self.states.setdefault(image, {})
+                whole = rule.function(x[i], t[i], base, difference, total, state, *values)
+            found.append(whole)
+        return torch.stack(found)
+
+
+def _weighted(call, asked, contrast=None):
     """The model that sums v of (x, t, embed) -> v over conditions.
 
     Args:
         asked: (embeds [K, D], weights [K]) for each image of a batch, or one for all images. Where
             some have fewer, the zero embedding fills up with weight 0.
+        contrast: a _Contrast, which makes v of the sum; None: v is the sum.
     """
     asked = [(embeds, torch.tensor(ws, dtype=torch.float64)) for embeds, ws in asked]
     k = max(len(embeds) for embeds, _ in asked)
@@ -162,7 +238,8 @@ def _weighted(call, asked):
         conds, w = (embeds, weights) if shared else (embeds[:, of], weights[:, of])
         conds, w = conds.expand(k, n, -1), w.expand(k, n)
         v = call(x.repeat(k, 1, 1, 1), t.repeat(k), conds.flatten(0, 1)).unflatten(0, (k, n))
-        return (w.to(v)[..., None, None, None] * v).sum(0)
+        total = (w.to(v)[..., None, None, None] * v).sum(0)
+        return total if contrast is None else contrast(x, t, v, total, of)
 
     return model
 
