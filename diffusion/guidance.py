@@ -63,6 +63,7 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE, rule=PLAIN, guide=N
 
     Both need W > 0 and a part for the zero embedding, that is W other than 1. For other images v is
     the plain sum, which at W = 1 is what all rules would give; `threshold` alone needs neither.
+    Outside of `interval` there is no rule and no guide.
 
     Args:
         net: callable (x [N, C, H, W], t [N], embed [N, D]) -> v [N, C, H, W].

@@ -4,6 +4,7 @@ import math
 
 from cli.options import options_of
 from cli.scripts import CFG
+from diffusion.guidance_rules import PLAIN, RULES, choose
 from diffusion.methods import METHODS, NEGLIGIBLE, WHOLE, resolve_eta
 from values.errors import UserError, printable
 from values.prompts import is_picture
@@ -85,6 +86,10 @@ def check_student(script, values, network):
         wrong = f"takes no weight below 0, like {prompts[0].weight:g}"
     elif tuple(values["guidance_interval"]) != WHOLE:
         wrong = "has learnt guidance at all timesteps, and takes no --guidance-interval"
+    elif values["guidance"] != PLAIN:
+        wrong = f"has learnt the weighted sum, and takes no --guidance {values['guidance']}"
+    elif values["guide"]:
+        wrong = "has learnt guidance from its teacher alone, and takes no --guide"
     if wrong:
         raise UserError(f"{network.name} {wrong}: take its teacher, --model {network.teacher}")
 
@@ -104,6 +109,34 @@ def check_interval(script, values):
                 f"{flag}: outside of it the prompts' mean is drawn, but their weights add up to "
                 f"{total:g}: make that more than 0, or take --guidance-interval 0 1"
             )
+
+
+def check_guidance(script, values, network):
+    """The rule is one for this network, this script and this method."""
+    if "guidance" not in values:
+        return
+    chosen = choose(values["guidance"])
+    flag = f"--guidance {chosen}" if chosen.rule.function else f"--guide {values['guide']}"
+    if chosen.rule.function is None and not values["guide"]:
+        return
+    if network.clip is None:
+        raise UserError(
+            f"{printable(flag, 200)}: {network.name} takes no prompts, so that nothing guides it"
+        )
+    if script.takes_photos and not chosen.invertible:
+        can = [name for name in RULES if choose(name).invertible]
+        why = "what it cuts off cannot be found again"
+        if chosen.remembers:
+            why = "what it remembers of one way is not that of the other"
+            can.append("apg with momentum 0")
+        raise UserError(
+            f"{flag}: {script.name} goes from photos to noise, and {why}: take {', '.join(can)}"
+        )
+    if chosen.remembers and METHODS[values["method"]].evaluations is None:
+        raise UserError(
+            f"{flag}: it remembers the evaluations before, of which --method {values['method']} "
+            f"repeats some: give it momentum 0, or choose another method"
+        )
 
 
 def check_steering(values, asks):

@@ -25,7 +25,7 @@ from values.names import Template
 from values.prompts import Prompt, merge
 from values.types import MAX_SEED
 
-HASHES = ("model_sha256", "clip_sha256", "guiding_clip_sha256")
+HASHES = ("model_sha256", "clip_sha256", "guiding_clip_sha256", "guide_sha256")
 EDITED = Template("out.png")  # the name of a single edit
 
 
@@ -185,6 +185,7 @@ def _resolve(script, said, is_job):
     checks.check_dtype(values)
     if is_job:
         checks.check_interval(script, values)
+        checks.check_guidance(script, values, network)
         if script is CLIP:
             checks.check_steering(values, derived["asks"])
         if script in DRAWING:

@@ -231,7 +231,7 @@ def merge(prompts):
     return [Prompt(text, weight) for text, weight in weights.items()]
 
 
-def describe(conditions, zero_weight=None, interval=WHOLE):
+def describe(conditions, zero_weight=None, interval=WHOLE, against="no prompt"):
     """Lines that show what guides the sampling, weights aligned at their decimal points.
 
     Args:
@@ -239,6 +239,7 @@ def describe(conditions, zero_weight=None, interval=WHOLE):
         zero_weight: the weight of the zero embedding, shown as "(no prompt)" at the end; None: it
             has no part in it.
         interval: the timesteps at which it has.
+        against: what has that weight, where it is another.
     Returns:
         a string for each, safe to print.
     """
@@ -246,7 +247,7 @@ def describe(conditions, zero_weight=None, interval=WHOLE):
     if zero_weight is not None:
         low, high = interval
         when = "" if (low, high) == WHOLE else f", at t from {low:g} to {high:g}"
-        rows.append((_decimal(zero_weight), f"(no prompt{when})"))
+        rows.append((_decimal(zero_weight), f"({against}{when})"))
     if not rows:
         return []
     parts = [weight.partition(".") for weight, _ in rows]
