@@ -18,7 +18,8 @@ weights, with the bundled model and default flags. Of the drawings are measured:
 Tables say what each rule's drawings are where its similarity is that of the plain sum at each of
 the --levels: between two weights by a straight line; where there are several such weights, at that
 with the best colours. 95% intervals are of 500 draws of prompts with replacement, as far as there
-is such a weight in them. A plot shows all measures over the similarity. What is drawn is measured once: results are kept in --folder.
+is such a weight in them. A plot shows all measures over the similarity. What is drawn is measured
+once: results are kept in --folder.
 """
 
 import argparse
@@ -61,9 +62,9 @@ GUIDE = "guide"  # the plain sum with a guide, where one is given
 LABELS = {
     "limit": "share of pixels at the limit",
     "chroma": "chroma (levels)",
-    "colours": "distance from a render's colours (levels)",
+    "colours": "distance from render's colours (levels)",
     "right": "share of right things",
-    "diversity": "distance between drawings of a prompt (levels)",
+    "diversity": "distance between drawings (levels)",
 }
 
 
@@ -291,10 +292,10 @@ def main(argv=None):
                     images = draw(net, how[0], embeds, seeds, weight, how[1])
                     return measure(images, asked, embeds, reader, critic, renders_of)
 
-                if weight == 1 and rule not in ("plain", GUIDE):
-                    if choose(rule).rule.contrasts:  # it is the plain sum
-                        cells[rule, weight] = cells["plain", weight]
-                        continue
+                sums = weight == 1 and rule not in ("plain", GUIDE)
+                if sums and choose(rule).rule.contrasts:  # it is the plain sum
+                    cells[rule, weight] = cells["plain", weight]
+                    continue
                 name = f"{rule.replace(':', '_')}_{weight:g}"
                 asks = {**settings, "rule": rule, "weight": weight}
                 cells[rule, weight] = kept(args.folder / f"{name}.json", asks, cell)
