@@ -178,7 +178,7 @@ def at_similarity(weights, curve, level):
         share = 0.0 if low == high else (level - low) / (high - low)
         point = {k: v[i] + share * (v[i + 1] - v[i]) for k, v in curve.items()}
         found.append({"weight": weights[i] + share * (weights[i + 1] - weights[i]), **point})
-    return min(found, key=lambda p: p.get("colours", p["limit"]), default=None)
+    return min(found, key=lambda p: p["colours" if "colours" in p else "limit"], default=None)
 
 
 def compare(cells, weights, names, level, prompts):
