@@ -12,6 +12,7 @@ from cli import defaults
 from cli.option import Is, Option
 from cli.scripts import CFG, CLIP, DRAWING, GALLERY, GRID, INFO, MODIFY, REVERSE, SAMPLING
 from diffusion.adaptive import TOLERANCE
+from diffusion.guidance_rules import PLAIN, RULES
 from diffusion.methods import DEFAULT, METHODS, WHOLE
 from diffusion.schedules import SCHEDULES
 from models.zoo import CLIPS, NETWORKS
@@ -41,6 +42,7 @@ from values.types import (
     MAX_SEED,
     MAX_SIDE,
     MAX_STEPS,
+    GuidanceRule,
     Name,
     Number,
     Seed,
@@ -51,6 +53,7 @@ from values.variations import VariationType
 
 PNGS = (CFG, CLIP, MODIFY)  # the scripts that save images
 PHOTOS = (REVERSE, MODIFY)  # those that start from photos
+FREE = (CFG, REVERSE, MODIFY)  # those whose guidance is classifier-free
 
 GUIDED = (CFG, REVERSE, MODIFY)  # those whose prompts are weighted in a sum
 
@@ -67,6 +70,15 @@ NAMES = "{" + "}, {".join(FIELDS) + "}"
 DRAWN = (*FIELDS, "frame", "frames")
 EDIT = (*FIELDS, "photo")
 READS = "CLIP reads 77 tokens of each, that of emoji 24"
+GUIDANCE = (
+    "what becomes of the weighted sum: plain (nothing), or, against burnt colours at high weights, "
+    + ", ".join(
+        ":".join([name, *(p.name.upper() for p in row.parameters)])
+        for name, row in RULES.items()
+        if row.function
+    )
+    + " (values: defaults of the papers)"
+)
 LATENT_NAMES = "{" + "}, {".join(LATENT_FIELDS) + "}"
 
 IMAGES, RECORDED, SHAPE, FILES, JOINS = Is.IMAGES, Is.RECORDED, Is.SHAPE, Is.FILE, Is.JOINS
@@ -128,6 +140,10 @@ TABLE = {
         "a picture as large as the photo: white where it may change, black where it stays"),
 ),
 "the guidance": (
+    Option("--guidance", FREE, GuidanceRule(), "NAME[:VALUE...]", PLAIN, SHAPED, GUIDANCE),
+    Option("--guide", FREE, FILE, "FILE", None, RUN_RECORDED | FILES,
+        "a weaker checkpoint of the model, which guidance leads away from instead of no prompt: "
+        ".pth or .safetensors", follows=("model",)),
     Option("--guidance-interval", DRAWING, Number(0, 1), ("LOW", "HIGH"), list(WHOLE), SHAPED,
         "guide between these timesteps alone: 0 is the image, 1 the noise (0 1)", many=2),
     Option("--soft-edge", GUIDED, Number(0, 1), "X", 0.1, SHAPED,
@@ -198,7 +214,7 @@ TABLE = {
     Option("--threads", SAMPLING, Whole(1, 1024), "N", None, Is.RUNS,
         "threads of a CPU to compute with (default: as OMP_NUM_THREADS says, else one for each "
         "core, shared by the processes of torchrun)"),
-    Option("--compile", (CFG, REVERSE, MODIFY), None, None, False, Is.RUNS,
+    Option("--compile", FREE, None, None, False, Is.RUNS,
         "have torch.compile make the network faster, which takes a minute or more first"),
 ),
 "the sampling": (

@@ -5,6 +5,7 @@ from .discretization import ascending, schedule, timesteps
 from .errors import NonFiniteError
 from .gaussianity import mix_noise, noise_report, normalise
 from .guidance import Weight, box_mask, conditions, distilled, guided, steered
+from .guidance_rules import RULES
 from .inversion import (
     Latents,
     edit_by_latents,
@@ -23,6 +24,7 @@ from .sphere import between, turned
 __all__ = [
     "ALWAYS",
     "METHODS",
+    "RULES",
     "SCHEDULES",
     "Latents",
     "NonFiniteError",

@@ -1,7 +1,8 @@
 """Guidance: models made of models.
 
 `guided` is one network under several weighted conditions (classifier-free guidance, Ho and
-Salimans, 2022, arXiv 2207.12598; several weights as in arXiv 2206.01714). `distilled` is a
+Salimans, 2022, arXiv 2207.12598; several weights as in arXiv 2206.01714), as a sum or by another
+of the rules in `diffusion.guidance_rules`. `distilled` is a
 network that has learnt it for one condition (Meng et al., 2022, arXiv 2210.03142). `steered` is a
 model that follows the gradient of a loss down (Dhariwal and Nichol, 2021, arXiv 2105.05233).
 """
@@ -13,6 +14,7 @@ import torch
 from torch.nn.functional import pad
 
 from diffusion.chunking import in_chunks
+from diffusion.guidance_rules import PLAIN, choose
 from diffusion.methods import NEGLIGIBLE, WHOLE
 from diffusion.objective import alpha_sigma, like
 from diffusion.spans import ALWAYS, Span
@@ -96,7 +98,7 @@ def _merged(embeds, weights):
     return list(merged.values())
 
 
-def guided(net, embeds, weights, chunk=None, interval=WHOLE):
+def guided(net, embeds, weights, chunk=None, interval=WHOLE, rule=PLAIN, guide=None):
     """A model whose v is the weighted sum of a network's v under each condition.
 
     Outside of `interval` the zero embedding is left out and the weights are divided by their sum:
@@ -105,6 +107,17 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE):
 
     A `Weight` may change with t and over the image: then v = v0 + sum of m_i w_i(t) (v_i - v0), and
     what counts nowhere at a timestep, the zero embedding included, is not evaluated there.
+
+    A rule other than "plain" makes something else of v_0 and of the difference that the prompts
+    make, for each image by itself. `guide` is a weaker network of the same kind, an earlier
+    checkpoint say: its v under the prompts, weighted as they are among each other, takes the place
+    of v_0, and no zero embedding is evaluated (autoguidance: Karras et al., 2024, arXiv
+    2406.02507). For one prompt this is v_guide + w (v - v_guide), for several, with W the sum of
+    their weights, `sum_i w_i v_i + (1 - W) sum_i w_i / W v_guide,i`; rules see that as v_0.
+
+    Both need W > 0 and a part for the zero embedding, that is W other than 1. For other images v is
+    the plain sum, which at W = 1 is what all rules would give; `threshold` alone needs neither.
+    Outside of `interval` there is no rule and no guide.
 
     Args:
         net: callable (x [N, C, H, W], t [N], embed [N, D]) -> v [N, C, H, W].
@@ -116,18 +129,31 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE):
         chunk: the largest number of images in one call of the network; None: all conditions in
             one call, or in as few as memory allows.
         interval: (low, high), the timesteps to guide at, both included.
+        rule: `NAME[:VALUE...]` of `diffusion.RULES`, as `guidance_rules.choose` reads it.
+        guide: callable like net; None: v_0 is net's own under the zero embedding.
     Returns:
-        A model (x [N, C, H, W], t [N]) -> v [N, C, H, W].
+        A model (x [N, C, H, W], t [N]) -> v [N, C, H, W]. Under a rule that remembers (`apg` with
+        momentum) it is one for each run, all of whose calls are of the same N images.
     Raises:
-        ValueError: as `conditions`, for a chunk below 1, and for an interval with masks or with
-            weights that add up to 0 or less; the model raises it where only those that count at t
-            do.
+        ValueError: as `conditions` and `choose`, for a chunk below 1, and for an interval with masks
+            or with weights that add up to 0 or less; the model raises it where only those that
+            count at t do. For masks with a guide or a rule that compares.
     """
     embeds, weights = _listed(embeds, weights, chunk)
-    call = in_chunks(net, chunk)
+    call, chosen = in_chunks(net, chunk), choose(rule)
+    weaker = guide and in_chunks(guide, chunk)
     if any(isinstance(w, Weight) for ws in weights for w in ws):
-        return _changing(call, embeds, weights, interval)
-    guiding = _weighted(call, map(conditions, embeds, weights))
+        return _changing(call, embeds, weights, interval, chosen, weaker)
+    asked = [conditions(*of_image) for of_image in zip(embeds, weights, strict=True)]
+    totals = [_contrast(e[0], ws[0]) for e, ws in asked]
+    base = contrast = None
+    if weaker and any(totals):
+        each = list(zip(asked, totals, strict=True))
+        base = _weighted(weaker, [_base(*of_image) for of_image in each])
+        asked = [(e[1:], ws[1:]) if total else (e, ws) for (e, ws), total in each]
+    if base or (chosen.rule.function and (any(totals) or not chosen.rule.contrasts)):
+        contrast = _Contrast(chosen, weaker is not None)
+    guiding = _weighted(call, asked, contrast, totals, base)
     if tuple(interval) == WHOLE:
         return guiding
     low, high = interval
@@ -200,12 +226,67 @@ def _mean(weights):
     return [w / total for w in weights]
 
 
-def _weighted(call, asked):
+def _contrast(first, weight):
+    """The sum of the weights of all conditions but the zero embedding.
+
+    0 where there is nothing to compare them with: without that embedding, and for a sum below 0.
+
+    Args:
+        first, weight: the first condition, which is that embedding if it has a part, and its weight.
+    """
+    total = 0.0 if first.any() else 1 - weight
+    return total if total > NEGLIGIBLE else 0.0
+
+
+def _base(asked, total):
+    """What a guide is asked for one image: its prompts' mean, or nothing."""
+    embeds, weights = asked
+    return (embeds[1:], [w / total for w in weights[1:]]) if total else (embeds[:1], [0.0])
+
+
+class _Contrast:
+    """What a rule makes of the sum over conditions, image by image; it keeps their states.
+
+    Args:
+        chosen: a `guidance_rules.Chosen`.
+        is_guided: whether v_0 is that of a guide, which is no part of the sum.
+    """
+
+    def __init__(self, chosen, is_guided):
+        self.chosen, self.is_guided, self.states = chosen, is_guided, {}
+
+    def __call__(self, x, t, v0, v, totals, images):
+        """v of some images of the batch [N, C, H, W].
+
+        Args:
+            v0, v: of x [N, C, H, W] at t [N]: what is compared with, and the sum.
+            totals: the sum of the prompts' weights of each; 0: there is nothing to compare, and v
+                is the sum.
+            images: their numbers in the batch.
+        """
+        rule, values = self.chosen.rule, self.chosen.values
+        found = []
+        for i, (total, image) in enumerate(zip(totals, images, strict=True)):
+            whole = v[i]
+            if total and self.is_guided:
+                whole = whole + (1 - total) * v0[i]
+            if rule.function and (total or not rule.contrasts):
+                base, difference = (v0[i], whole - v0[i]) if rule.contrasts else (whole, 0)
+                state = self.states.setdefault(image, {})
+                whole = rule.function(x[i], t[i], base, difference, total, state, *values)
+            found.append(whole)
+        return torch.stack(found)
+
+
+def _weighted(call, asked, contrast=None, totals=None, base=None):
     """The model that sums v of (x, t, embed) -> v over conditions.
 
     Args:
         asked: (embeds [K, D], weights [K]) for each image of a batch, or one for all images. Where
             some have fewer, the zero embedding fills up with weight 0.
+        contrast: a _Contrast, which makes v of the sum; None: v is the sum.
+        totals: of the weights of the prompts, for each image or for all, as it takes them.
+        base: a model of its v0; None: the first of the conditions.
     """
     asked = [(embeds, torch.tensor(ws, dtype=torch.float64)) for embeds, ws in asked]
     k = max(len(embeds) for embeds, _ in asked)
@@ -219,49 +300,88 @@ def _weighted(call, asked):
         conds, w = (embeds, weights) if shared else (embeds[:, of], weights[:, of])
         conds, w = conds.expand(k, n, -1), w.expand(k, n)
         v = call(x.repeat(k, 1, 1, 1), t.repeat(k), conds.flatten(0, 1)).unflatten(0, (k, n))
-        return _sum(v, w[..., None, None, None])
+        total = _sum(v, w[..., None, None, None])
+        if contrast is None:
+            return total
+        images = range(n) if of is None else of.tolist()
+        here = [totals[i if len(totals) > 1 else 0] for i in images]
+        return contrast(x, t, base(x, t, of) if base else v[0], total, here, images)
 
     return model
 
 
-def _changing(call, embeds, weights, interval):
+def _changing(call, embeds, weights, interval, chosen, guide):
     """The model that sums v of (x, t, embed) -> v over what counts at t, where it counts.
 
     Args:
         embeds, weights: those of each image of a batch, or of all; weights may be `Weight`s.
         interval: as for `guided`.
+        chosen: a `guidance_rules.Chosen`.
+        guide: callable like call, or None.
     """
     weights = [[w if isinstance(w, Weight) else Weight(w) for w in ws] for ws in weights]
     asked = [_merged(*both) for both in zip(embeds, weights, strict=True)]
     if not all(math.isfinite(w.weight) for ws in weights for w in ws):
         raise ValueError("weights must be finite")
-    if tuple(interval) != WHOLE and any(w.mask is not None for ws in weights for w in ws):
-        raise ValueError("outside of the interval there is no mean of weights that have masks")
+    compares = guide or (chosen.rule.function and chosen.rule.contrasts)
+    if any(w.mask is not None for ws in weights for w in ws):
+        if tuple(interval) != WHOLE:
+            raise ValueError("outside of the interval there is no mean of weights that have masks")
+        if compares:
+            raise ValueError(
+                "no rule but threshold, and no guide, compares weights that have masks"
+            )
+    contrast = _Contrast(chosen, guide is not None) if guide or chosen.rule.function else None
 
     def model(x, t):
-        n, known, counting = len(x), {}, []
+        known, counting = {}, []
         for i, at in enumerate(t.tolist()):
             which = (i if len(asked) > 1 else 0, at)
             if which not in known:
                 known[which] = _counting(asked[which[0]], at, interval, t.dtype)
             counting.append(known[which])
-        # Rows as in `_weighted`, condition by condition, but for those of images that have fewer.
-        k = max(len(rows) for rows in counting)
-        places = [(j, i) for j in range(k) for i in range(n) if j < len(counting[i])]
-        conds = torch.stack([counting[i][j][0] for j, i in places])
-        which, of = torch.tensor(places, device=x.device).T
-        rows = call(x[of], t[of], conds)
-        v = rows.new_zeros(k, *x.shape)
-        v[which, of] = rows
-        maps = [w for rows in counting for _, w in rows if w.dim()]
-        if any(w.shape != x.shape[2:] for w in maps):
-            raise ValueError(f"a mask is as large as the images, [{x.shape[2]}, {x.shape[3]}]")
-        w = torch.zeros(k, n, 1, *(x.shape[2:] if maps else (1, 1)), dtype=torch.float64)
-        for j, i in places:
-            w[j, i] = counting[i][j][1]
-        return _sum(v, w)
+        if contrast is None:
+            return _sum(*_evaluated(call, x, t, counting))
+        totals, base = [0.0] * len(x), None
+        if compares:
+            totals = [_contrast(rows[0][0], float(rows[0][1])) for rows in counting]
+        if guide and any(totals):
+            each = list(zip(counting, totals, strict=True))
+            means = [
+                [(e, w / total) for e, w in rows[1:]] if total else rows for rows, total in each
+            ]
+            base = _sum(*_evaluated(guide, x, t, means))
+            counting = [rows[1:] if total else rows for rows, total in each]
+        v, w = _evaluated(call, x, t, counting)
+        return contrast(x, t, v[0] if base is None else base, _sum(v, w), totals, range(len(x)))
 
     return model
+
+
+def _evaluated(call, x, t, counting):
+    """v of images x [N, C, H, W] at t [N] under what counts for each, and its weights, for `_sum`.
+
+    Args:
+        counting: for each image pairs of an embedding and its weight, as `_counting` returns them.
+    Returns:
+        (v [K, N, C, H, W], weights [K, N, 1, H, W] or [K, N, 1, 1, 1]); where an image has fewer
+        than K conditions, both are 0.
+    """
+    # Rows as in `_weighted`, condition by condition, but for those of images that have fewer.
+    n, k = len(x), max(len(rows) for rows in counting)
+    places = [(j, i) for j in range(k) for i in range(n) if j < len(counting[i])]
+    conds = torch.stack([counting[i][j][0] for j, i in places])
+    which, of = torch.tensor(places, device=x.device).T
+    rows = call(x[of], t[of], conds)
+    v = rows.new_zeros(k, *x.shape)
+    v[which, of] = rows
+    maps = [w for rows in counting for _, w in rows if w.dim()]
+    if any(w.shape != x.shape[2:] for w in maps):
+        raise ValueError(f"a mask is as large as the images, [{x.shape[2]}, {x.shape[3]}]")
+    w = torch.zeros(k, n, 1, *(x.shape[2:] if maps else (1, 1)), dtype=torch.float64)
+    for j, i in places:
+        w[j, i] = counting[i][j][1]
+    return v, w
 
 
 def _counting(asked, t, interval, dtype):

@@ -4,6 +4,7 @@ import math
 
 from cli.options import options_of
 from cli.scripts import CFG
+from diffusion.guidance_rules import PLAIN, RULES, choose
 from diffusion.methods import METHODS, NEGLIGIBLE, WHOLE, resolve_eta
 from values.errors import UserError, printable
 from values.prompts import each, format_prompt, is_picture
@@ -88,6 +89,10 @@ def check_student(script, values, network):
         wrong = "has learnt one prompt for all timesteps and the whole image"
     elif tuple(values["guidance_interval"]) != WHOLE:
         wrong = "has learnt guidance at all timesteps, and takes no --guidance-interval"
+    elif values["guidance"] != PLAIN:
+        wrong = f"has learnt the weighted sum, and takes no --guidance {values['guidance']}"
+    elif values["guide"]:
+        wrong = "has learnt guidance from its teacher alone, and takes no --guide"
     if wrong:
         raise UserError(f"{network.name} {wrong}: take its teacher, --model {network.teacher}")
 
@@ -134,6 +139,40 @@ def check_soft_edge(given, values):
         raise UserError(
             '--soft-edge is of boxes like "a cat[0,0,0.5,1]", and no prompt has one (masks say '
             "in grey how soft they are)"
+        )
+
+
+def check_guidance(script, values, network):
+    """The rule is one for this network, this script and this method."""
+    if "guidance" not in values:
+        return
+    chosen = choose(values["guidance"])
+    flag = f"--guidance {chosen}" if chosen.rule.function else f"--guide {values['guide']}"
+    if chosen.rule.function is None and not values["guide"]:
+        return
+    if network.clip is None:
+        raise UserError(
+            f"{printable(flag, 200)}: {network.name} takes no prompts, so that nothing guides it"
+        )
+    asked = [p for name in ("prompts", "images", "region", "source") for p in values.get(name, [])]
+    if (chosen.rule.contrasts or values["guide"]) and any(p.place is not None for p in each(asked)):
+        raise UserError(
+            f"{flag}: compares what is drawn with prompts and without, for the image as a whole, and "
+            "some prompts count in a part of it alone"
+        )
+    if script.takes_photos and not chosen.invertible:
+        can = [name for name in RULES if choose(name).invertible]
+        why = "what it cuts off cannot be found again"
+        if chosen.remembers:
+            why = "what it remembers of one way is not that of the other"
+            can.append("apg with momentum 0")
+        raise UserError(
+            f"{flag}: {script.name} goes from photos to noise, and {why}: take {', '.join(can)}"
+        )
+    if chosen.remembers and METHODS[values["method"]].evaluations is None:
+        raise UserError(
+            f"{flag}: it remembers the evaluations before, of which --method {values['method']} "
+            f"repeats some: give it momentum 0, or choose another method"
         )
 
 

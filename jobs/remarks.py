@@ -1,8 +1,11 @@
 """What is good to know of jobs before they are drawn: a line of each kind for each text or size."""
 
+from diffusion.guidance_rules import PLAIN, choose
+from diffusion.methods import NEGLIGIBLE
 from models.vocabulary import vocabulary
 from values.errors import counted, printable
 from values.prompts import doubt
+from values.sums import totals
 
 MOST = 5  # lines of a kind; a job file has many prompts
 
@@ -17,6 +20,7 @@ def of_images(run, images):
     row = run.network
     texts = dict.fromkeys(p.text for i in images for p in [*i.prompts, *(i.source or [])])
     lines = some(doubt(text) for text in texts) + some(_loose(i.prompts) for i in images)
+    lines += some(_idle(image, run.guide) for image in images)
     if run.checkpoint:  # weights that were trained on other things
         return lines
     if known := vocabulary(row):
@@ -30,6 +34,20 @@ def _loose(prompts):
     if len(texts) < 3 or any(" " in text for text in texts):
         return None
     return f"{counted(len(texts), 'prompt')} of one word each: put quotes around one of several"
+
+
+def _idle(image, guide):
+    """What to say where a rule of guidance, or a guide, has nothing to do; None: it has."""
+    sums = [total for _, total, _ in totals(image.conditions)]
+    if any(total > NEGLIGIBLE and abs(total - 1) > NEGLIGIBLE for total in sums):
+        return None
+    named = [] if (image.guidance or PLAIN) == PLAIN else [f"--guidance {image.guidance}"]
+    if named and not choose(image.guidance).rule.contrasts:
+        named = []
+    named += ["--guide"] if guide else []
+    if not named:
+        return None
+    return f"{' and '.join(named)}: nothing to do where weights add up to {sums[0]:g}"
 
 
 def of_size(name, before, after):

@@ -26,7 +26,7 @@ from values.names import Template
 from values.prompts import each, merge, weighing
 from values.types import MAX_SEED
 
-HASHES = ("model_sha256", "clip_sha256", "guiding_clip_sha256")
+HASHES = ("model_sha256", "clip_sha256", "guiding_clip_sha256", "guide_sha256")
 EDITED = Template("out.png")  # the name of a single edit
 
 
@@ -203,6 +203,7 @@ def _resolve(script, said, is_job):
     if is_job:
         checks.check_interval(script, values)
         checks.check_soft_edge(given, values)
+        checks.check_guidance(script, values, network)
         if script is CLIP:
             checks.check_steering(values, derived["asks"])
         if script in DRAWING:

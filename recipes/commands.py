@@ -161,7 +161,8 @@ def _words(option, recipe, values, find):
     if Is.FILE in option.is_:
         return [_path(find(value))]
     if isinstance(option.type, Name):
-        return [_known(option.type.kind, value, option.type.names)]
+        _known(option.type.kind, option.type.name_of(value), option.type.names)
+        return [value]
     values = value if isinstance(value, list) else [value]
     return [v if isinstance(v, str) else number(v) for v in values]
 

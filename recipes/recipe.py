@@ -51,6 +51,7 @@ FACTS = {
     "clip": Text().stored,  # the CLIP that the model reads prompts with
     "clip_sha256": _hash,
     "guiding_clip_sha256": _hash,
+    "guide_sha256": _hash,
     "device": Text().stored,  # its kind, such as "cuda"
     "software": Text().stored,  # name and version of this program
 }

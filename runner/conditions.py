@@ -94,7 +94,8 @@ def guided_model(run, image, embeds, prompts):
         if row.takes_weight:
             model = diffusion.distilled(net, embeds, weights, chunk)
         else:
-            model = diffusion.guided(net, embeds, weights, chunk, interval)
+            how = (image.guidance, run.guide)
+            model = diffusion.guided(net, embeds, weights, chunk, interval, *how)
     return diffusion.clamp_t(model, row.min_t, row.max_t)
 
 

@@ -7,6 +7,7 @@ import torch
 
 import diffusion
 from cli.scripts import SOFTWARE
+from diffusion.guidance_rules import PLAIN
 from jobs.outputs import place
 from media.images import fitted, save_png
 from media.tensors import to_image, to_tensor
@@ -53,6 +54,8 @@ def facts_of(run, item, timesteps):
         **{name: known[name] for name in names},
         **recipes.of_prompts(image, item.prompts),
         "images": [[file_name(p.text), *p.stored[1:]] for p in image.images],
+        "guidance": image.guidance if image.guidance != PLAIN else None,
+        "guide": options.guide and file_name(options.guide),
         **{k: v for k, v in run.facts(image).items() if k != "clip_sha256"},
         "software": SOFTWARE,
         "timesteps": timesteps,

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from cli.options import options_of
 from cli.scripts import DRAWING, MODIFY, REVERSE
-from diffusion.methods import WHOLE
+from diffusion.methods import NEGLIGIBLE, WHOLE
 from jobs import remarks
 from jobs.job_stream import HELP, is_stream
 from jobs.jobs import Numbers, batches, items, items_of_line
@@ -302,7 +302,8 @@ class Plan:
         interval = WHOLE if self.jobs.sweep else image.guidance_interval or WHOLE
         for title, asked in sides.items():
             rest = 1 - math.fsum(prompt.weight for prompt in asked)
-            lines = describe(asked, rest, interval) if asked else ["  no prompt"]
+            against = "guide" if options.guide and 1 - rest > NEGLIGIBLE else "no prompt"
+            lines = describe(asked, rest, interval, against) if asked else ["  no prompt"]
             for line in [*([title] if title else []), *lines]:
                 note(line)
 

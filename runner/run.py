@@ -17,6 +17,7 @@ import torch
 import diffusion
 import models
 from cli.scripts import CFG, CLIP, SOFTWARE
+from diffusion.guidance_rules import PLAIN
 from jobs.jobs import said_of
 from media.images import publish
 from media.tensors import to_image, to_tensor
@@ -64,9 +65,12 @@ class Run:
         )
         if options.checkpoint:  # before a CLIP is sought, and perhaps downloaded
             networks.check(options.network.name, self.checkpoint)
+        if options.guide:
+            networks.check(options.network.name, options.guide)
         # Of a new file of 2.4 GB this takes two seconds, in which libraries are loaded.
         self._sha256 = ThreadPoolExecutor(1).submit(checkpoints.sha256, self.checkpoint)
         self._clip_sha256 = functools.cache(checkpoints.clip_sha256)
+        self._guide_sha256 = functools.cache(checkpoints.sha256)
         self._told = set()  # what was said of lines of a job file
         if options.verbose and plan.jobs.all:
             first = plan.jobs.all[0].image
@@ -115,6 +119,17 @@ class Run:
         # Not before: what loading and packing frees is no size that an activation asks for.
         hook = net.register_forward_hook(keep)
         return net
+
+    @functools.cached_property
+    def guide(self):
+        """The weaker network that guides, loaded like `network`; None: there is none."""
+        options = self.options
+        if not options.guide:
+            return None
+        name, packed = options.network.name, not options.compile
+        where = (self.device, self.dtype, packed, options.low_memory)
+        net = models.load(name, options.guide, *where)
+        return compiled(net) if options.compile else net
 
     @functools.cached_property
     def reader(self):
@@ -338,6 +353,7 @@ class Run:
             "script": options.script.name,
             **recipes.of_prompts(image, item.prompts),
             "guidance_interval": image.guidance_interval if guided else None,
+            "guidance": image.guidance if image.guidance != PLAIN else None,
             "direct": image.direct or None,
             "seed": item.seed,
             "eta": image.eta or 0.0,
@@ -352,9 +368,11 @@ class Run:
 
     def facts(self, image):
         """What was computed with: weights, dtype and device."""
+        guide = self.options.guide
         return {
             "model_sha256": self._sha256.result(),
             "checkpoint": self.checkpoint.name,
+            **({"guide_sha256": self._guide_sha256(guide)} if guide else {}),
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device.type,
             **{name: self._clip_sha256(*which) for name, which in self._clips(image).items()},

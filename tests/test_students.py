@@ -98,9 +98,12 @@ def test_defaults_are_what_a_student_was_trained_for(model, argv, expected):
         (("a cat", "--negative", "a dog"), "takes one prompt, not 2"),
         (("--negative", "a dog"), "takes no weight below 0, like -1"),
         (("a cat", "--guidance-interval", "0.2", "1"), "takes no --guidance-interval"),
+        (("a cat", "--guidance", "rescale"), "takes no --guidance rescale:0.7"),
+        (("a cat", "--guide", "FILE"), "takes no --guide"),
     ],
 )
 def test_what_only_a_teacher_can_do_is_refused(cfg_sample, student, argv, told):
+    argv = [student if word == "FILE" else word for word in argv]
     status, out, err = cfg_sample("--model", "emoji_4", "--checkpoint", student, *argv)
     assert (status, out) == (2, [])
     (line,) = err.splitlines()

@@ -8,7 +8,7 @@ from diffusion.spans import ALWAYS
 from values.errors import printable
 
 
-def describe(conditions, zero_weight=None, interval=WHOLE):
+def describe(conditions, zero_weight=None, interval=WHOLE, against="no prompt"):
     """Lines that show what guides the sampling, weights aligned at their decimal points.
 
     Args:
@@ -16,6 +16,7 @@ def describe(conditions, zero_weight=None, interval=WHOLE):
         zero_weight: the weight of the zero embedding, shown as "(no prompt)" at the end where it is
             the same at all timesteps and everywhere; None: it has no part in it.
         interval: the timesteps at which it has.
+        against: what has that weight, where it is another.
     Returns:
         a string for each, safe to print.
     """
@@ -24,7 +25,7 @@ def describe(conditions, zero_weight=None, interval=WHOLE):
     if zero_weight is not None and not varies:
         low, high = interval
         when = "" if (low, high) == WHOLE else f", at t from {low:g} to {high:g}"
-        rows.append((_decimal(zero_weight), f"(no prompt{when})"))
+        rows.append((_decimal(zero_weight), f"({against}{when})"))
     if not rows:
         return []
     parts = [weight.partition(".") for weight, _ in rows]
@@ -34,7 +35,7 @@ def describe(conditions, zero_weight=None, interval=WHOLE):
         f"  {whole:>{left}}{point + digits:<{right}}  {text}"
         for (whole, point, digits), (_, text) in zip(parts, rows, strict=True)
     ]
-    rest = "(no prompt: the rest to 1, at each t and in each place)"
+    rest = f"({against}: the rest to 1, at each t and in each place)"
     return [*lines, f"  {'':{left + right}}  {rest}"] if varies else lines
 
 

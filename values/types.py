@@ -13,6 +13,7 @@ import secrets
 import urllib.parse
 from pathlib import Path
 
+from diffusion.guidance_rules import RULES, choose
 from models.zoo import CLIPS
 from values.errors import UserError, printable
 from values.extents import BOX
@@ -136,6 +137,40 @@ class Name:
 
     def stored(self, value):
         return Text().stored(value)  # one of a later version is shown, too
+
+    def name_of(self, value):
+        """The name in a value."""
+        return value
+
+
+class GuidanceRule(Name):
+    """A rule of guidance and the values of its parameters, `NAME[:VALUE...]`, all written out."""
+
+    def __init__(self):
+        super().__init__("rule of guidance", RULES)
+
+    def __call__(self, text):
+        if is_numeral(text):
+            raise UserError(
+                f"{_quote(text)} is no rule of guidance: write the weight of a prompt behind it, "
+                f'"a cat:{printable(text, 20)}", or a rule: {", ".join(RULES)}'
+            )
+        super().__call__(self.name_of(text))
+        try:
+            return str(choose(text))
+        except ValueError as error:
+            raise UserError(printable(error, 300)) from None
+
+    def name_of(self, value):
+        return value.partition(":")[0]
+
+
+def is_numeral(text):
+    """Whether a text is a number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def is_number(value):

@@ -28,6 +28,8 @@ RECIPE = {
     "model_sha256": "0" * 64,
     "dtype": "float32",
     "guidance_interval": [0.0, 0.9],
+    "guidance": "apg:0.06:-0.5:0",
+    "guide_sha256": "1" * 64,
     "software": "v-diffusion 1.0",
 }
 

@@ -24,8 +24,8 @@ class Net(nn.Module):
 def model_of(net, name, chunk=None, low_memory=False):
     """The guided model of two images of one prompt each."""
     options = SimpleNamespace(network=NETWORKS[name], chunk=chunk, low_memory=low_memory)
-    run = SimpleNamespace(options=options, network=net, device=torch.device("cpu"))
-    image = SimpleNamespace(guidance_interval=None)
+    run = SimpleNamespace(options=options, network=net, guide=None, device=torch.device("cpu"))
+    image = SimpleNamespace(guidance_interval=None, guidance="plain")
     return guided_model(run, image, [torch.ones(1, 256)] * 2, [[Prompt("a cat", 3.0)]] * 2)
 
 
