@@ -135,9 +135,9 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE, rule=PLAIN, guide=N
         A model (x [N, C, H, W], t [N]) -> v [N, C, H, W]. Under a rule that remembers (`apg` with
         momentum) it is one for each run, all of whose calls are of the same N images.
     Raises:
-        ValueError: as `conditions` and `choose`, for a chunk below 1, and for an interval with masks
-            or with weights that add up to 0 or less; the model raises it where only those that
-            count at t do. For masks with a guide or a rule that compares.
+        ValueError: as `conditions` and `choose`, for a chunk below 1, and for masks with a
+            guide or a rule that compares, and for an interval with masks or with weights that add
+            up to 0 or less; the model raises it where only those that count at t do.
     """
     embeds, weights = _listed(embeds, weights, chunk)
     call, chosen = in_chunks(net, chunk), choose(rule)
@@ -232,7 +232,7 @@ def _contrast(first, weight):
     0 where there is nothing to compare them with: without that embedding, and for a sum below 0.
 
     Args:
-        first, weight: the first condition, which is that embedding if it has a part, and its weight.
+        first, weight: the first condition, that embedding if it has a part, and its weight.
     """
     total = 0.0 if first.any() else 1 - weight
     return total if total > NEGLIGIBLE else 0.0
@@ -348,7 +348,7 @@ def _changing(call, embeds, weights, interval, chosen, guide):
         if guide and any(totals):
             each = list(zip(counting, totals, strict=True))
             means = [
-                [(e, w / total) for e, w in rows[1:]] if total else rows for rows, total in each
+                [(e, w / total) for e, w in rows[1:]] if total else rows[:1] for rows, total in each
             ]
             base = _sum(*_evaluated(guide, x, t, means))
             counting = [rows[1:] if total else rows for rows, total in each]

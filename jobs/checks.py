@@ -157,8 +157,7 @@ def check_guidance(script, values, network):
     asked = [p for name in ("prompts", "images", "region", "source") for p in values.get(name, [])]
     if (chosen.rule.contrasts or values["guide"]) and any(p.place is not None for p in each(asked)):
         raise UserError(
-            f"{flag}: compares what is drawn with prompts and without, for the image as a whole, and "
-            "some prompts count in a part of it alone"
+            f"{flag}: is for prompts of the whole image, and some here are of a part of it"
         )
     if script.takes_photos and not chosen.invertible:
         can = [name for name in RULES if choose(name).invertible]

@@ -285,3 +285,29 @@ def test_mistakes_are_named():
         v([Weight(math.inf)], 0.4, MEANS[:1])
     with pytest.raises(ValueError, match="each embedding: 1 of 3"):
         v([Weight(1.0)], 0.4)
+
+
+@pytest.mark.parametrize("guide", [None, lambda x, t, embed: 0.8 * gaussian(x, t, 0.1)])
+@pytest.mark.parametrize(
+    "rule", [name for name in diffusion.RULES if name != "apg"] + ["apg:0.1:0"]
+)
+def test_rules_and_guides_go_with_prompts_that_count_at_some_timesteps(rule, guide):
+    x, how = diffusion.noise(range(3), (3, 4, 6)).double(), {"rule": rule, "guide": guide}
+    t = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
+
+    def drawn(embeds, weights):
+        return diffusion.guided(Gaussians(), embeds, weights, **how)(x, t)
+
+    both, second = drawn(MEANS[:2], [3.0, 2.0]), drawn(MEANS[1:2], [2.0])
+    assert torch.equal(drawn(MEANS[:2], [Weight(3.0), 2.0]), both)
+    changing = drawn(MEANS[:2], [Weight(3.0, Span(0.0, 0.6, 0.0, 0.6)), 2.0])
+    assert torch.equal(changing[:2], both[:2])
+    torch.testing.assert_close(changing[2], second[2], rtol=0, atol=1e-12)
+
+
+def test_what_compares_takes_no_masks():
+    weights = [Weight(3.0, mask=torch.ones(4, 6))]
+    for how in ({"rule": "rescale"}, {"guide": Gaussians()}):
+        with pytest.raises(ValueError, match="takes no weights that have masks"):
+            v(weights, 0.5, MEANS[:1], **how)
+    v(weights, 0.5, MEANS[:1], rule="threshold")
