@@ -328,9 +328,7 @@ def _changing(call, embeds, weights, interval, chosen, guide):
         if tuple(interval) != WHOLE:
             raise ValueError("outside of the interval there is no mean of weights that have masks")
         if compares:
-            raise ValueError(
-                "no rule but threshold, and no guide, compares weights that have masks"
-            )
+            raise ValueError("a guide, or a rule that compares, takes no weights that have masks")
     contrast = _Contrast(chosen, guide is not None) if guide or chosen.rule.function else None
 
     def model(x, t):
