@@ -115,9 +115,9 @@ FIRST = Architecture(
     skip_first=True,
 )
 
-# A small CC12M over 4x4 patches: what two CPU cores can train and draw with.
+# A small CC12M: what two CPU cores can train and draw with.
 EMOJI = replace(
-    CC12M, channels=(128, 256, 384), blocks=1, attention_from=1, clip_dim=256, features=256, patch=4
+    CC12M, channels=(24, 64, 128, 256, 384), blocks=1, attention_from=3, clip_dim=256, features=256
 )
 
 
@@ -142,7 +142,7 @@ ROWS = (
         name="emoji",
         file="emoji.safetensors",
         url=None,
-        sha256="949ced7612bd206043cb24c1c2734e141dff0262ee5679c30f822f16707dcf72",
+        sha256="3e45349aeb1cc70a09d1837ee77ad222cd738063770932705057cb9058e61eb7",
         shape=(3, 64, 64),
         architecture=EMOJI,
         clip="emoji",
