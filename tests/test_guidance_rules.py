@@ -117,7 +117,8 @@ def test_rules_are_swept_and_written_in_job_files(cfg_sample, tmp_path):
     ],
 )
 def test_mistakes_are_told_in_a_line(cfg_sample, flags, message):
-    assert message in told(cfg_sample, *FAST, *flags, *([] if "--model" in flags else ["a cat:8"]))
+    usual = [] if "--model" in flags else [*FAST, "a cat:8"]
+    assert message in told(cfg_sample, *usual, *flags)
 
 
 def test_rule_with_nothing_to_do_says_so(cfg_sample, weak):
