@@ -13,16 +13,20 @@ from .inversion import (
     in_doubles,
     to_latents,
 )
+from .measurements import MEASUREMENTS, Measurement
 from .methods import METHODS, default_schedule, default_steps, resolve_eta
 from .objective import alpha_sigma, log_snr, log_snr_to_t, to_pred_eps, to_x_v
+from .restoring import exactly, nearly, sample_again, within_range
 from .sampling import Progress, add_noise, clamp_t, generators, noise, sample
 from .schedules import SCHEDULES
 from .sphere import between, turned
 
 __all__ = [
+    "MEASUREMENTS",
     "METHODS",
     "SCHEDULES",
     "Latents",
+    "Measurement",
     "NonFiniteError",
     "Progress",
     "add_noise",
@@ -36,6 +40,7 @@ __all__ = [
     "distilled",
     "edit_by_latents",
     "edit_directly",
+    "exactly",
     "from_latents",
     "generators",
     "guided",
@@ -44,11 +49,13 @@ __all__ = [
     "log_snr",
     "log_snr_to_t",
     "mix_noise",
+    "nearly",
     "noise",
     "noise_report",
     "normalise",
     "resolve_eta",
     "sample",
+    "sample_again",
     "schedule",
     "steered",
     "timesteps",
@@ -56,4 +63,5 @@ __all__ = [
     "to_pred_eps",
     "to_x_v",
     "turned",
+    "within_range",
 ]
