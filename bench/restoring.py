@@ -1,6 +1,6 @@
 """Ways to restore an image of which a part is known, at equal work of the bundled model.
 
-    python bench/restoring.py [--things N] [--seeds N] [--tasks NAME ...] [--ways NAME ...] [-o FILE.png]
+    python bench/restoring.py [--things N] [--seeds N] [--tasks NAME ...] [-o FILE.png]
 
 Renders that no training saw (smaller, and off their place) are degraded by each task and restored
 under the prompt that names them. Prints a table: by how many grey levels what is known is off at

@@ -38,6 +38,11 @@ def eta(values):
     return METHODS[values["method"]].eta
 
 
+def by(values):
+    """How a drawing is made to agree with a photo: what is exact can be put in as it is."""
+    return "mmps" if values.get("noise") or "deblur" in values.get("task", ()) else "ddnm"
+
+
 def tolerance(values):
     return TOLERANCE if METHODS[values["method"]].evaluations is None else None
 

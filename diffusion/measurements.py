@@ -1,19 +1,18 @@
 """What is known of an image: a linear measurement of it, with its pseudo-inverse.
 
-A task is a row of `MEASUREMENTS`, a pair of functions: what an image looks like once it is degraded,
+A task is a row of `MEASUREMENTS`, a pair of functions: what an image looks like once degraded,
 y = A x, and the smallest image that looks so, A+ y. They satisfy the four conditions of Penrose:
 `A A+ A = A`, `A+ A A+ = A+`, and A A+ and A+ A are symmetric. Of these two everything else is made:
 A+ y + (I - A+ A) x is the image nearest to x that looks like y.
 
 Measurements follow one another where they are of different axes, such as a smaller image in grey.
+
+Uses the methods of tensors alone: the table is read where torch is not wanted.
 """
 
 import math
 from collections.abc import Callable
 from typing import NamedTuple
-
-import torch
-from torch.nn.functional import interpolate
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601), as Pillow weighs them
 # Frequencies that a blur leaves less of are taken to be lost: 8 bits hold nothing of them.
@@ -27,12 +26,12 @@ def kept(x, known):
 
 def smaller(x, factor):
     """The means of squares of factor x factor pixels."""
-    return torch.nn.functional.avg_pool2d(x, factor)
+    return x.unflatten(3, (-1, factor)).mean(4).unflatten(2, (-1, factor)).mean(3)
 
 
 def larger(y, factor):
     """Each pixel as a square of factor x factor."""
-    return interpolate(y, scale_factor=factor, mode="nearest")
+    return y.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
 
 
 def grey(x):
@@ -62,14 +61,14 @@ def _filtered(x, deviation, of):
     rows, columns = (_cosines(side, x) for side in x.shape[-2:])
     gains = [_gain(side, deviation, x) for side in x.shape[-2:]]
     gain = gains[0][:, None] * gains[1]
-    weight = torch.where(gain >= FAINT, of(gain.clamp_min(FAINT)), 0)
+    weight = of(gain.clamp_min(FAINT)) * (gain >= FAINT)
     return rows.T @ (weight * (rows @ x @ columns.T)) @ columns
 
 
 def _cosines(side, x):
     """The orthonormal cosines [side, side] that a symmetric blur of a mirrored line only scales."""
-    k = torch.arange(side, dtype=torch.float64, device="cpu")
-    waves = torch.cos(math.pi / side * (k + 0.5) * k[:, None]) * math.sqrt(2 / side)
+    k = _count(side, x)
+    waves = ((k + 0.5) * k[:, None] * (math.pi / side)).cos() * math.sqrt(2 / side)
     waves[0] /= math.sqrt(2)
     return waves.to(x)
 
@@ -77,10 +76,15 @@ def _cosines(side, x):
 def _gain(side, deviation, x):
     """What a sampled Gaussian leaves of each of these cosines [side]."""
     reach = max(1, math.ceil(4 * deviation))
-    place = torch.arange(-reach, reach + 1, dtype=torch.float64)
-    kernel = torch.exp(-((place / deviation) ** 2) / 2)
-    k = torch.arange(side, dtype=torch.float64)[:, None]
-    return (torch.cos(math.pi / side * k * place) @ (kernel / kernel.sum())).to(x)
+    place = _count(2 * reach + 1, x) - reach
+    kernel = (-((place / deviation) ** 2) / 2).exp()
+    waves = (_count(side, x)[:, None] * place * (math.pi / side)).cos()
+    return (waves @ (kernel / kernel.sum())).to(x)
+
+
+def _count(n, x):
+    """0, 1, ..., n - 1 in float64 on the CPU, which not every device of x has."""
+    return x.new_ones(n, device="cpu").double().cumsum(0) - 1
 
 
 def same(x):
@@ -93,23 +97,25 @@ class Row(NamedTuple):
     Args:
         degrade: function (x [N, C, H, W], parameters) -> y, linear in x.
         lift: function (y, parameters) -> the smallest x that is degraded to A A+ y.
-        of_pixels: whether it looks at each pixel alone; a picture that is given is degraded so, too.
-            Otherwise it is given as it has become.
+        needs: the option that says more of it, by name; None: nothing needs to be said.
+        of_pixels: whether it looks at each pixel alone: a picture that is given is degraded so,
+            too. Otherwise it is given as it has become.
     """
 
     degrade: Callable
     lift: Callable
+    needs: str | None = None
     of_pixels: bool = False
 
 
 # In the order in which they are applied: pixels are left out of what the others have made.
 MEASUREMENTS = {
-    "upscale": Row(smaller, larger),
-    "deblur": Row(blurred, sharpened),
-    "denoise": Row(same, same),
+    "upscale": Row(smaller, larger, "factor"),
+    "deblur": Row(blurred, sharpened, "blur"),
+    "denoise": Row(same, same, "noise"),
     "colourise": Row(grey, coloured, of_pixels=True),
-    "inpaint": Row(kept, kept, of_pixels=True),
-    "outpaint": Row(kept, kept, of_pixels=True),
+    "inpaint": Row(kept, kept, "mask", of_pixels=True),
+    "outpaint": Row(kept, kept, "pad", of_pixels=True),
 }
 
 

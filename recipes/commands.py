@@ -15,7 +15,7 @@ from typing import NamedTuple
 from cli.defaults import default
 from cli.option import Is
 from cli.options import marked, options_of
-from cli.scripts import CFG, CLIP, MODIFY
+from cli.scripts import CFG, CLIP, EDITING, MODIFY
 from cli.scripts import SCRIPTS as ALL
 from diffusion.methods import METHODS
 from models import checkpoints
@@ -25,7 +25,7 @@ from values.errors import UserError, printable
 from values.prompts import Prompt, format_prompt
 from values.types import Name
 
-SCRIPTS = {script.name: script for script in (CFG, CLIP, MODIFY)}
+SCRIPTS = {script.name: script for script in (CFG, CLIP, *EDITING)}
 
 
 class Command(NamedTuple):
@@ -77,7 +77,7 @@ def command(recipe, png, scripts=".", base=""):
         flags["--from-png"] = [_path(str(png))]
     elif script is MODIFY:
         flags["-n"] = ["1"]  # has images numbered: its one usual name, out.png, may be taken
-    edits = script is MODIFY
+    edits = script in EDITING
     photo = [_path(find(_needed(recipe, "init")))] if edits else []
     # A recipe's prompts are what became of all choices.
     literal = (lambda text: text) if edits else wildcards.escape
