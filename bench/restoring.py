@@ -5,7 +5,8 @@
 Renders that no training saw (smaller, and off their place) are degraded by each task and restored
 under the prompt that names them. Prints a table: by how many grey levels what is known is off at
 the most, once an image is rounded to 8 bits and degraded again; in how many images a judge that
-shares nothing with the model finds the thing; the PSNR; and how far two seeds are apart (RMS).
+shares nothing with the model finds the thing, and in how many where it sees nothing else but what
+was drawn in a hole; the PSNR; and how far two seeds are apart (RMS).
 A way takes up to 40 passes through the network, forward or backward. Beside the ways stands what
 users have otherwise, and the render itself, which the judge may not find either.
 """
@@ -223,7 +224,15 @@ def measure(args):
     images, prompts, numbers = renders(args.things)
     embeds = [embed[None] for embed in reader.encode_text(prompts)]
     model = diffusion.guided(net, embeds, [[WEIGHT]] * len(embeds))
-    head("task", "way", "known off", "judge right", "PSNR", "between seeds")
+    head(
+        "task",
+        "way",
+        "known off",
+        "judge right",
+        "of the drawn part alone",
+        "PSNR",
+        "between seeds",
+    )
     for task in args.tasks:
         name, without = WITHOUT[task]
         ways = {
@@ -251,11 +260,22 @@ def measure(args):
 def figures(problem, images, numbers, looks, found):
     """What the table says of images [seeds, N, 3, H, W]."""
     off = "" if problem.sigma else f"{known_off(problem, found):.2f}"
-    right = torch.stack([judge.ranking(looks, some)[:, 0] == numbers for some in found])
+    right = [judged(looks, some, numbers) for some in found]
+    if problem.name in HOLES:  # what is drawn, on the ground alone
+        mask, ground = problem.measurement.parts[0][1][0], images[:, :, :1, :1]
+        alone = [judged(looks, torch.where(mask > 0, ground, some), numbers) for some in found]
+        alone = f"{sum(alone) / len(alone):.0%}"
+    else:
+        alone = ""
     error = (found - images).square().mean(dim=(0, 2, 3, 4))
     psnr = 10 * torch.log10(4 / error.clamp_min(1e-10)).mean()
     apart = (found[0] - found[-1]).square().mean().sqrt() * 127.5 if len(found) > 1 else 0
-    return off, f"{right.float().mean():.0%}", f"{psnr:.1f} dB", f"{apart:.1f}"
+    return off, f"{sum(right) / len(right):.0%}", alone, f"{psnr:.1f} dB", f"{apart:.1f}"
+
+
+def judged(looks, images, numbers):
+    """The share of images in which the judge finds the thing of that number."""
+    return float((judge.ranking(looks, images)[:, 0] == numbers).float().mean())
 
 
 def known_off(problem, found):

@@ -1,5 +1,6 @@
 """What is good to know of jobs before they are drawn: a line of each kind for each text or size."""
 
+from cli.scripts import RESTORE
 from models.vocabulary import vocabulary
 from values.errors import counted, printable
 from values.prompts import doubt
@@ -17,6 +18,8 @@ def of_images(run, images):
     row = run.network
     texts = dict.fromkeys(p.text for i in images for p in [*i.prompts, *(i.source or [])])
     lines = some(doubt(text) for text in texts) + some(_loose(i.prompts) for i in images)
+    if run.script is RESTORE and run.output and run.output.ending.lower() in (".jpg", ".jpeg"):
+        lines.append("a JPEG changes what is known by some grey levels: a PNG or WebP keeps it")
     if run.checkpoint:  # weights that were trained on other things
         return lines
     if known := vocabulary(row):

@@ -7,7 +7,7 @@ from values.errors import UserError
 
 NEEDS = {row.needs: name for name, row in MEASUREMENTS.items() if row.needs}
 # The pseudo-inverse of two is that of each, one after the other, for these pairs alone.
-TOGETHER = {frozenset(("inpaint", "upscale"))}
+TOGETHER = {frozenset(("upscale", task)) for task in ("deblur", "inpaint")}
 TOGETHER |= {frozenset(("colourise", task)) for task in MEASUREMENTS if task != "denoise"}
 
 

@@ -151,9 +151,9 @@ def _words(option, recipe, values, find):
         return [format_prompt(Prompt(*pair)) for pair in value]
     if Is.FILE in option.is_:
         return [_path(find(value))]
-    if isinstance(option.type, Name):
-        return [_known(option.type.kind, value, option.type.names)]
     values = value if isinstance(value, list) else [value]
+    if isinstance(option.type, Name):
+        return [_known(option.type.kind, name, option.type.names) for name in values]
     return [v if isinstance(v, str) else number(v) for v in values]
 
 
