@@ -14,7 +14,7 @@ from diffusion.objective import alpha_sigma, like
 from diffusion.sampling import sample
 
 LEAST_ALPHA = 0.02  # nearer to plain noise the network's gradient is one of rounding alone
-SOLVING = 2  # steps of conjugate gradients an evaluation, each a pass backwards
+SOLVING = 2  # steps of GMRES an evaluation, each a pass backwards
 
 
 def exactly(model, measurement, y):
@@ -45,13 +45,13 @@ def nearly(model, measurement, y, noise, solving=SOLVING):
     """A model whose pred is the mean of the images that are degraded to y with noise.
 
     With the covariance V of the image given x, which is (sigma^2 / alpha) dpred/dx, that mean is
-    pred + V A^T (A V A^T + noise^2)^-1 (y - A pred), solved by conjugate gradients.
+    pred + V A^T (A V A^T + noise^2)^-1 (y - A pred), solved by GMRES.
 
     Args:
         model: callable (x, t) -> v that gradients flow through, so not in inference mode.
         measurement, y: as for `exactly`.
         noise: the standard deviation of the noise in y; images range from -1 to 1. Above 0.
-        solving: steps of conjugate gradients.
+        solving: steps of GMRES.
     Returns:
         A model (x, t) -> v, with 1 pass forward and `solving` + 1 passes backwards.
     """
@@ -97,18 +97,23 @@ def adjoint(measurement, y, like_x):
 
 
 def _solved(operator, right, steps):
-    """What a symmetric positive operator takes to `right`, about: conjugate gradients from 0."""
-    found, rest, way = torch.zeros_like(right), right, right
-    size = _dot(rest, rest)
+    """About what a linear operator takes to `right`: what leaves the smallest rest (GMRES).
+
+    A network's covariance is neither quite symmetric nor positive, which conjugate gradients need:
+    these would lead astray. Here the rest never grows.
+    """
+    ways, images, way = [], [], right
     for _ in range(steps):
-        image = operator(way)
-        along = _dot(way, image)
-        # A network's covariance is not quite positive: there a step would lead anywhere.
-        step = torch.where(along > 0, size / along.clamp_min(1e-30), 0)
-        found, rest = found + step * way, rest - step * image
-        before, size = size, _dot(rest, rest)
-        way = rest + size / before.clamp_min(1e-30) * way
-    return found
+        for other in 2 * ways:  # twice, against rounding
+            way = way - _dot(way, other) * other
+        size = _dot(way, way).sqrt()
+        ways.append(way / size.clamp_min(1e-20))
+        images.append(way := operator(ways[-1]))
+    ways, images = (torch.stack(some, 1).flatten(2) for some in (ways, images))  # [N, steps, D]
+    products = (images @ images.mT).double().cpu()
+    wanted = (images @ right.flatten(1)[..., None]).double().cpu()
+    shares = torch.linalg.pinv(products, rtol=1e-12, hermitian=True) @ wanted
+    return (shares.to(right) * ways).sum(1).view_as(right)
 
 
 def _dot(a, b):
