@@ -22,7 +22,7 @@ def main():
             embeds = run.embed([(item.prompts, item.image.images) for item in items])
             model = runner.guided_model(run, image, embeds, [item.conditions for item in items])
             known = runner.Known(run, batch)
-            x, timesteps, _ = run.start(batch)
+            x, timesteps = known.start(batch)
             images = diffusion.sample_again(
                 run.prepared(known.model(model), batch),
                 x,
@@ -30,6 +30,7 @@ def main():
                 image.method,
                 batch.noise,
                 image.travel,
+                runner.STRETCH,
                 eta=image.eta,
                 callback=batch.watch((len(timesteps) - 1) * image.travel),
             )

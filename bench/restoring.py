@@ -146,7 +146,7 @@ def from_its_level(method, steps):
     """Noise is what the model removes: the picture is a state of the flow, and starts it."""
 
     def restore(p):
-        t = math.atan(p.sigma) * 2 / math.pi
+        t = diffusion.noise_to_t(p.sigma)
         timesteps = diffusion.timesteps(diffusion.default_schedule(method), steps, t)
         alpha, _ = diffusion.alpha_sigma(t)
         return in_8_bits(diffusion.sample(p.model, alpha * p.y, timesteps, method, noise=p.noise))

@@ -40,6 +40,8 @@ def eta(values):
 
 def by(values):
     """How a drawing is made to agree with a photo: what is exact can be put in as it is."""
+    if values.get("task") == ["denoise"]:
+        return "level"
     return "mmps" if values.get("noise") or "deblur" in values.get("task", ()) else "ddnm"
 
 

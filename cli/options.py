@@ -80,7 +80,7 @@ NAMES = "{" + "}, {".join(FIELDS) + "}"
 DRAWN = (*FIELDS, "frame", "frames")
 EDIT = (*FIELDS, "photo")
 READS = "CLIP reads 77 tokens of each, that of emoji 24"
-WAYS = ("ddnm", "mmps")  # to make a drawing agree with what is known
+WAYS = ("ddnm", "mmps", "level")  # to make a drawing agree with what is known
 MAX_FACTOR, MAX_BLUR = 64, 100
 LATENT_NAMES = "{" + "}, {".join(LATENT_FIELDS) + "}"
 
@@ -152,7 +152,8 @@ TABLE = {
         "255"),
     Option("--by", (RESTORE,), Name("way", WAYS), "NAME", defaults.by, SHAPED,
         "ddnm puts in what is known; mmps, for photos with noise or blur, weighs it by the "
-        "gradient of the network (default: what suits the task)", follows=("task", "noise")),
+        "gradient of the network; level, of denoise, starts where drawings have as much noise "
+        "(default: what suits the task)", follows=("task", "noise")),
     Option("--travel", (RESTORE,), Whole(1, 100), "N", 1, SHAPED,
         "go each part of the way N times, with fresh noise in between: the drawn agrees more with "
         "the known"),

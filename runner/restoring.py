@@ -10,7 +10,7 @@ import diffusion
 from media.tensors import in_levels
 
 ROUNDING = 1 / math.sqrt(12)  # grey levels: the standard deviation of what 8 bits leave out
-STRETCH = 1  # steps of the parts of the way that --travel goes again
+STRETCH = 2  # steps of the parts of the way that --travel goes again
 
 
 class Known:
@@ -42,8 +42,20 @@ class Known:
         self.y = self.measurement.of_picture(photos.to(run.device))
         self.is_hole = all(task in ("inpaint", "outpaint") for task in image.task)
 
+    def start(self, batch):
+        """(x, timesteps) that the batch starts from: noise, or the photo where it is as noisy."""
+        image, (x, timesteps, _) = self.image, self.run.start(batch)
+        if image.by == "level":
+            t = diffusion.noise_to_t(image.noise / 127.5)
+            alpha, _ = diffusion.alpha_sigma(t)
+            x = (alpha * self.y).to(x)
+            timesteps = diffusion.timesteps(image.schedule, image.steps, t)
+        return x, timesteps
+
     def model(self, model):
         """A model (x, t) -> v whose images agree with what is known."""
+        if self.image.by == "level":  # it started from all that is known
+            return model
         if self.image.by == "ddnm":
             return diffusion.exactly(model, self.measurement, self.y)
         noise = math.hypot(self.image.noise, ROUNDING) / 127.5
