@@ -151,12 +151,12 @@ TABLE = {
         "of denoise and any other: the standard deviation of the photo's noise in grey levels, of "
         "255"),
     Option("--by", (RESTORE,), Name("way", WAYS), "NAME", defaults.by, SHAPED,
-        "ddnm puts in what is known; mmps, for photos with noise or blur, weighs it by the "
+        "ddnm puts in what is known; mmps, for photos with noise, weighs it by the "
         "gradient of the network; level, of denoise, starts where drawings have as much noise "
         "(default: what suits the task)", follows=("task", "noise")),
-    Option("--travel", (RESTORE,), Whole(1, 100), "N", 1, SHAPED,
+    Option("--travel", (RESTORE,), Whole(1, 100), "N", defaults.travel, SHAPED,
         "go each part of the way N times, with fresh noise in between: the drawn agrees more with "
-        "the known"),
+        "the known (2 by ddnm, else 1)", follows=("task", "noise", "by")),
 ),
 "the guidance": (
     Option("--guidance-interval", FROM_NOISE, Number(0, 1), ("LOW", "HIGH"), list(WHOLE), SHAPED,
@@ -250,7 +250,7 @@ TABLE = {
     Option("--steps", SAMPLING, Whole(1, MAX_STEPS), "N", defaults.steps, SHAPED, of(
         f"steps to take (default: the method's, {METHODS[DEFAULT].steps} of {DEFAULT}); of "
         "adaptive, at least", clip="steps to take (1000); of adaptive, at least",
-        restore="steps to take (50)",
+        restore="steps to take (25), each as often as --travel says",
         reverse="steps to take (50); of adaptive, at least", modify="steps to take (50)")),
     Option("--tolerance", (CFG, CLIP, REVERSE), Number(0, 2, above=True), "X", defaults.tolerance,
         SHAPED, f"the error that a step of adaptive may make ({TOLERANCE:g}; range: -1 to 1)",

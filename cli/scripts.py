@@ -99,6 +99,7 @@ RESTORE = Script(
         "restore_sample.py noisy.png --task denoise --noise 25",
     ),
     large="cc12m_1_cfg",
+    steps=25,
     takes_photos=True,
 )
 GRID = Script(

@@ -73,6 +73,8 @@ def _check_way(values):
         raise UserError("--by ddnm takes the photo for exact: leave out --noise, or take mmps")
     if values["by"] == "level" and values["task"] != ["denoise"]:
         raise UserError("--by level is of --task denoise alone: take ddnm or mmps")
+    if values["by"] == "level" and values["travel"] > 1:
+        raise UserError("--by level: going back would lose the photo: leave out --travel")
     if values["by"] == "mmps" and values["dtype"] == "int8":
         raise UserError(
             "--dtype int8: --by mmps needs the gradient of the network, which has none in int8: "
