@@ -129,7 +129,8 @@ def _values(script, recipe, row):
     method = recipe.get("method", usual)
     pairs = {name: [Prompt(*p) for p in recipe.get(name, [])] for name in ("prompts", "images")}
     method = _known("method", method, METHODS)
-    return {**pairs, "script": script, "model": row.name, "method": method}
+    of_photo = {name: recipe[name] for name in ("task", "noise", "by") if name in recipe}
+    return {**pairs, **of_photo, "script": script, "model": row.name, "method": method}
 
 
 def _words(option, recipe, values, find):
