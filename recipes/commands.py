@@ -163,7 +163,8 @@ def _words(option, recipe, values, find):
         return [_path(find(value))]
     values = value if isinstance(value, list) else [value]
     if isinstance(option.type, Name):
-        return [_known(option.type.kind, name, option.type.names) for name in values]
+        for value in values:
+            _known(option.type.kind, option.type.name_of(value), option.type.names)
     return [v if isinstance(v, str) else number(v) for v in values]
 
 
