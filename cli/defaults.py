@@ -38,6 +38,17 @@ def eta(values):
     return METHODS[values["method"]].eta
 
 
+def by(values):
+    """How a drawing is made to agree with a photo: what is exact can be put in as it is."""
+    if values.get("task") == ["denoise"]:
+        return "level"
+    return "mmps" if values.get("noise") else "ddnm"
+
+
+def travel(values):
+    return 2 if values.get("by", "ddnm") == "ddnm" else 1
+
+
 def tolerance(values):
     return TOLERANCE if METHODS[values["method"]].evaluations is None else None
 

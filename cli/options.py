@@ -10,9 +10,22 @@ from functools import cache, partial
 
 from cli import defaults
 from cli.option import Is, Option
-from cli.scripts import CFG, CLIP, DRAWING, GALLERY, GRID, INFO, MODIFY, REVERSE, SAMPLING
+from cli.scripts import (
+    CFG,
+    CLIP,
+    DRAWING,
+    EDITING,
+    GALLERY,
+    GRID,
+    INFO,
+    MODIFY,
+    RESTORE,
+    REVERSE,
+    SAMPLING,
+)
 from diffusion.adaptive import TOLERANCE
 from diffusion.guidance_rules import PLAIN, RULES
+from diffusion.measurements import MEASUREMENTS
 from diffusion.methods import DEFAULT, METHODS, WHOLE
 from diffusion.schedules import SCHEDULES
 from models.zoo import CLIPS, NETWORKS
@@ -51,11 +64,10 @@ from values.types import (
 )
 from values.variations import VariationType
 
-PNGS = (CFG, CLIP, MODIFY)  # the scripts that save images
-PHOTOS = (REVERSE, MODIFY)  # those that start from photos
-FREE = (CFG, REVERSE, MODIFY)  # those whose guidance is classifier-free
-
-GUIDED = (CFG, REVERSE, MODIFY)  # those whose prompts are weighted in a sum
+PNGS = (CFG, CLIP, MODIFY, RESTORE)  # the scripts that save images
+FROM_NOISE = (*DRAWING, RESTORE)  # of these, those that draw from noise
+PHOTOS = (REVERSE, *EDITING)  # those that start from photos
+FREE = (CFG, *PHOTOS)  # those whose guidance is classifier-free
 
 STEADY = {name: row for name, row in METHODS.items() if row.eta != 1}  # without noise of their own
 METHODS_OF = {
@@ -64,6 +76,8 @@ METHODS_OF = {
     REVERSE: STEADY,
     # Editing goes from one given timestep to the next alike on both ways.
     MODIFY: {name: row for name, row in STEADY.items() if row.evaluations},
+    # What is known is put in anew at each evaluation, whatever a step would tolerate.
+    RESTORE: {name: row for name, row in METHODS.items() if row.evaluations},
 }
 FILE = Text(types.existing_file, stored=types.SOURCE.stored)
 NAMES = "{" + "}, {".join(FIELDS) + "}"
@@ -79,6 +93,8 @@ GUIDANCE = (
     )
     + " (values: defaults of the papers)"
 )
+WAYS = ("ddnm", "mmps", "level")  # to make a drawing agree with what is known
+MAX_FACTOR, MAX_BLUR = 64, 100
 LATENT_NAMES = "{" + "}, {".join(LATENT_FIELDS) + "}"
 
 IMAGES, RECORDED, SHAPE, FILES, JOINS = Is.IMAGES, Is.RECORDED, Is.SHAPE, Is.FILE, Is.JOINS
@@ -93,7 +109,7 @@ def is_name(word):
 
 def of(usual, **other):
     """What an option is for the sampling scripts, and for those for which it is something else."""
-    by_name = {"cfg": CFG, "clip": CLIP, "reverse": REVERSE, "modify": MODIFY}
+    by_name = {"cfg": CFG, "clip": CLIP, "reverse": REVERSE, "modify": MODIFY, "restore": RESTORE}
     return {s: other.get(name, usual) for name, s in by_name.items()}
 
 
@@ -106,7 +122,9 @@ TABLE = {
         reverse="photos, files or http(s) addresses, then prompts to find their noise under "
         "(default weight 3; none: unconditionally)",
         modify="a photo, a file or an http(s) address, then prompts for what it is to become "
-        "(default weight 3; negative: away from it)"), many="*"),
+        "(default weight 3; negative: away from it)",
+        restore="a photo, a file or an http(s) address, of which something is not known, then "
+        "prompts for what it shows (default weight 3; negative: away from it)"), many="*"),
     Option("prompts", SAMPLING, {script: TextPrompt(script.weight) for script in SAMPLING},
         "TEXT[:WEIGHT]", [], IMAGES | RECORDED | JOINS, of(
         "text prompts with weights (default weight 3; negative: away from it); behind the weight "
@@ -128,7 +146,7 @@ TABLE = {
     Option("--images", SAMPLING, {script: ImagePrompt(script.weight) for script in SAMPLING},
         "IMAGE[:WEIGHT]", [], IMAGES | RECORDED | FILES | JOINS,
         "image prompts: files or http(s) addresses", many="+", takes=may_be_image),
-    Option("--region", GUIDED, RegionPrompt(), "TEXT[:WEIGHT] MASK", [],
+    Option("--region", FREE, RegionPrompt(), "TEXT[:WEIGHT] MASK", [],
         IMAGES | RECORDED | FILES | JOINS, "a prompt for a part of the image, and a picture that "
         "is white there and black elsewhere; may be given several times", many="+",
         joint=RegionPrompt.joint),
@@ -136,17 +154,37 @@ TABLE = {
     Option("--source", (MODIFY,), TextPrompt(1.0), "TEXT[:WEIGHT]", [], IMAGES | RECORDED,
         "what the photo shows (default weight 1); may be given several times", many="+",
         takes=lambda word: False if is_photo(word) else None),
-    Option("--mask", (MODIFY,), types.SOURCE, "IMAGE", None, SHAPED | FILES,
+    Option("--task", (RESTORE,), Name("task", MEASUREMENTS), "NAME", [], SHAPED,
+        f"what to do: {', '.join(MEASUREMENTS)}; several, like upscale colourise, where they fit "
+        "together", many="+", takes=lambda word: word in MEASUREMENTS),
+    Option("--mask", EDITING, types.SOURCE, "IMAGE", None, SHAPED | FILES,
         "a picture as large as the photo: white where it may change, black where it stays"),
+    Option("--pad", (RESTORE,), Whole(0, MAX_SIDE), ("LEFT", "TOP", "RIGHT", "BOTTOM"), None,
+        SHAPED, "of outpaint: pixels of the image to draw around the photo, which fills the rest",
+        many=4),
+    Option("--factor", (RESTORE,), Whole(2, MAX_FACTOR), "N", None, SHAPED,
+        "of upscale: how many times as wide and high as the photo to draw, 2 or 4 for example"),
+    Option("--blur", (RESTORE,), Number(0, MAX_BLUR, above=True), "SIGMA", None, SHAPED,
+        "of deblur: the standard deviation of the Gaussian that has blurred the photo, in pixels"),
+    Option("--noise", (RESTORE,), Number(0, 255), "LEVEL", 0.0, SHAPED,
+        "of denoise and any other: the standard deviation of the photo's noise in grey levels, of "
+        "255"),
+    Option("--by", (RESTORE,), Name("way", WAYS), "NAME", defaults.by, SHAPED,
+        "ddnm puts in what is known; mmps, for photos with noise, weighs it by the "
+        "gradient of the network; level, of denoise, starts where drawings have as much noise "
+        "(default: what suits the task)", follows=("task", "noise")),
+    Option("--travel", (RESTORE,), Whole(1, 100), "N", defaults.travel, SHAPED,
+        "go each part of the way N times, with fresh noise in between: the drawn agrees more with "
+        "the known (2 by ddnm, else 1)", follows=("task", "noise", "by")),
 ),
 "the guidance": (
     Option("--guidance", FREE, GuidanceRule(), "NAME[:VALUE...]", PLAIN, SHAPED, GUIDANCE),
     Option("--guide", FREE, FILE, "FILE", None, RUN_RECORDED | FILES,
         "a weaker checkpoint of the model, which guidance leads away from instead of no prompt: "
         ".pth or .safetensors", follows=("model",)),
-    Option("--guidance-interval", DRAWING, Number(0, 1), ("LOW", "HIGH"), list(WHOLE), SHAPED,
+    Option("--guidance-interval", FROM_NOISE, Number(0, 1), ("LOW", "HIGH"), list(WHOLE), SHAPED,
         "guide between these timesteps alone: 0 is the image, 1 the noise (0 1)", many=2),
-    Option("--soft-edge", GUIDED, Number(0, 1), "X", 0.1, SHAPED,
+    Option("--soft-edge", FREE, Number(0, 1), "X", 0.1, SHAPED,
         "how wide a prompt's box fades at its edges, as a share of the image's shorter side"),
     Option("--clip-guidance-scale -cs", (CLIP,), Number(0, types.MAX_SCALE), "X", 500.0, SHAPED,
         "how strongly CLIP steers; 0: not at all, then only a conditional model follows the "
@@ -164,7 +202,8 @@ TABLE = {
 "what to start from": (
     Option("--init", DRAWING, types.SOURCE, "IMAGE", None, IMAGES | RECORDED | FILES,
         "start from this image with noise: a file or an address", excludes=("latent",)),
-    Option(of("--starting-timestep -st", modify="--strength --max-timestep -mt"), PNGS,
+    Option(of("--starting-timestep -st", modify="--strength --max-timestep -mt"),
+        (*DRAWING, MODIFY),
         Number(0, 1, above=True), "T", of(0.9, modify=1.0), IMAGES | RECORDED, of(
         "how much noise --init gets, above 0 (little) and up to 1 (nothing else)",
         modify="how far to go towards noise: lower keeps more of the photo"),
@@ -231,11 +270,12 @@ TABLE = {
         "width and height in pixels, 64 64 or 64x64; one number: a square (default: what the model "
         "was trained on)", many=2, spelt=types.sides, follows=("model",)),
     Option("--method", SAMPLING, {s: Name("method", METHODS_OF[s]) for s in SAMPLING}, "NAME",
-        of(DEFAULT, clip="ddpm", reverse="exact", modify="plms"), SHAPED,
+        of(DEFAULT, clip="ddpm", reverse="exact", modify="plms", restore="ddpm"), SHAPED,
         {s: ", ".join(METHODS_OF[s]) for s in SAMPLING}),
     Option("--steps", SAMPLING, Whole(1, MAX_STEPS), "N", defaults.steps, SHAPED, of(
         f"steps to take (default: the method's, {METHODS[DEFAULT].steps} of {DEFAULT}); of "
         "adaptive, at least", clip="steps to take (1000); of adaptive, at least",
+        restore="steps to take (25), each as often as --travel says",
         reverse="steps to take (50); of adaptive, at least", modify="steps to take (50)")),
     Option("--tolerance", (CFG, CLIP, REVERSE), Number(0, 2, above=True), "X", defaults.tolerance,
         SHAPED, f"the error that a step of adaptive may make ({TOLERANCE:g}; range: -1 to 1)",
@@ -243,7 +283,7 @@ TABLE = {
     Option("--schedule", SAMPLING, Name("schedule", SCHEDULES), "NAME", defaults.schedule, SHAPED,
         f"of the timesteps: {', '.join(SCHEDULES)} (default: what the method is best on; for ddpm "
         "to exact what the model was trained on)"),
-    Option("--eta", DRAWING, Number(0, 1), "X", defaults.eta, SHAPED,
+    Option("--eta", FROM_NOISE, Number(0, 1), "X", defaults.eta, SHAPED,
         "fresh noise in each step, of ddim and others that take it: 0 (none) to 1 (ddpm)",
         follows=("method",)),
     Option("--chunk", SAMPLING, Whole(1, MAX_IMAGES), "N", None, RUN_RECORDED,
@@ -327,6 +367,7 @@ TABLE = {
     Option("--output -o", SAMPLING, of(
         Text(partial(output, suffix=(*PICTURES, *ANIMATIONS), fields=DRAWN)),
         modify=Text(partial(output, suffix=PICTURES, fields=EDIT)),
+        restore=Text(partial(output, suffix=PICTURES, fields=EDIT)),
         reverse=Text(partial(output, usual=LATENT_TEMPLATE, suffix=".safetensors",
         fields=LATENT_FIELDS))), "NAME", None, Is.RUNS, of(
         f"name of the images, .png, .jpg or .webp, with {NAMES}; or a folder, FOLDER/; default "
@@ -335,7 +376,9 @@ TABLE = {
         reverse=f"name of the latents, with {LATENT_NAMES}; or a folder, FOLDER/; default "
         f"{LATENT_TEMPLATE}, numbered on from the files there",
         modify=f"name of the image, .png, .jpg or .webp, with {NAMES} and {{photo}}; or a folder, "
-        "FOLDER/; default out.png, or numbered ones for several")),
+        "FOLDER/; default out.png, or numbered ones for several",
+        restore=f"name of the images, .png, .jpg or .webp, with {NAMES} and {{photo}}; or a "
+        f"folder, FOLDER/; default {DEFAULT_TEMPLATE}, numbered on from the files there")),
     Option("--skip-existing", (*SAMPLING, GRID), None, None, False, Is.RUNS,
         {**of("leave out images whose file exists"), GRID: "do nothing if it exists"},
         excludes=("overwrite",)),

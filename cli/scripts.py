@@ -88,6 +88,20 @@ MODIFY = Script(
     steps=50,
     takes_photos=True,
 )
+RESTORE = Script(
+    "restore_sample.py",
+    "Draw what is not known of a photo: a hole, its surroundings, its details or its colours.",
+    (
+        'restore_sample.py photo.png "a cat" --task inpaint --mask hole.png -n 4',
+        'restore_sample.py photo.png "a cat" --task outpaint --pad 16 0 16 0',
+        'restore_sample.py small.png "a cat" --task upscale --factor 2',
+        'restore_sample.py grey.png "a red apple:2" --negative "a pear" --task colourise',
+        "restore_sample.py noisy.png --task denoise --noise 25",
+    ),
+    large="cc12m_1_cfg",
+    steps=25,
+    takes_photos=True,
+)
 GRID = Script(
     "make_grid.py",
     "Put images in a grid, in rows from left to right, with labels and titles if you like.",
@@ -114,5 +128,6 @@ INFO = Script(
 )
 
 DRAWING = (CFG, CLIP)
-SAMPLING = (CFG, CLIP, REVERSE, MODIFY)
-SCRIPTS = (CFG, CLIP, REVERSE, MODIFY, GRID, GALLERY, INFO)
+EDITING = (MODIFY, RESTORE)  # what becomes of one photo
+SAMPLING = (CFG, CLIP, REVERSE, MODIFY, RESTORE)
+SCRIPTS = (*SAMPLING, GRID, GALLERY, INFO)

@@ -14,8 +14,10 @@ from .inversion import (
     in_doubles,
     to_latents,
 )
+from .measurements import MEASUREMENTS, Measurement
 from .methods import METHODS, default_schedule, default_steps, resolve_eta
-from .objective import alpha_sigma, log_snr, log_snr_to_t, to_pred_eps, to_x_v
+from .objective import alpha_sigma, log_snr, log_snr_to_t, noise_to_t, to_pred_eps, to_x_v
+from .restoring import exactly, nearly, sample_again, within_range
 from .sampling import Progress, add_noise, clamp_t, generators, noise, sample
 from .schedules import SCHEDULES
 from .spans import ALWAYS, Span
@@ -23,10 +25,12 @@ from .sphere import between, turned
 
 __all__ = [
     "ALWAYS",
+    "MEASUREMENTS",
     "METHODS",
     "RULES",
     "SCHEDULES",
     "Latents",
+    "Measurement",
     "NonFiniteError",
     "Progress",
     "Span",
@@ -43,6 +47,7 @@ __all__ = [
     "distilled",
     "edit_by_latents",
     "edit_directly",
+    "exactly",
     "from_latents",
     "generators",
     "guided",
@@ -51,11 +56,14 @@ __all__ = [
     "log_snr",
     "log_snr_to_t",
     "mix_noise",
+    "nearly",
     "noise",
     "noise_report",
+    "noise_to_t",
     "normalise",
     "resolve_eta",
     "sample",
+    "sample_again",
     "schedule",
     "steered",
     "timesteps",
@@ -63,4 +71,5 @@ __all__ = [
     "to_pred_eps",
     "to_x_v",
     "turned",
+    "within_range",
 ]

@@ -40,6 +40,11 @@ def log_snr_to_t(log_snr):
     return (-log_snr / 2).exp().atan() * (2 / math.pi)
 
 
+def noise_to_t(deviation):
+    """The timestep whose images, scaled by 1 / alpha, have noise of this standard deviation."""
+    return math.atan(deviation) * (2 / math.pi)
+
+
 def half_log_snr(t):
     """log(alpha / sigma) at t, a float; plus infinity at t = 0."""
     alpha, sigma = alpha_sigma(t)

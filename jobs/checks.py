@@ -3,7 +3,7 @@
 import math
 
 from cli.options import options_of
-from cli.scripts import CFG
+from cli.scripts import CFG, MODIFY, REVERSE
 from diffusion.guidance_rules import PLAIN, RULES, choose
 from diffusion.methods import METHODS, NEGLIGIBLE, WHOLE, resolve_eta
 from values.errors import UserError, printable
@@ -159,7 +159,7 @@ def check_guidance(script, values, network):
         raise UserError(
             f"{flag}: is for prompts of the whole image, and some here are of a part of it"
         )
-    if script.takes_photos and not chosen.invertible:
+    if script in (REVERSE, MODIFY) and not chosen.invertible:
         can = [name for name in RULES if choose(name).invertible]
         why = "what it cuts off cannot be found again"
         if chosen.remembers:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cli.option import Is
 from cli.options import marked, options_of
-from cli.scripts import CFG, MODIFY
+from cli.scripts import CFG, EDITING
 from models.zoo import NETWORKS
 from values.errors import UserError, printable
 
@@ -35,7 +35,7 @@ def recalled(script, recipe, given, path):
     if not recipe:
         return {}
     options = dict(marked(script, Is.RECORDED))
-    if script is MODIFY:
+    if script in EDITING:
         options["init"] = options_of(CFG)["init"]  # the photo, which is no flag there
     skipped = {"model"}
     if recipe.get("timesteps_of_latent"):

@@ -1,5 +1,6 @@
 """What is good to know of jobs before they are drawn: a line of each kind for each text or size."""
 
+from cli.scripts import RESTORE
 from diffusion.guidance_rules import PLAIN, choose
 from diffusion.methods import NEGLIGIBLE
 from models.vocabulary import vocabulary
@@ -21,6 +22,8 @@ def of_images(run, images):
     texts = dict.fromkeys(p.text for i in images for p in [*i.prompts, *(i.source or [])])
     lines = some(doubt(text) for text in texts) + some(_loose(i.prompts) for i in images)
     lines += some(_idle(image, run.guide) for image in images)
+    if run.script is RESTORE and run.output and run.output.ending.lower() in (".jpg", ".jpeg"):
+        lines.append("a JPEG changes what is known by some grey levels: a PNG or WebP keeps it")
     if run.checkpoint:  # weights that were trained on other things
         return lines
     if known := vocabulary(row):

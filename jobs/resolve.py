@@ -11,8 +11,8 @@ from functools import cache
 from cli import defaults
 from cli.option import Is
 from cli.options import TABLE, options_of
-from cli.scripts import CLIP, DRAWING, MODIFY, REVERSE, SAMPLING, Script
-from jobs import checks
+from cli.scripts import CLIP, DRAWING, EDITING, MODIFY, RESTORE, REVERSE, SAMPLING, Script
+from jobs import checks, restoring
 from jobs.frames import Frame
 from jobs.outputs import Policy
 from jobs.recall import recalled, without_prompts
@@ -86,6 +86,18 @@ class _Image:
     def steers(self):
         """Whether CLIP steers (clip_sample.py)."""
         return bool(self.conditions) and (self.clip_guidance_scale or 0) > 0
+
+    @property
+    def needs_gradients(self):
+        """Whether the network is to be differentiated."""
+        return self.steers or self.by == "mmps"
+
+    @property
+    def photo_size(self):
+        """(width, height) that its photo is scaled to: a part of what is drawn, or all of it."""
+        (width, height), factor = self.size, self.factor or 1
+        left, top, right, bottom = self.pad or (0, 0, 0, 0)
+        return (width - left - right) // factor, (height - top - bottom) // factor
 
 
 @cache
@@ -210,6 +222,8 @@ def _resolve(script, said, is_job):
             checks.check_start(given, values)
         if script is MODIFY:
             checks.check_edit(values)
+        if script is RESTORE:
+            restoring.check(values)
         if script is REVERSE:
             checks.check_round_trip(values)
     return values, {"network": network, "expected": expected}, derived
@@ -250,7 +264,7 @@ def _name_photos(script, given, is_job):
                 f'"{printable(prompts[0].text, 60)}": no such file: the first is a photo'
             )
         raise UserError("name the photo to start from, then the prompts")
-    if script is MODIFY:
+    if script in EDITING:
         if len(photos) > 1:
             raise UserError(f"one photo at a time: {printable(photos[1], 100)} is another")
         if photos:

@@ -32,6 +32,11 @@ def to_image(tensor):
     return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
 
 
+def in_levels(x):
+    """Images from -1 to 1 with each value at the nearest of 256 levels, as `to_image` rounds."""
+    return ((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+
+
 def visible(x, t):
     """Noised images at timestep t, scaled so that two standard deviations of noise can be shown."""
     alpha, sigma = diffusion.alpha_sigma(t)

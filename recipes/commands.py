@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cli.defaults import default
 from cli.option import Is
 from cli.options import marked, options_of
-from cli.scripts import CFG, CLIP, MODIFY
+from cli.scripts import CFG, CLIP, EDITING, MODIFY
 from cli.scripts import SCRIPTS as ALL
 from diffusion.methods import METHODS
 from models import checkpoints
@@ -26,7 +26,7 @@ from values.errors import UserError, printable
 from values.prompts import Prompt, format_prompt
 from values.types import Name
 
-SCRIPTS = {script.name: script for script in (CFG, CLIP, MODIFY)}
+SCRIPTS = {script.name: script for script in (CFG, CLIP, *EDITING)}
 
 
 class Command(NamedTuple):
@@ -78,7 +78,7 @@ def command(recipe, png, scripts=".", base=""):
         flags["--from-png"] = [_path(str(png))]
     elif script is MODIFY:
         flags["-n"] = ["1"]  # has images numbered: its one usual name, out.png, may be taken
-    edits = script is MODIFY
+    edits = script in EDITING
     photo = [_path(find(_needed(recipe, "init")))] if edits else []
     # A recipe's prompts are what became of all choices.
     literal = (lambda text: text) if edits else wildcards.escape
@@ -131,7 +131,8 @@ def _values(script, recipe, row):
     method = recipe.get("method", usual)
     pairs = {name: list(map(Prompt.of, recipe.get(name, []))) for name in ("prompts", "images")}
     method = _known("method", method, METHODS)
-    return {**pairs, "script": script, "model": row.name, "method": method}
+    of_photo = {name: recipe[name] for name in ("task", "noise", "by") if name in recipe}
+    return {**pairs, **of_photo, "script": script, "model": row.name, "method": method}
 
 
 def _words(option, recipe, values, find):
@@ -150,7 +151,7 @@ def _words(option, recipe, values, find):
     if option.name in ("images", "source", "region", "morph"):
         prompts = list(map(Prompt.of, value))
         if option.joint:
-            edits = values["script"] is MODIFY
+            edits = values["script"] in EDITING
             escape = (lambda text: text) if edits else wildcards.escape
             texts = [format_prompt(replace(p, text=escape(p.text), place=None)) for p in prompts]
             masks = [_path(find(p.mask)) for p in prompts]
@@ -160,10 +161,10 @@ def _words(option, recipe, values, find):
         return [format_prompt(prompt) for prompt in prompts]
     if Is.FILE in option.is_:
         return [_path(find(value))]
-    if isinstance(option.type, Name):
-        _known(option.type.kind, option.type.name_of(value), option.type.names)
-        return [value]
     values = value if isinstance(value, list) else [value]
+    if isinstance(option.type, Name):
+        for value in values:
+            _known(option.type.kind, option.type.name_of(value), option.type.names)
     return [v if isinstance(v, str) else number(v) for v in values]
 
 

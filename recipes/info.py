@@ -84,6 +84,8 @@ def _shown(name, value):
         return f"image {value[1] + 1} of {value[0]}"
     if name == "guidance_interval":
         return " to ".join(map(number, value))
+    if isinstance(value, list):
+        return " ".join(_safe(part) if isinstance(part, str) else number(part) for part in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return _safe(value) if isinstance(value, str) else number(value)

@@ -1,4 +1,4 @@
-"""Where a photo may change, and where prompts count."""
+"""Where a photo may change, or is not known, and where prompts count."""
 
 from media.images import open_image, open_mask, resize_and_crop
 from values.errors import UserError, note_once, printable
@@ -28,16 +28,16 @@ def region_of(source, size):
 
 
 def mask_of(image):
-    """The mask of an edit: a PIL image in grey, of the size of what is drawn; None: all may change.
+    """The mask of a photo: a PIL image in grey, of the photo's size in what is drawn; or None.
 
     Args:
         image: the ImageOptions.
     Raises:
-        UserError: for a mask that is not of the photo's size, or all black.
+        UserError: for a mask that is not of the photo's size, all black, or, of a hole, all white.
     """
     if image.mask is None:
         return None
-    mask, photo, size = open_mask(image.mask), open_image(image.init).size, tuple(image.size)
+    mask, photo, size = open_mask(image.mask), open_image(image.init).size, image.photo_size
     if mask.size not in (photo, size):
         sizes = ", not ".join(f"{w} x {h}" for w, h in (photo, mask.size))
         raise UserError(
@@ -51,4 +51,8 @@ def mask_of(image):
     mask = resize_and_crop(mask.convert("RGB"), size).convert("L")
     if mask.getextrema() == (0, 0):
         raise UserError(f"--mask {printable(image.mask, 200)} is all black: nothing may change")
+    if image.task and mask.getextrema()[0] > 0:
+        raise UserError(
+            f"--mask {printable(image.mask, 200)} has no black pixel: nothing would be kept"
+        )
     return mask

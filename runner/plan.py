@@ -366,7 +366,7 @@ def photos_told(jobs):
     for job in jobs:
         for source in [job.image.init, *(job.image.photos or [])]:
             if source:
-                found[str(source), tuple(job.image.size)] = None
+                found[str(source), job.image.photo_size] = None
         if len(found) > remarks.MOST:
             break
     told = (remarks.of_size(source, size_before(source, size), size) for source, size in found)
@@ -379,9 +379,11 @@ def look_at(options, image, animated=False):
     animated: whether the images are to become animations.
     """
     films.check_name(options, animated, image)
-    for source in [image.init, *(image.photos or []), *(prompt.text for prompt in image.images)]:
+    for source in [image.init, *(image.photos or [])]:
         if source:
-            fitted(source, image.size)
+            fitted(source, image.photo_size)
+    for prompt in image.images:
+        fitted(prompt.text, image.size)
     mask_of(image)
     for prompt in image.prompts:
         if prompt.mask is not None:

@@ -16,7 +16,7 @@ import torch
 
 import diffusion
 import models
-from cli.scripts import CFG, CLIP, SOFTWARE
+from cli.scripts import CFG, CLIP, RESTORE, SOFTWARE
 from diffusion.guidance_rules import PLAIN
 from jobs.jobs import said_of
 from media.images import publish
@@ -86,8 +86,9 @@ class Run:
     def needs_gradients(self):
         """Whether something is to be differentiated; a line may steer where the others do not."""
         jobs = self.plan.jobs
-        steers = jobs.streams or any(job.image.steers for job in jobs.all)
-        return self.options.script is CLIP and steers
+        if jobs.streams:
+            return self.options.script in (CLIP, RESTORE)
+        return any(job.image.needs_gradients for job in jobs.all)
 
     @property
     def keeps_going(self):

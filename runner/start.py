@@ -46,7 +46,7 @@ def start(items, eps, device):
 
 def photos(items, device):
     """The photos of a batch as tensors [N, 3, H, W], where `start` puts its x."""
-    x = torch.stack([photo_of(item.photo, tuple(item.image.size)) for item in items])
+    x = torch.stack([photo_of(item.photo, item.image.photo_size) for item in items])
     reversible = diffusion.METHODS[items[0].image.method].reversible
     return x.double() if reversible else x.to(device)
 
@@ -62,7 +62,7 @@ def _start_of(item, eps):
     if image.variation:
         other = diffusion.noise([image.variation.other], eps.shape[1:]).expand_as(eps)
         eps = diffusion.turned(eps, other, image.variation.share)
-    if image.init:
+    if image.init and image.starting_timestep is not None:  # else only a part of it is known
         timesteps = diffusion.timesteps(image.schedule, image.steps, image.starting_timestep)
         photo = photo_of(image.init, tuple(image.size))
         return Start(diffusion.add_noise(photo, eps, float(timesteps[0])), timesteps)

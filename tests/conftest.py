@@ -86,6 +86,11 @@ def cfg_modify_image(script):
 
 
 @pytest.fixture
+def restore_sample(script):
+    return script("restore_sample")
+
+
+@pytest.fixture
 def make_grid(script):
     return script("make_grid")
 

@@ -47,6 +47,7 @@ def recipe(name, **fields):
 
 # The image is drawn again, equal to the bit.
 
+HOLE = ("--task", "inpaint", "--mask", "hole.png")
 RUNS = {
     "plain": ("cfg_sample", "a red apple"),
     "prompts": ("cfg_sample", "it's $HOME: 3:2", "a\nb:-1", "--seed", 7, "--", "-n"),
@@ -59,6 +60,11 @@ RUNS = {
     "edit": ("cfg_modify_image", "red.png", "a banana", "--source", "a heart", "--size", 64, 64),
     "mask": ("cfg_modify_image", "red.png", "a cat", "--mask", "red.png", "--direct", "-mt", 0.8),
     "edits": ("cfg_modify_image", "red.png", "a banana", "--direct", "-n", 2, "-bs", 2),
+    "hole": ("restore_sample", "red.png", "a cat", *HOLE, "--eta", 0.5, "--method", "ddim"),
+    "around": ("restore_sample", "red.png", "a cat", "--task", "outpaint", "--pad", 8, 0, 0, 24),
+    "large": ("restore_sample", "red.png", "--task", "upscale", "colourise", "--factor", 2),
+    "sharp": ("restore_sample", "red.png", "a:2", "--task", "deblur", "--blur", 1.5, "--noise", 3),
+    "again": ("restore_sample", "red.png", *HOLE, "--by", "mmps", "--travel", 2, "-n", 2),
 }
 
 
@@ -66,6 +72,9 @@ RUNS = {
 @pytest.mark.parametrize("run", RUNS)
 def test_command_draws_the_same_image(script, run):
     picture("red.png")
+    hole = Image.new("L", (64, 64))
+    hole.paste(255, (20, 10, 50, 40))
+    hole.save("hole.png")
     latents.save("noise.safetensors", diffusion.noise([7, 8], (3, 64, 64)), LATENT)
     name, *argv = RUNS[run]
     draw, png_info = script(name), script("png_info")
@@ -123,6 +132,11 @@ def test_recipe_is_shown_in_two_columns(png_info):
             "size     64 x 32",
         ],
     )
+
+
+def test_lists_of_a_recipe_are_shown_as_words(png_info):
+    path = recipe("x.png", task=["upscale", "colourise"], pad=[8, 0, 8, 0])
+    assert png_info(path)[1][-2:] == ["task   upscale colourise", "pad    8 0 8 0"]
 
 
 def test_recipe_of_another_tool_is_shown_alike(png_info):

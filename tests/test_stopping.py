@@ -14,7 +14,8 @@ from tests.terminal import Terminal
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = [f"{name}.py" for name in ("cfg_sample", "clip_sample", "reverse_sample")]
-SCRIPTS += [f"{name}.py" for name in ("cfg_modify_image", "make_grid", "make_gallery", "png_info")]
+SCRIPTS += [f"{name}.py" for name in ("cfg_modify_image", "restore_sample", "make_grid")]
+SCRIPTS += [f"{name}.py" for name in ("make_gallery", "png_info")]
 DRAW = [sys.executable, str(ROOT / "cfg_sample.py"), "a cat", "--model", "emoji", "--steps", "2"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 # Sends itself a signal as soon as a module is imported.

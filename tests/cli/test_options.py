@@ -10,7 +10,7 @@ from cli import completion, options, options_page
 from cli.option import Option
 from cli.options import SHAPED, options_of
 from cli.parser import parse
-from cli.scripts import CFG, CLIP, GALLERY, GRID, INFO, MODIFY, REVERSE, SAMPLING, SCRIPTS
+from cli.scripts import CFG, CLIP, GALLERY, GRID, INFO, MODIFY, RESTORE, REVERSE, SAMPLING, SCRIPTS
 from jobs.jobs import Jobs, items, shape_of
 from media.images import save_png
 from recipes import commands
@@ -115,6 +115,7 @@ def dust_of(jobs):
 def test_new_row_is_an_option_of_the_command_line(capsys):
     for script in SAMPLING:
         words = ["a.png", "a cat"] if script.takes_photos else ["a cat"]
+        words += ["--task", "colourise"] if script is RESTORE else []
         assert dust_of(jobs_of(*words, script=script)) == ["none"]
         assert dust_of(jobs_of(*words, "--sparkle", "gold", script=script)) == ["gold"]
         assert dust_of(jobs_of(*words, "-sp=silver", script=script)) == ["silver"]

@@ -5,7 +5,7 @@ import pytest
 from cli import other_words
 from cli.options import options_of
 from cli.parser import parse
-from cli.scripts import CFG, MODIFY, SCRIPTS
+from cli.scripts import CFG, MODIFY, RESTORE, SCRIPTS
 from jobs.jobs import Jobs
 from values.errors import UserError
 
@@ -23,6 +23,8 @@ TOLD = {
     "--strength": "write -st with --init",
     "--mask": "cfg_modify_image.py has it",
     "-s": "write --steps",
+    "--inpaint": "restore_sample.py has --task",
+    "--upscale": "restore_sample.py has --task",
     "--variation-seed": "write --variation SEED:SHARE",
     "--animate": "write --morph",
     "-b": "write --batch-size",
@@ -46,6 +48,8 @@ def test_flag_of_another_tool_is_told_with_ours(word):
 def test_a_word_that_is_a_flag_of_a_script_is_not_another_tool_s():
     assert parse(MODIFY, ["a.png", "a cat", "--strength", "0.5"])["starting_timestep"] == 0.5
     assert "write --mask" in refusal(MODIFY, "a.png", "a cat", "--inpaint", "m.png")
+    assert "--task inpaint --mask HOLE.png" in refusal(RESTORE, "a.png", "--inpaint", "m.png")
+    assert "--task upscale --factor N" in refusal(RESTORE, "a.png", "--upscale", "2")
     assert "name the photo first" in refusal(MODIFY, "--input", "a.png")
 
 

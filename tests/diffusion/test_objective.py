@@ -26,6 +26,12 @@ def test_pred_and_eps_give_x_and_v_back_at_every_t(t):
     assert torch.allclose(torch.stack(again), torch.stack([x, v]), atol=1e-14)
 
 
+@pytest.mark.parametrize("deviation", [0.01, 0.2, 1.0, 5.0])
+def test_noise_of_a_deviation_is_that_of_its_timestep(deviation):
+    alpha, sigma = diffusion.alpha_sigma(diffusion.noise_to_t(deviation))
+    assert sigma / alpha == pytest.approx(deviation)
+
+
 def test_at_the_ends_x_is_the_image_and_the_noise():
     x, v = pair()
     pred, eps = diffusion.to_pred_eps(x, v, 0.0)

@@ -46,7 +46,12 @@ FITTING = {  # what people give with a flag, so that flags meet each other, too
     "--dtype": ("float32", "bfloat16"),
     "--mirror": ("http://host/",),
     "--clip-guidance-scale": ("0", "500"),
+    "--task": ("inpaint", "outpaint", "upscale", "colourise", "deblur", "denoise"),
+    "--pad": ("8 8 8 8", "0 0 0 0", "0 0 60 60"),
+    "--factor": ("2", "3", "4"),
+    "--by": ("ddnm", "mmps"),
 }
+PHOTOS = ("reverse_sample", "cfg_modify_image", "restore_sample")
 NUMBERS = ("1", "2", "0.5")
 # No program can be given a NUL in its arguments, or what is not in the encoding of file names.
 typed = mutate.texts().filter(lambda text: not re.search("[\0\ud800-\udc7f\udd00-\udfff]", text))
@@ -59,7 +64,7 @@ def command_lines(draw, script):
     flag = st.sampled_from(flags(script))
     if draw(st.integers(0, 3)) == 0:
         return draw(st.lists(flag | values, max_size=7))
-    photo = ["a.png"] if script in ("reverse_sample", "cfg_modify_image") else []
+    photo = ["a.png"] if script in PHOTOS else []
     words = list(photo)
     for name in draw(st.lists(flag, max_size=4)):
         fitting = st.sampled_from(FITTING.get(name, NUMBERS)).map(str.split)
@@ -95,6 +100,11 @@ def test_reverse_sample_takes_or_refuses_any_arguments(argv):
 @given(command_lines("cfg_modify_image"))
 def test_cfg_modify_image_takes_or_refuses_any_arguments(argv):
     answers("cfg_modify_image", argv)
+
+
+@given(command_lines("restore_sample"))
+def test_restore_sample_takes_or_refuses_any_arguments(argv):
+    answers("restore_sample", argv)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -61,7 +61,10 @@ def test_damaged_png_has_a_recipe_or_is_refused_in_one_line(data):
     reads_or_is_refused(data)
 
 
-@given(odd_recipes(), st.sampled_from(("cfg_sample", "clip_sample", "cfg_modify_image")))
+DRAWING = ("cfg_sample", "clip_sample", "cfg_modify_image", "restore_sample")
+
+
+@given(odd_recipes(), st.sampled_from(DRAWING))
 def test_odd_recipe_is_followed_or_refused_in_one_line(text, script):
     text = text.replace("cfg_sample.py", f"{script}.py")
     Path("a.png").write_bytes(corpus.png_with(text, b"tEXt"))

@@ -4,7 +4,7 @@ import pytest
 
 from cli.options import PNGS
 from cli.parser import parse
-from cli.scripts import CFG, CLIP, GRID, MODIFY, REVERSE
+from cli.scripts import CFG, CLIP, GRID, MODIFY, RESTORE, REVERSE
 from jobs.jobs import Jobs, items
 from recipes import commands
 from recipes import recipe as recipes
@@ -107,6 +107,22 @@ def test_edit_names_its_photo_first_and_a_free_name_for_the_result(tmp_path):
         f"./cfg_modify_image.py {tmp_path}/photo.jpg 'a tiger:3' --source 'a cat:1' "
         f"--mask {tmp_path}/head.png --strength 0.7 --direct --model emoji -n 1"
     )
+
+
+def test_restored_photo_is_named_with_its_task(tmp_path):
+    (tmp_path / "photo.png").touch()
+    recipe = {**PLAIN, "script": RESTORE.name, "init": "photo.png", "method": "ddpm", "steps": 25}
+    recipe |= {"task": ["outpaint", "colourise"], "pad": [8, 0, 8, 0], "schedule": "spliced"}
+
+    def line(**more):
+        return command({**recipe, **more}, tmp_path / "x.png").line()
+
+    start = (
+        f"./restore_sample.py {tmp_path}/photo.png --task outpaint --task colourise --pad 8 0 8 0"
+    )
+    assert line(by="ddnm", travel=2) == f"{start} --model emoji"
+    assert line(by="mmps", travel=2) == f"{start} --by mmps --travel 2 --model emoji"
+    assert line(by="mmps", travel=1, noise=5) == f"{start} --noise 5 --model emoji"
 
 
 def test_image_of_a_batch_or_from_a_latent_is_drawn_from_its_png(tmp_path):

@@ -1,0 +1,82 @@
+"""What restore_sample.py takes together: tasks, and the flags that say more of them."""
+
+import itertools
+
+from diffusion.measurements import MEASUREMENTS
+from values.errors import UserError
+
+NEEDS = {row.needs: name for name, row in MEASUREMENTS.items() if row.needs}
+# The pseudo-inverse of two is that of each, one after the other, for these pairs alone.
+TOGETHER = {frozenset(("upscale", task)) for task in ("deblur", "inpaint")}
+TOGETHER |= {frozenset(("colourise", task)) for task in MEASUREMENTS if task != "denoise"}
+
+
+def check(values):
+    """UserError for options of a restoration that do not go together.
+
+    Args:
+        values: of all options, by name.
+    """
+    if values["init"] is None:
+        raise UserError("name the photo to restore, then the prompts")
+    tasks = list(dict.fromkeys(values["task"]))
+    if not tasks:
+        raise UserError(f"say what to do, --task and one of {', '.join(MEASUREMENTS)}")
+    _check_together(tasks)
+    for name, task in NEEDS.items():
+        given = bool(values[name])
+        if given and task not in tasks and name != "noise":  # any photo may have noise
+            raise UserError(f"--{name} is of --task {task}, which is not asked for")
+        if task in tasks and not given:
+            raise UserError(f"--task {task} needs --{name}")
+    _check_pad(values)
+    _check_factor(values)
+    _check_way(values)
+
+
+def _check_together(tasks):
+    for task, other in itertools.combinations(tasks, 2):
+        if {task, other} in TOGETHER:
+            continue
+        advice = "do one, and then the other"
+        if "denoise" in (task, other):
+            rest = other if task == "denoise" else task
+            advice = f"give --task {rest} --noise LEVEL"
+        raise UserError(f"--task {task} {other}: these do not fit together: {advice}")
+
+
+def _check_pad(values):
+    if values["pad"] is None:
+        return
+    left, top, right, bottom = values["pad"]
+    flag, (width, height) = f"--pad {left} {top} {right} {bottom}", values["size"]
+    if not any(values["pad"]):
+        raise UserError(f"{flag} adds nothing: make one of them larger")
+    if left + right >= width or top + bottom >= height:
+        raise UserError(
+            f"{flag} leaves no room for the photo in {width} x {height} pixels: pad less, or "
+            "give a larger --size"
+        )
+
+
+def _check_factor(values):
+    factor, (width, height) = values["factor"], values["size"]
+    if factor and (width % factor or height % factor):
+        raise UserError(
+            f"--factor {factor}: the sides of {width} x {height} are no multiples of it: choose "
+            "another --size or factor"
+        )
+
+
+def _check_way(values):
+    if values["by"] == "ddnm" and values["noise"]:
+        raise UserError("--by ddnm takes the photo for exact: leave out --noise, or take mmps")
+    if values["by"] == "level" and values["task"] != ["denoise"]:
+        raise UserError("--by level is of --task denoise alone: take ddnm or mmps")
+    if values["by"] == "level" and values["travel"] > 1:
+        raise UserError("--by level: going back would lose the photo: leave out --travel")
+    if values["by"] == "mmps" and values["dtype"] == "int8":
+        raise UserError(
+            "--dtype int8: --by mmps needs the gradient of the network, which has none in int8: "
+            "take another dtype"
+        )

@@ -1,0 +1,91 @@
+"""What is known of the images of a batch, and whether what was drawn agrees with it."""
+
+import math
+import sys
+
+import torch
+from torch.nn.functional import pad
+
+import diffusion
+from media.tensors import in_levels
+
+ROUNDING = 1 / math.sqrt(12)  # grey levels: the standard deviation of what 8 bits leave out
+STRETCH = 2  # steps of the parts of the way that --travel goes again
+
+
+class Known:
+    """What is known of a batch of photos.
+
+    Args:
+        run, batch: the Run and its Batch.
+    Attributes:
+        measurement: the `diffusion.Measurement`.
+        y: what it is known to come to, [N, C, H, W].
+    """
+
+    def __init__(self, run, batch):
+        image, photos = batch.image, run.photos(batch).float()
+        self.run, self.image, parameters = run, image, {}
+        for task in image.task:
+            parameters[task] = ()
+            if task == "inpaint":
+                parameters[task] = ((run.mask(batch) == 0).to(photos),)
+            elif task == "outpaint":
+                around = [image.pad[side] for side in (0, 2, 1, 3)]  # left, right, top, bottom
+                parameters[task] = (pad(torch.ones_like(photos[0, :1]), around),)
+                photos = pad(photos, around)
+            elif task == "upscale":
+                parameters[task] = (image.factor,)
+            elif task == "deblur":
+                parameters[task] = (image.blur,)
+        self.measurement = diffusion.Measurement(parameters)
+        self.y = self.measurement.of_picture(photos.to(run.device))
+        self.is_hole = all(task in ("inpaint", "outpaint") for task in image.task)
+
+    def start(self, batch):
+        """(x, timesteps) that the batch starts from: noise, or the photo where it is as noisy."""
+        image, (x, timesteps, _) = self.image, self.run.start(batch)
+        if image.by == "level":
+            t = diffusion.noise_to_t(image.noise / 127.5)
+            alpha, _ = diffusion.alpha_sigma(t)
+            x = (alpha * self.y).to(x)
+            timesteps = diffusion.timesteps(image.schedule, image.steps, t)
+        return x, timesteps
+
+    def model(self, model):
+        """A model (x, t) -> v whose images agree with what is known."""
+        if self.image.by == "level":  # it started from all that is known
+            return model
+        if self.image.by == "ddnm":
+            return diffusion.exactly(model, self.measurement, self.y)
+        noise = math.hypot(self.image.noise, ROUNDING) / 127.5
+        return diffusion.nearly(model, self.measurement, self.y, noise)
+
+    def settled(self, images):
+        """The images [N, 3, H, W] in whole grey levels, in agreement with what is known.
+
+        Says on stderr how well they agree.
+        """
+        images = images.to(self.y)
+        if not self.image.noise:
+            y = self.measurement.degrade(self.measurement.lift(self.y))  # what it can come to
+            images = in_levels(diffusion.within_range(self.measurement, images, y))
+            # Rounding puts a mean of pixels off by up to half a level, and hardly ever by more.
+            for _ in range(3):
+                missing = y - self.measurement.degrade(images)
+                missing = missing.where(missing.abs() * 127.5 > 0.5, 0)
+                images = in_levels(images + self.measurement.lift(missing))
+        images = in_levels(images)
+        if not self.run.options.quiet:
+            self.run.say(self._told(images), sys.stderr)
+        return images
+
+    def _told(self, images):
+        off = (self.measurement.degrade(images) - self.y) * 127.5
+        if self.image.noise:
+            rms = float(off.square().mean().sqrt())
+            return f"degraded again: {rms:.1f} grey levels off (RMS), noise {self.image.noise:g}"
+        most = float(off.abs().max())
+        if self.is_hole and most < 1e-3:
+            return "what is known is kept to the bit"
+        return f"degraded again: at most {most:.2f} of 255 grey levels off"

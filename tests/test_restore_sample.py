@@ -1,0 +1,279 @@
+"""restore_sample.py from its command line to its files."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+
+import diffusion
+from recipes import recipe as recipes
+
+ROOT = Path(__file__).parent.parent
+FAST = ("--model", "emoji", "--steps", "4", "--dtype", "float32", "--size", "32", "32")
+METHODS = [name for name, row in diffusion.METHODS.items() if row.evaluations]
+SMALL_HOLE = "small_hole.png"
+TASKS = {
+    "inpaint": ("photo.png", "--task", "inpaint", "--mask", "hole.png"),
+    "outpaint": ("small.png", "--task", "outpaint", "--pad", 4, 2, 12, 14),
+    "upscale": ("small.png", "--task", "upscale", "--factor", 2),
+    "colourise": ("grey.png", "--task", "colourise"),
+    "both": ("small.png", "--task", "upscale", "colourise", "--factor", 2),
+    "hole": ("small.png", "--task", "inpaint", "upscale", "--factor", 2, "--mask", SMALL_HOLE),
+}
+EXACT = r"degraded again: at most (\d\.\d\d) of 255 grey levels off"
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+@pytest.fixture(autouse=True)
+def photo(tmp_path):
+    """A red disc on blue with all kinds of colours, small, grey, blurred; masks with a hole."""
+    random = np.random.default_rng(0)
+    image = Image.new("RGB", (32, 32), (40, 60, 255))
+    ImageDraw.Draw(image).ellipse((8, 8, 24, 24), fill=(255, 0, 30))
+    levels = np.array(image)
+    levels[:8, :8] = random.integers(0, 256, (8, 8, 3))
+    image = Image.fromarray(levels)
+    image.save(tmp_path / "photo.png")
+    image.reduce(2).save(tmp_path / "small.png")
+    image.convert("L").save(tmp_path / "grey.png")
+    image.filter(ImageFilter.GaussianBlur(1)).save(tmp_path / "blurred.png")
+    hole = Image.new("L", (32, 32))
+    ImageDraw.Draw(hole).rectangle((12, 4, 31, 20), fill=255)
+    hole.save(tmp_path / "hole.png")
+    hole.reduce(2).save(tmp_path / "small_hole.png")
+
+
+def restored(run, *argv):
+    status, out, err = run(*argv, *FAST)
+    assert status == 0, err
+    return [pixels(name) for name in out], err
+
+
+def luma(levels):
+    return levels @ np.array([0.299, 0.587, 0.114])
+
+
+def means(levels, factor=2):
+    height, width = levels.shape[0] // factor, levels.shape[1] // factor
+    return levels.reshape(height, factor, width, factor, -1).mean((1, 3))
+
+
+@pytest.mark.parametrize("flags", [(), ("--by", "mmps"), ("--travel", 1)])
+def test_what_is_around_a_hole_stays_to_the_bit(restore_sample, flags):
+    (found,), err = restored(restore_sample, *TASKS["inpaint"], "a cat", *flags)
+    known = pixels("hole.png") == 0
+    assert np.array_equal(found[known], pixels("photo.png")[known])
+    assert abs(found - pixels("photo.png"))[~known].mean() > 3
+    assert "what is known is kept to the bit" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_draws_in_a_hole(restore_sample, method):
+    (found,), _ = restored(restore_sample, *TASKS["inpaint"], "a cat", "--method", method)
+    known = pixels("hole.png") == 0
+    assert np.array_equal(found[known], pixels("photo.png")[known])
+    assert abs(found - pixels("photo.png"))[~known].mean() > 3
+
+
+def test_photo_lies_where_the_pads_leave_room(restore_sample):
+    (found,), err = restored(restore_sample, *TASKS["outpaint"], "a cat")
+    assert np.array_equal(found[2:18, 4:20], pixels("small.png"))
+    assert found.shape == (32, 32, 3)
+    assert "to the bit" in err
+    assert "scaled" not in err
+
+
+@pytest.mark.parametrize("flags", [(), ("--by", "mmps")])
+def test_enlarged_image_is_the_small_one_when_it_is_made_small(restore_sample, flags):
+    (found,), err = restored(restore_sample, *TASKS["upscale"], "a cat:8", *flags)
+    off = abs(means(found) - pixels("small.png")).max()
+    assert off <= 0.5
+    assert float(re.search(EXACT, err)[1]) == pytest.approx(off, abs=0.01)
+    assert means(found).std() < found.reshape(-1, 3).std()
+
+
+def test_colours_have_the_brightness_of_the_grey_photo(restore_sample):
+    (found,), err = restored(restore_sample, *TASKS["colourise"], "a cat:8")
+    off = abs(luma(found) - pixels("grey.png")).max()
+    assert off <= 0.5
+    assert float(re.search(EXACT, err)[1]) == pytest.approx(off, abs=0.01)
+    assert (found.max(2) - found.min(2)).mean() > 3
+
+
+def test_two_tasks_at_once(restore_sample):
+    (found,), err = restored(restore_sample, *TASKS["both"], "a cat:8")
+    assert abs(luma(means(found)) - luma(pixels("small.png"))).max() <= 0.5
+    (found,), err = restored(restore_sample, *TASKS["hole"], "a cat:8")
+    known = pixels(SMALL_HOLE) == 0
+    assert abs(means(found) - pixels("small.png"))[known].max() <= 0.5
+    assert re.search(EXACT, err)
+
+
+@pytest.mark.parametrize("by", ["level", "mmps"])
+def test_noise_becomes_less(restore_sample, by):
+    image = Image.new("RGB", (64, 64), (60, 90, 190))
+    ImageDraw.Draw(image).ellipse((12, 12, 52, 52), fill=(190, 70, 60))
+    photo = np.asarray(image).astype(int)
+    noise = np.random.default_rng(1).normal(0, 25, photo.shape)
+    Image.fromarray((photo + noise).clip(0, 255).round().astype(np.uint8)).save("noisy.png")
+    argv = ("noisy.png", "a red ball on a blue background:1", "--task", "denoise", "--noise", 25)
+    size = ("--size", 64, "--steps", 8, "--method", "ab23", "--by", by)
+    status, out, err = restore_sample(*argv, *FAST[:2], *size)
+    assert status == 0, err
+    found = pixels(out[0])
+    assert (found - photo).std() < noise.std() * 0.6
+    off = np.sqrt(np.square(found - pixels("noisy.png")).mean())
+    told = re.search(r"degraded again: (\S+) grey levels off \(RMS\), noise 25", err)
+    assert float(told[1]) == pytest.approx(off, abs=0.1)
+
+
+@pytest.mark.parametrize("by", ["ddnm", "mmps"])
+def test_blur_becomes_less(restore_sample, by):
+    photo = pixels("photo.png")
+    (found,), err = restored(
+        restore_sample, "blurred.png", "--task", "deblur", "--blur", 1, "--by", by
+    )
+    assert (found - photo).std() < (pixels("blurred.png") - photo).std()
+    assert re.search(EXACT, err)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_seeds_give_several_answers_whatever_the_batch(restore_sample, task):
+    argv = (*TASKS[task], "a cat")
+    several, _ = restored(restore_sample, *argv, "-n", 3, "-bs", 2, "--seed", 4)
+    assert abs(several[0] - several[1]).mean() > 0.3
+    (alone,), _ = restored(restore_sample, *argv, "--seed", 5)
+    assert abs(alone - several[1]).max() <= 2
+
+
+def test_recipe_restores_again(restore_sample):
+    argv = (*TASKS["inpaint"], "a banana:2", "--negative", "a cat", "--travel", 2, "-n", 2)
+    restored(restore_sample, *argv, "-bs", 2, "--guidance-interval", 0.1, 0.9)
+    recipe = recipes.read("out_00001.png")
+    wanted = {"task": ["inpaint"], "mask": "hole.png", "init": "photo.png", "by": "ddnm"}
+    assert {name: recipe[name] for name in wanted} == wanted
+    assert (recipe["travel"], recipe["seed"], recipe["method"]) == (2, 1, "ddpm")
+    status, out, err = restore_sample("--from-png", "out_00001.png")
+    assert status == 0, err
+    assert np.array_equal(pixels(out[0]), pixels("out_00001.png"))
+    status, out, err = restore_sample("--from-png", "out_00001.png", "--noise", 5)
+    assert status == 0, err
+    assert recipes.read(out[0])["by"] == "mmps"  # that of a recipe is for its own noise
+
+
+def test_jobs_and_sweeps_are_those_of_all_scripts(restore_sample):
+    Path("jobs.txt").write_text(
+        "photo.png 'a cat' --task inpaint --mask hole.png\n"
+        '{"photo": "grey.png", "prompt": "a cat", "task": "colourise", "seed": 7}\n'
+        '{"photo": "small.png", "task": ["upscale", "colourise"], "factor": 2}\n'
+    )
+    named = ("-o", "runs/{line}_{photo}_{seed}.png")
+    status, out, err = restore_sample("--from-file", "jobs.txt", *named, "-bs", 2, *FAST)
+    assert status == 0, err
+    names = {"runs/1_photo_0.png", "runs/2_grey_7.png", "runs/3_small_0.png"}
+    assert set(out) == names
+    status, out, err = restore_sample(
+        "--from-file", "jobs.txt", *named, "-bs", 2, *FAST, "--skip-existing"
+    )
+    assert (status, out) == (0, []), err
+    assert "nothing to draw" in err
+    swept = ("--sweep", "by=ddnm,mmps", "travel=1,2", "-o", "{index}.png", "--grid", "g.png")
+    status, out, err = restore_sample(*TASKS["inpaint"], *swept, *FAST)
+    assert (status, out) == (0, ["0.png", "1.png", "2.png", "3.png", "g.png"]), err
+
+
+def test_trajectory_shows_each_step_of_the_way(restore_sample):
+    flags = ("--trajectory", "t.png", "--travel", 2, "--preview-every", 2)
+    status, out, err = restore_sample(*TASKS["inpaint"], *FAST, *flags, "-o", "a.png")
+    assert (status, out) == (0, ["a.png", "t.png"]), err
+    assert Path("preview.png").exists()
+
+
+def test_jpeg_is_told_to_keep_less(restore_sample):
+    status, out, err = restore_sample(*TASKS["inpaint"], *FAST, "-o", "a.jpg")
+    assert (status, out) == (0, ["a.jpg"]), err
+    assert "a JPEG changes what is known" in err
+    assert "JPEG" not in restore_sample(*TASKS["inpaint"], *FAST, "-o", "a.webp")[2]
+    known = pixels("hole.png") == 0
+    assert np.array_equal(pixels("a.webp")[known], pixels("photo.png")[known])
+
+
+HOLE = ("--task", "inpaint", "--mask")
+MISTAKES = {
+    (): "name the photo",
+    ("a cat",): "the first is a photo",
+    ("photo.png", "a cat"): "say what to do, --task and one of ",
+    ("photo.png", "--task", "colorize"): "did you mean colourise?",
+    ("photo.png", "--task", "inpaint"): "--task inpaint needs --mask",
+    ("photo.png", "--task", "outpaint"): "--task outpaint needs --pad",
+    ("photo.png", "--task", "upscale"): "--task upscale needs --factor",
+    ("photo.png", "--task", "deblur"): "--task deblur needs --blur",
+    ("photo.png", "--task", "denoise"): "--task denoise needs --noise",
+    ("photo.png", "--task", "denoise", "--noise", "0"): "--task denoise needs --noise",
+    ("photo.png", "--task", "colourise", "--factor", "2"): "--factor is of --task upscale",
+    ("photo.png", "--task", "colourise", "--mask", "hole.png"): "--mask is of --task inpaint",
+    (
+        "photo.png",
+        "--task",
+        "colourise",
+        "--pad",
+        "0",
+        "0",
+        "0",
+        "0",
+    ): "--pad is of --task outpaint",
+    ("photo.png", *HOLE, "no.png"): "no such file",
+    ("photo.png", *HOLE, "black.png"): "is all black",
+    ("photo.png", *HOLE, "white.png"): "no black pixel",
+    ("photo.png", *HOLE, "odd.png"): "as large as the photo",
+    ("photo.png", "--task", "outpaint", "--pad", "0", "0", "0", "0"): "adds nothing",
+    ("photo.png", "--task", "outpaint", "--pad", "16", "0", "16", "0"): "leaves no room",
+    ("photo.png", "--task", "outpaint", "--pad", "8", "8"): "expected 4 arguments",
+    ("photo.png", "--task", "upscale", "--factor", "3"): "no multiples of it",
+    ("photo.png", "--task", "upscale", "--factor", "1"): "a whole number from 2",
+    ("photo.png", "--task", "deblur", "--blur", "0"): "above 0",
+    ("photo.png", "--task", "inpaint", "deblur", "--mask", "hole.png"): "do not fit together",
+    ("photo.png", "--task", "denoise", "colourise", "--noise", "9"): "--task colourise --noise",
+    ("photo.png", "--task", "colourise", "--noise", "9", "--by", "ddnm"): "leave out --noise",
+    ("photo.png", "--task", "colourise", "--by", "level"): "--by level is of --task denoise",
+    ("photo.png", "--task", "denoise", "--noise", "9", "--travel", "2"): "would lose the photo",
+    ("photo.png", "--task", "colourise", "--by", "mmps", "--dtype", "int8"): "the gradient",
+    ("photo.png", "--task", "colourise", "--method", "adaptive"): "no method",
+    ("photo.png", "photo.png", "--task", "colourise"): "one photo at a time",
+    ("photo.png", "--task", "colourise", "--travel", "0"): "a whole number from 1",
+    ("text.txt", "a cat", "--task", "colourise"): "not a PNG",
+}
+
+
+@pytest.mark.parametrize("argv", MISTAKES)
+def test_mistake_is_one_line_and_writes_nothing(restore_sample, argv):
+    Path("text.txt").write_text("no image")
+    Image.new("L", (32, 32)).save("black.png")
+    Image.new("L", (32, 32), 255).save("white.png")
+    Image.new("L", (20, 16), 255).save("odd.png")
+    before = set(Path().iterdir())
+    flags = [word for word in FAST if "int8" not in argv or word not in ("--dtype", "float32")]
+    status, out, err = restore_sample(*argv, *flags)
+    assert (status, out, err.count("\n")) == (2, [], 1), err
+    assert MISTAKES[argv] in err
+    assert set(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize("flags", ["--help", "photo.png --task outpaint --pad 0 0 0 0"])
+def test_help_and_mistakes_come_without_torch(flags):
+    program = (
+        f"import sys, restore_sample; sys.argv[1:] = {flags.split()!r}\n"
+        "try: restore_sample.main()\n"
+        "except BaseException: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
