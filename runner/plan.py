@@ -24,7 +24,7 @@ from runner.watch import Watch
 from values.errors import UserError, counted, note, printable, say
 from values.names import DEFAULT_TEMPLATE, LATENT_TEMPLATE
 from values.prompts import format_prompt
-from values.sums import describe
+from values.sums import describe, totals
 from values.types import DrawnSeed
 from values.wildcards import Wildcards
 
@@ -301,7 +301,7 @@ class Plan:
             return
         interval = WHOLE if self.jobs.sweep else image.guidance_interval or WHOLE
         for title, asked in sides.items():
-            rest = 1 - math.fsum(prompt.weight for prompt in asked)
+            rest = 1 - totals(asked)[0][1]
             against = "guide" if options.guide and 1 - rest > NEGLIGIBLE else "no prompt"
             lines = describe(asked, rest, interval, against) if asked else ["  no prompt"]
             for line in [*([title] if title else []), *lines]:

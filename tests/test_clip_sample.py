@@ -88,7 +88,7 @@ def test_the_more_clip_steers_the_more_it_sees_what_was_asked_for(clip_sample):
             wanted = normalize(reader.encode_text([prompt]))
             seen = reader.encode_image(torch.stack([to_tensor(Image.open(name)) for name in out]))
             means.append(float((seen @ wanted.T).mean()))
-    assert means[0] + 0.02 < means[1] < means[2]
+    assert means[0] + 0.01 < means[1] < means[2]
 
 
 def test_image_of_a_seed_does_not_depend_on_the_run_it_is_in(clip_sample):

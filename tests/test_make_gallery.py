@@ -120,7 +120,7 @@ def test_files_without_a_recipe_are_shown_by_name(make_gallery):
     assert problems == {
         "plain.png": 'holds no recipe: neither ours nor a "parameters" text',
         "damaged.png": "damaged (the file is cut short)",
-        "no.png": "not a PNG, JPEG or WebP, and only these hold a recipe",
+        "no.png": "not a PNG, JPEG, WebP or GIF: only these hold a recipe",
         "link.png": "no such file: check the path",
         "unknown.png": 'the recipe names the model "evil", not known here',
         "long.png": "its recipe is too long to show",

@@ -16,7 +16,7 @@ from values.files import expanded, file_name
 from values.types import MAX_TEXT, is_number
 
 MAX_LENGTH = 10_000  # characters; a longer one is a file pasted by mistake
-_ODD = re.compile(r"[:(\[<{}@]|AND|--")  # some of which other tools' prompts have
+_ODD = re.compile(r"[:(\[<{}@]|AND|--|->")  # some of which other tools' prompts have
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half of a character, or a byte that is none
 
 
@@ -365,6 +365,11 @@ def doubt(text):
         return (
             f"{_quote(text)}: the parentheses, and what is in them, are text: a weight stands at "
             'the end, "a cat:1.3"'
+        )
+    if re.search(r"\S->\S", text) and "@" not in text:
+        return (
+            f"{_quote(text)} is text as a whole: an arrow needs the timestep where it changes, "
+            '"a cat->a fox@0.6"'
         )
     return extents.doubt(text)
 

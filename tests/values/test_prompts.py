@@ -204,3 +204,9 @@ def test_weights_of_other_tools_are_told_as_text(text, told):
 @pytest.mark.parametrize("text", ["a cat", "at 3:30", "a cat (sitting)", "one, two: 3 and 4"])
 def test_other_texts_are_in_no_doubt(text):
     assert doubt(text) is None
+
+
+def test_an_arrow_without_its_border_is_noted():
+    told = "an arrow needs the timestep where it changes"
+    assert told in doubt("a cat->a fox")
+    assert doubt("10 -> 20 apples") is None
