@@ -4,7 +4,7 @@ from .chunking import in_chunks
 from .discretization import ascending, schedule, timesteps
 from .errors import NonFiniteError
 from .gaussianity import mix_noise, noise_report, normalise
-from .guidance import Weight, box_mask, conditions, distilled, guided, steered
+from .guidance import conditions, distilled, guided
 from .guidance_rules import RULES
 from .inversion import (
     Latents,
@@ -22,6 +22,8 @@ from .sampling import Progress, add_noise, clamp_t, generators, noise, sample
 from .schedules import SCHEDULES
 from .spans import ALWAYS, Span
 from .sphere import between, turned
+from .steering import steered
+from .weights import Weight, box_mask
 
 __all__ = [
     "ALWAYS",

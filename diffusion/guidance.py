@@ -2,13 +2,11 @@
 
 `guided` is one network under several weighted conditions (classifier-free guidance, Ho and
 Salimans, 2022, arXiv 2207.12598; several weights as in arXiv 2206.01714), as a sum or by another
-of the rules in `diffusion.guidance_rules`. `distilled` is a
-network that has learnt it for one condition (Meng et al., 2022, arXiv 2210.03142). `steered` is a
-model that follows the gradient of a loss down (Dhariwal and Nichol, 2021, arXiv 2105.05233).
+of the rules in `diffusion.guidance_rules`. `distilled` is a network that has learnt it for one
+condition (Meng et al., 2022, arXiv 2210.03142).
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch.nn.functional import pad
@@ -16,53 +14,8 @@ from torch.nn.functional import pad
 from diffusion.chunking import in_chunks
 from diffusion.guidance_rules import PLAIN, choose
 from diffusion.methods import NEGLIGIBLE, WHOLE
-from diffusion.objective import alpha_sigma, like
-from diffusion.spans import ALWAYS, Span
-
-NO_IMAGE = 1e-6  # an alpha below this is 0 but for rounding
-
-
-class Weight(NamedTuple):
-    """A weight that counts at some timesteps, or in a part of the image.
-
-    Args:
-        weight: a float of any sign.
-        span: the timesteps.
-        mask: [H, W], as large as the images: 1 where it counts, 0 where it does not, and all that
-            is between. None: it counts everywhere.
-    """
-
-    weight: float
-    span: Span = ALWAYS
-    mask: torch.Tensor | None = None
-
-
-def box_mask(box, size, soft_edge=0.0):
-    """A mask for a `Weight`: 1 in a box, 0 outside.
-
-    Across an edge it falls along a line that is 1/2 on the edge itself, so that two boxes that
-    share an edge add up to 1 there. Edges of the image are none.
-
-    Args:
-        box: (left, top, right, bottom) in shares of the image.
-        size: (width, height) in pixels.
-        soft_edge: how wide the fall is, as a share of the shorter side.
-    Returns:
-        float64 [height, width].
-    """
-    wide = soft_edge * min(size)
-    left, top, right, bottom = box
-    across, down = _within(left, right, size[0], wide), _within(top, bottom, size[1], wide)
-    return down[:, None] * across[None, :]
-
-
-def _within(low, high, pixels, wide):
-    """How far pixels of a row are between two shares of it: 0 to 1 [pixels]."""
-    at = torch.arange(pixels, dtype=torch.float64) + 0.5
-    wide = max(wide, 1.0)  # a pixel that an edge cuts counts by its part inside
-    rises = ((at - low * pixels) / wide + 0.5).clamp(0, 1) if low > 0 else torch.ones_like(at)
-    falls = ((high * pixels - at) / wide + 0.5).clamp(0, 1) if high < 1 else torch.ones_like(at)
-    return (rises + falls - 1).clamp(min=0)
+from diffusion.spans import Span
+from diffusion.weights import Weight
 
 
 def conditions(embeds, weights):
@@ -416,63 +369,3 @@ def _counting(asked, t, interval, dtype):
 def _sum(v, weights):
     """The sum [N, C, H, W] of v under each condition [K, N, C, H, W], weighted."""
     return (weights.to(v) * v).sum(0)
-
-
-def steered(model, gradient, interval=(0.0, 1.0), every=1, recompute=False):
-    """A model that lowers a loss of pred: v + dloss/dx sigma / alpha.
-
-    The gradient is taken through the model: pred = alpha x - sigma v gives
-    dloss/dx = alpha g - sigma (dv/dx)^T g with g = dloss/dpred. Where there is no noise or
-    nothing else (t = 0 and t = 1), v is the model's own.
-
-    Args:
-        model: callable (x [N, C, H, W], t [N]) -> v [N, C, H, W] that gradients flow through, so
-            not in inference mode.
-        gradient: callable pred [N, C, H, W] -> dloss/dpred [N, C, H, W].
-        interval: the lowest and highest t at which to steer.
-        every: take the gradient at every so many evaluations within the interval and keep it in
-            between.
-        recompute: evaluate the model again for the gradient, so that its activations and those of
-            the loss are not in memory at the same time.
-    Returns:
-        A model (x, t) -> v. With `every` above 1 it remembers the last gradient: one for each run.
-    Raises:
-        ValueError: for an empty interval or every < 1.
-    """
-    low, high = interval
-    if not 0 <= low <= high <= 1:
-        raise ValueError(f"an interval lies between 0 and 1, not from {low:g} to {high:g}")
-    if every < 1:
-        raise ValueError(f"every is at least 1, not {every}")
-    asked, kept = 0, None
-
-    def steers(x, t):
-        nonlocal asked, kept
-        alpha, sigma = alpha_sigma(like(t, x))
-        # A timestep that rounds to 1 has no image left to compare.
-        here = (alpha > NO_IMAGE) & (sigma > 0) & (like(t, x) >= low) & (like(t, x) <= high)
-        if not here.any():
-            return model(x, t)
-        if asked % every == 0:
-            v, kept = v_and_slope(model, gradient, x, t, recompute)
-        else:
-            v = model(x, t)
-        asked += 1
-        return v + torch.where(here, sigma / alpha, 0) * kept
-
-    return steers
-
-
-def v_and_slope(model, gradient, x, t, recompute=False):
-    """v and dloss/dx, for a loss whose gradient at pred is `gradient(pred)`; as for `steered`."""
-    alpha, sigma = alpha_sigma(like(t, x))
-    leaf = x.detach().requires_grad_()
-    with torch.set_grad_enabled(not recompute):
-        v = model(leaf, t)
-    g = gradient(alpha * x - sigma * v.detach())
-    with torch.enable_grad():
-        again = model(leaf, t) if recompute else v
-    # Scaled to 1 for the backward pass: a network in half precision would round it to 0.
-    size = g.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
-    (back,) = torch.autograd.grad(again, leaf, g / size)
-    return v.detach(), alpha * g - sigma * size * back

@@ -30,6 +30,7 @@ class Frame(NamedTuple):
         morph: the Prompts that the weights move between; of noise alone none.
         prompts: the other text prompts, with choices still to be made.
         variation: the Variation that moves, or stays; or None.
+        batch: the shape of the batch to draw it in, as a recipe has it; or None.
     """
 
     number: int
@@ -37,15 +38,19 @@ class Frame(NamedTuple):
     morph: list[Prompt]
     prompts: list[Prompt]
     variation: Variation | None
+    batch: list | None
 
-    def recipe(self, frame, folder):
+    def recipe(self, frames, folder):
         """The recipe of the animation.
 
         Args:
-            frame: that of its first frame.
+            frames: those of its frames.
             folder: that of `--wildcards`.
         """
-        moving = {"frames": self.count}
+        frame, moving = frames[0], {"frames": self.count}
+        batches = [recipe.get("batch", [1, 0]) for recipe in frames]
+        if any(rows > 1 for rows, _ in batches):
+            moving["frame_batches"] = batches
         if self.morph:
             prompts = each(self.prompts)
             texts = [prompt.text for prompt in prompts]
@@ -108,7 +113,9 @@ def frames_of(script, said):
     """
     if "morph" not in options_of(script):
         return [(said, None)]
-    recalled = _recalled(script, said)
+    source = said.get("from_png")
+    recipe = recipes.read(source) if source else {}
+    recalled = _recalled(script, said, recipe)
     said = {**recalled, **said}
     morph, variation = said.get("morph") or [], said.get("variation")
     if morph and "morph" not in recalled:
@@ -126,7 +133,7 @@ def frames_of(script, said):
         return [(said, None)]
     count = said.get("frames") or FRAMES
     others = [*said.get("prompts", []), *said.get("negative", [])]
-    found = []
+    batches, found = _batches(said, recipe, count), []
     for number in range(count):
         frame = {**said, "morph": None, "frames": None}
         if morph:
@@ -136,7 +143,7 @@ def frames_of(script, said):
             frame["prompts"] = [*moving, *said.get("prompts", [])]
         if variation:
             frame["variation"] = variation.at(number / (count - 1))
-        found.append((frame, Frame(number, count, morph, others, variation)))
+        found.append((frame, Frame(number, count, morph, others, variation, batches[number])))
     return found
 
 
@@ -156,19 +163,27 @@ def weights_at(weights, number, count):
     return found
 
 
-def _recalled(script, said):
+def _recalled(script, said, recipe):
     """What the recipe of an animation says of its movement, as far as it is not said here."""
-    source = said.get("from_png")
-    recipe = recipes.read(source) if source else {}
     if "frames" not in recipe:
         return {}
     options = options_of(script)
     names = [name for name in _MOVING if name in recipe and name not in said]
-    found = {name: value_of(options[name], recipe[name], source) for name in names}
+    found = {name: value_of(options[name], recipe[name], said["from_png"]) for name in names}
     if recipe.get("morph") and "prompts" not in said and recipe.get("prompts"):
-        prompts = value_of(options["prompts"], recipe["prompts"], source)
+        prompts = value_of(options["prompts"], recipe["prompts"], said["from_png"])
         found["prompts"] = [replace(prompt, text=escape(prompt.text)) for prompt in prompts]
     return found
+
+
+def _batches(said, recipe, count):
+    """The shapes of the batches that frames were drawn in, so that they are rounded alike, or None.
+
+    As for an image that is drawn again: unless flags say how many are drawn at once.
+    """
+    known = recipe.get("frame_batches", [])
+    asked = {"batch_size", "n", "seeds"} & set(said)
+    return known if len(known) == count and not asked else [None] * count
 
 
 def _literal(morph):

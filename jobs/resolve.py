@@ -154,7 +154,8 @@ def resolve_image(script, said, frame=None):
         frame: what they are a frame of, as `jobs.frames.frames_of` has it.
     """
     values, _, of_image = _resolve(script, said, is_job=True)
-    return _image(values, {**of_image, "frame": frame})
+    batch = of_image["batch"] or (frame and frame.batch)
+    return _image(values, {**of_image, "frame": frame, "batch": batch})
 
 
 def _image(values, of_image):

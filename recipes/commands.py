@@ -60,7 +60,8 @@ def command(recipe, png, scripts=".", base=""):
     script = SCRIPTS[_known("script", recipe.get("script", CFG.name), SCRIPTS)]
     row = NETWORKS[_known("model", recipe.get("model"), NETWORKS)]
     png, notes, flags = Path(png), [], {}
-    rows, _ = recipe.get("batch", (1, 0))
+    batches = [recipe.get("batch", (1, 0)), *recipe.get("frame_batches", [])]
+    rows = max(rows for rows, _ in batches)
     find = functools.partial(_found, png=png, base=base, notes=notes)
     if "latent" in recipe:
         notes.append("--from-png knows which latent it started from")

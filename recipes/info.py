@@ -82,6 +82,8 @@ def _shown(name, value):
         return " x ".join(map(str, value))
     if name == "batch":
         return f"image {value[1] + 1} of {value[0]}"
+    if name == "frame_batches":
+        return f"up to {max(rows for rows, _ in value)} at once"
     if name == "guidance_interval":
         return " to ".join(map(number, value))
     if isinstance(value, list):

@@ -15,7 +15,7 @@ from cli.scripts import SAMPLING
 from recipes import parameters, picture_texts
 from values.errors import UserError, printable
 from values.prompts import Prompt
-from values.types import SOURCE, Text, Whole
+from values.types import MAX_FRAMES, SOURCE, Text, Whole
 
 KEY = picture_texts.RECIPE
 VERSION = 1  # of recipes
@@ -39,6 +39,12 @@ def _batch(value):
     return [Whole(1, 4096).check(value[0]), Whole(0, value[0] - 1).check(value[1])]
 
 
+def _batches(value):
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_FRAMES:
+        raise UserError("no list of batches")
+    return list(map(_batch, value))
+
+
 # What no option says: each with the function that returns its value or raises UserError.
 FACTS = {
     "script": Text().stored,
@@ -46,6 +52,7 @@ FACTS = {
     "latent_index": Whole(0, 0).stored,  # which of the latent file's
     "timesteps_of_latent": _flag,  # whether it went back over the timesteps of that file
     "batch": _batch,  # [rows, row]: the shape of the batch it was drawn in, and its place there
+    "frame_batches": _batches,  # those of an animation's frames, where one was not drawn alone
     "model_sha256": _hash,
     "checkpoint": SOURCE.stored,
     "clip": Text().stored,  # the CLIP that the model reads prompts with

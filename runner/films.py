@@ -57,6 +57,12 @@ def check_name(options, animated, image):
             "an animation needs a name: -o morph.gif (or .webp, .apng, .mp4), or that of its "
             'frames, -o "frames/{frame:03}.png"'
         )
+    if image.frame and not animated and not {"frame", "index"} & set(options.output.named):
+        name = printable(options.output.text, 100)
+        raise UserError(
+            f'the output name "{name}": an animation ends in .gif, .webp, .apng or .mp4, and the '
+            'names of its frames hold {frame}: -o "frames/{frame:03}.png"'
+        )
     if animated and not image.frame:
         name = printable(options.output.text, 100)
         raise UserError(
@@ -128,7 +134,7 @@ class Films:
             return
         self._written.add(item.film)
         self._drawn.pop(item.film, None)
-        recipe = self._recipe(item, paths[0])
+        recipe = self._recipe(item, paths)
 
         def write(path, number, overwrite):
             numbered = recipe and {**recipe, "index": number}
@@ -141,10 +147,10 @@ class Films:
         if not self.is_there(item) and (path := outputs.place(write, target)):
             yield path
 
-    def _recipe(self, item, first):
-        """What the animation says of itself, or None: as its first frame does."""
+    def _recipe(self, item, paths):
+        """What the animation says of itself, or None: as its frames do."""
         try:
-            return item.image.frame.recipe(recipes.read(first), self.folder)
+            return item.image.frame.recipe(list(map(recipes.read, paths)), self.folder)
         except UserError:  # --no-metadata
             return None
 

@@ -72,9 +72,13 @@ def test_ends_are_what_plain_commands_draw_and_frames_do_not_depend_on_batches(
     assert all(abs(a - b).mean() < apart for a, b in itertools.pairwise(steps))
 
 
-@pytest.mark.parametrize("kind", ["gif", "webp", "apng"])
-def test_animation_holds_its_frames_and_the_recipe_that_draws_it_again(cfg_sample, png_info, kind):
-    draw(cfg_sample, *MORPH, "a {red,blue} hat:1", "--seed", 3, "-o", f"m.{kind}", "--fps", 20)
+@pytest.mark.parametrize(("kind", "at_once"), [("gif", 1), ("webp", 2), ("apng", 3)])
+def test_animation_holds_its_frames_and_the_recipe_that_draws_it_again(
+    cfg_sample, png_info, kind, at_once
+):
+    how = ("--dtype", "bfloat16", "-bs", at_once)  # which rounds otherwise in batches
+    rest = ("a {red,blue} hat:1", "--seed", 3, "--fps", 20)
+    draw(cfg_sample, *MORPH, *rest, *how, "-o", f"m.{kind}")
     shown, durations = frames(f"m.{kind}")
     assert durations == [50] * 4
     for i, frame in enumerate(shown):
@@ -88,6 +92,7 @@ def test_animation_holds_its_frames_and_the_recipe_that_draws_it_again(cfg_sampl
     assert Path(f"again.{kind}").read_bytes() == Path(f"m.{kind}").read_bytes()
     for name in names("m_frames"):
         assert np.array_equal(pixels(f"m_frames/{name}"), pixels(f"again_frames/{name}"))
+    assert ("frame_batches" in found) == (at_once > 1)
     [line] = draw(png_info, "--command", f"m.{kind}")
     draw(cfg_sample, *shlex.split(line)[1:])
     assert np.array_equal(frames(f"m_again.{kind}")[0], shown)

@@ -44,6 +44,7 @@ RECIPE = {
     "variation": "b.safetensors:0.25-1",
     "morph": [["a cat", 3.0], ["a fox", 2.0]],
     "frames": 24,
+    "frame_batches": [[2, 0], [2, 1]],
     "batch": [4, 3],
     "chunk": 2,
     "size": [256, 192],
