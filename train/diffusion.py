@@ -48,6 +48,9 @@ def arguments(argv=None):
     p.add_argument("--drop", type=float, default=0.2, help="share of zero embeddings")
     p.add_argument("--image-share", type=float, default=0.25, help="conditions that are images")
     p.add_argument("--ema", type=float, default=0.999, help="at the first batch size")
+    p.add_argument(
+        "--octaves", type=int, default=0, help="also the error of averages over squares: no tints"
+    )
     p.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     p.add_argument("--samples-every", type=int, default=4, help="checkpoints between samples")
     p.add_argument("--seed", type=int, default=0)
@@ -162,7 +165,7 @@ def main(argv=None):
         t = stratified_timesteps(len(x), generator).to(device)
         eps = torch.randn(x.shape, generator=generator).to(device)
         with computing(device, dtype):
-            return t, v_loss(lambda x, t: call(x, t, cond), x.to(device), t, eps)
+            return t, v_loss(lambda x, t: call(x, t, cond), x.to(device), t, eps, args.octaves)
 
     def trial(dtype):
         _, losses = losses_of(args.batch_size, torch.Generator().manual_seed(0), dtype)

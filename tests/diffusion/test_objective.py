@@ -80,16 +80,27 @@ def test_dropped_conditions_are_zero_and_as_many_as_asked():
     assert abs((embeds[:, 0] == 0).float().mean() - 0.2) < 0.02
 
 
-def test_no_model_has_less_loss_than_the_exact_one():
+@pytest.mark.parametrize("octaves", [0, 2])
+def test_no_model_has_less_loss_than_the_exact_one(octaves):
     generator = torch.Generator().manual_seed(0)
     images = 0.3 + 0.5 * torch.randn(512, 3, 4, 4, generator=generator, dtype=torch.float64)
     eps = torch.randn(images.shape, generator=generator, dtype=torch.float64)
     t = stratified_timesteps(512, generator).double()
 
     def loss(model):
-        return v_loss(model, images, t, eps).mean()
+        return v_loss(model, images, t, eps, octaves).mean()
 
     exact = loss(gaussian)
     for off in (0.05, -0.05):
         assert loss(lambda x, t, off=off: gaussian(x, t) + off) > exact
         assert loss(lambda x, t, off=off: gaussian(x, t) * (1 + off)) > exact
+
+
+def test_octaves_count_an_even_error_for_more_than_one_that_averages_out():
+    images, eps = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)  # of which v is 0
+    t = torch.tensor([0.2, 0.7])
+    board = 1 - 2 * (torch.arange(4)[:, None] + torch.arange(4)).remainder(2).float()
+    for error, coarse in ((torch.ones(4, 4), 2 + 4), (board, 0)):
+        losses = v_loss(lambda x, t, error=error: 0.5 * error.expand_as(x), images, t, eps, 2)
+        expected = [0.25 * (1 + math.cos(t * math.pi / 2) * coarse) / 3 for t in (0.2, 0.7)]
+        assert losses.tolist() == pytest.approx(expected)
