@@ -28,6 +28,7 @@ BLOCKS = 64  # and of one that does not, where a cell is a pixel wide and two hi
 QUERY = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\" + b"\x1b[c"
 ANSWER = re.compile(rb"\x1b\[\?([\d;]*)c")
 PATIENCE = 5.0  # seconds: it may be far away
+DEFINED = re.compile(r"#(\d+);2;\d+;\d+;\d+")  # a sixel picture's colour
 
 
 def check():
@@ -52,7 +53,7 @@ class Pictures:
         found = ANSWER.search(answer)
         sixels = found is not None and b"4" in found[1].split(b";")
         renderable = _renderable()
-        self.width = CELLS
+        self.sixels, self.width = sixels, CELLS
         if sixels:
             self.make = renderable.SixelImage
         elif b";OK" in answer:
@@ -73,7 +74,9 @@ class Pictures:
         console = Console(file=screen, force_terminal=True, width=columns, height=lines)
         with _answers_on_stdin():
             console.print(self.make(image, width=max(1, width), height="auto"))
-        return screen.getvalue()
+        text = screen.getvalue()
+        # Some terminals, xterm 379 among them, define a colour and go on with the one before.
+        return DEFINED.sub(r"\g<0>#\1", text) if self.sixels else text
 
 
 def _renderable():
