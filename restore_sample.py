@@ -18,23 +18,41 @@ def main():
     run = runner.Run(plan)
     for batch in run.batches():
         with batch:
-            image, items = batch.image, batch.items
-            embeds = run.embed([(item.prompts, item.image.images) for item in items])
-            model = runner.guided_model(run, image, embeds, [item.conditions for item in items])
             known = runner.Known(run, batch)
-            x, timesteps = known.start(batch)
-            images = diffusion.sample_again(
-                run.prepared(known.model(model), batch),
-                x,
-                timesteps,
-                image.method,
-                batch.noise,
-                image.travel,
-                runner.STRETCH,
-                eta=image.eta,
-                callback=batch.watch((len(timesteps) - 1) * image.travel),
-            )
-            run.save(batch, known.settled(images))
+            draw = draw_again if batch.image.by == "inversion" else draw_from_noise
+            run.save(batch, known.settled(draw(run, batch, known)))
+
+
+def draw_from_noise(run, batch, known):
+    """The images of a batch [N, 3, H, W], brought to agree with what is known on the way."""
+    image, items = batch.image, batch.items
+    embeds = run.embed([(item.prompts, item.image.images) for item in items])
+    model = runner.guided_model(run, image, embeds, [item.conditions for item in items])
+    x, timesteps = known.start(batch)
+    how = {"eta": image.eta, "callback": batch.watch((len(timesteps) - 1) * image.travel)}
+    if image.by == "pigdm":
+        model, what = run.prepared(model, batch), (known.measurement, known.y, known.deviation)
+        return diffusion.sample_towards(
+            model, x, timesteps, image.method, *what, noise=batch.noise, **how
+        )
+    model, again = run.prepared(known.model(model), batch), (image.travel, runner.STRETCH)
+    return diffusion.sample_again(model, x, timesteps, image.method, batch.noise, *again, **how)
+
+
+def draw_again(run, batch, known):
+    """The images of a batch: the photo enlarged, its noise found part of the way, and drawn."""
+    image, items = batch.image, batch.items
+    embeds = run.embed([(item.prompts, item.image.images) for item in items])
+    wanted = [item.conditions for item in items]
+    shown = [runner.at_weight_1(prompts) for prompts in wanted]
+    source = run.prepared(runner.guided_model(run, image, embeds, shown), batch)
+    model = known.model(runner.guided_model(run, image, embeds, wanted))
+    target = run.prepared(model, batch)
+    timesteps = run.ascending(image, image.strength)
+    watch = batch.watch(2 * (len(timesteps) - 1))
+    return diffusion.edit_by_latents(
+        source, target, known.enlarged(), timesteps, image.method, callback=watch
+    )
 
 
 if __name__ == "__main__":

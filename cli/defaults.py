@@ -13,15 +13,17 @@ def default(option, values):
         values: those of other options, by name, and `script`.
     """
     if option.name == "method" and "model" in values:
-        return method(values["model"], option.default)
+        return method(values, option.default)
     if callable(option.default):
         return option.default(values)
     return list(option.default) if isinstance(option.default, list) else option.default
 
 
-def method(model, usual):
-    """The method of a network: that which a student was trained for, or the usual one."""
-    return "ddim" if NETWORKS[model].evaluations else usual
+def method(values, usual):
+    """The method: that which a student was trained for, one without noise, or the usual one."""
+    if NETWORKS[values["model"]].evaluations:
+        return "ddim"
+    return "plms" if values.get("by") == "inversion" else usual
 
 
 def steps(values):
@@ -47,6 +49,10 @@ def by(values):
 
 def travel(values):
     return 2 if values.get("by", "ddnm") == "ddnm" else 1
+
+
+def strength(values):
+    return 0.5 if values.get("by") == "inversion" else None
 
 
 def tolerance(values):

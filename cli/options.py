@@ -93,7 +93,7 @@ GUIDANCE = (
     )
     + " (values: defaults of the papers)"
 )
-WAYS = ("ddnm", "mmps", "level")  # to make a drawing agree with what is known
+WAYS = ("ddnm", "mmps", "pigdm", "level", "inversion")  # to make a drawing agree with what is known
 MAX_FACTOR, MAX_BLUR = 64, 100
 LATENT_NAMES = "{" + "}, {".join(LATENT_FIELDS) + "}"
 
@@ -171,11 +171,15 @@ TABLE = {
         "255"),
     Option("--by", (RESTORE,), Name("way", WAYS), "NAME", defaults.by, SHAPED,
         "ddnm puts in what is known; mmps, for photos with noise, weighs it by the "
-        "gradient of the network; level, of denoise, starts where drawings have as much noise "
-        "(default: what suits the task)", follows=("task", "noise")),
+        "gradient of the network, and pigdm moves along that behind each step; level, of denoise, "
+        "starts where drawings have as much noise; inversion, of upscale, finds the noise of the "
+        "enlarged photo part of the way (default: what suits the task)", follows=("task", "noise")),
     Option("--travel", (RESTORE,), Whole(1, 100), "N", defaults.travel, SHAPED,
         "go each part of the way N times, with fresh noise in between: the drawn agrees more with "
         "the known (2 by ddnm, else 1)", follows=("task", "noise", "by")),
+    Option("--strength --max-timestep -mt", (RESTORE,), Number(0, 1, above=True), "T",
+        defaults.strength, SHAPED, "of --by inversion: how far to go towards noise; lower keeps "
+        "more of the enlarged photo (0.5)", follows=("by",)),
 ),
 "the guidance": (
     Option("--guidance", FREE, GuidanceRule(), "NAME[:VALUE...]", PLAIN, SHAPED, GUIDANCE),

@@ -17,7 +17,7 @@ from .inversion import (
 from .measurements import MEASUREMENTS, Measurement
 from .methods import METHODS, default_schedule, default_steps, resolve_eta
 from .objective import alpha_sigma, log_snr, log_snr_to_t, noise_to_t, to_pred_eps, to_x_v
-from .restoring import exactly, nearly, sample_again, within_range
+from .restoring import exactly, nearly, sample_again, sample_towards, within_range
 from .sampling import Progress, add_noise, clamp_t, generators, noise, sample
 from .schedules import SCHEDULES
 from .spans import ALWAYS, Span
@@ -66,6 +66,7 @@ __all__ = [
     "resolve_eta",
     "sample",
     "sample_again",
+    "sample_towards",
     "schedule",
     "steered",
     "timesteps",

@@ -54,6 +54,11 @@ class Method(NamedTuple):
     schedule: str | None = None
     steps: int = 50
 
+    @property
+    def stands_alone(self):
+        """Whether each step is one evaluation, and none looks at another's."""
+        return self.evaluations is _one_a_step and not self.looks_back
+
 
 def _newer(step, looks_back, schedule="logit", steps=20, **others):
     return Method(step, looks_back, schedule=schedule, steps=steps, **others)

@@ -4,12 +4,16 @@
 `nearly` is for data with noise: it moves pred to the posterior mean, by the gradient of the network
 (MMPS; Rozet et al., 2024, arXiv 2405.13712). Both are models (x, t) -> v that any method steps.
 `sample_again` goes back to more noise now and then (Lugmayr et al., 2022, arXiv 2201.09865).
+`sample_towards` moves x behind each step by the gradient of what pred is off (PiGDM; Song et al.,
+2023, openreview.net/forum?id=9_gsMA8MRKQ).
 """
 
+import itertools
 import math
 
 import torch
 
+from diffusion.methods import METHODS
 from diffusion.objective import alpha_sigma, like
 from diffusion.sampling import sample
 
@@ -69,9 +73,7 @@ def nearly(model, measurement, y, noise, solving=SOLVING):
         safe = alpha.clamp_min(LEAST_ALPHA)
 
         def covariance(g):
-            # Scaled to 1 for the pass backwards: half precision would round small numbers to 0.
-            size = g.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-20)
-            (back,) = torch.autograd.grad(v, leaf, g / size, retain_graph=True)
+            size, back = _backwards(v, leaf, g)
             moved = sigma**2 * (g - sigma / safe * size * back)
             return torch.where(alpha >= LEAST_ALPHA, moved, g)
 
@@ -86,6 +88,14 @@ def nearly(model, measurement, y, noise, solving=SOLVING):
         return _towards(change, v.detach(), sigma)
 
     return restores
+
+
+def _backwards(v, leaf, g):
+    """(size [N, 1, 1, 1], back): of the network's Jacobian J = dv/dx, size * back is J^T g."""
+    # Scaled to 1 for the pass backwards: half precision would round small numbers to 0.
+    size = g.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-20)
+    (back,) = torch.autograd.grad(v, leaf, g / size, retain_graph=True)
+    return size, back
 
 
 def adjoint(measurement, y, like_x):
@@ -116,6 +126,22 @@ def _solved(operator, right, steps):
     return (shares.to(right) * ways).sum(1).view_as(right)
 
 
+def _solved_symmetric(operator, right, steps=100, close=1e-5):
+    """What a symmetric positive operator takes to `right` (conjugate gradients)."""
+    found, rest = torch.zeros_like(right), right
+    way, left = rest, _dot(rest, rest)
+    enough = close**2 * left
+    for _ in range(steps):
+        if (left <= enough).all():
+            break
+        image = operator(way)
+        share = left / _dot(way, image).clamp_min(1e-30)
+        found, rest = found + share * way, rest - share * image
+        before, left = left, _dot(rest, rest)
+        way = rest + left / before.clamp_min(1e-30) * way
+    return found
+
+
 def _dot(a, b):
     return (a * b).sum(dim=(1, 2, 3), keepdim=True)
 
@@ -141,6 +167,48 @@ def sample_again(model, x, timesteps, method, noise, times=1, stretch=1, **how):
             if left:
                 x = _noisier(x, float(part[-1]), float(part[0]), noise().to(x))
     return x
+
+
+def sample_towards(model, x, timesteps, method, measurement, y, deviation, noise=None, **how):
+    """`diffusion.sample`, with x moved towards what is known behind each step.
+
+    As if images were independent pixels of variance sigma^2 around pred, a step from t is followed
+    by alpha (dpred/dx)^T sigma^2 A^T (sigma^2 A A^T + deviation^2)^-1 (y - A pred).
+
+    Args:
+        model: callable (x, t) -> v that gradients flow through, so not in inference mode.
+        x, timesteps, noise: as for `sample`.
+        method: one whose steps are one evaluation and look at no other, such as ddpm.
+        measurement, y: as for `exactly`.
+        deviation: the standard deviation of the noise in y; images range from -1 to 1. Above 0.
+        how: what else `sample` takes.
+    Raises:
+        ValueError: for another method.
+    """
+    if not METHODS[method].stands_alone:
+        raise ValueError(f"{method} looks at more than one evaluation: take ddpm or ddim")
+    for t, s in itertools.pairwise(map(float, timesteps)):
+        leaf = x.detach().requires_grad_()
+        with torch.enable_grad():
+            v = model(leaf, torch.full((len(x),), t, dtype=x.dtype, device=x.device))
+        towards = _towards_known(leaf, v, t, measurement, y, deviation)
+        found = v.detach()
+        x = sample(lambda *_, v=found: v, x, [t, s], method, noise=noise, **how) + towards
+    return x
+
+
+def _towards_known(leaf, v, t, measurement, y, deviation):
+    """What `sample_towards` moves x by behind its step from t."""
+    alpha, sigma = alpha_sigma(t)
+    missing = y - measurement.degrade((alpha * leaf - sigma * v).detach())
+
+    def spread(r):
+        varied = sigma**2 * measurement.degrade(adjoint(measurement, r, leaf))
+        return varied + deviation**2 * r
+
+    g = sigma**2 * adjoint(measurement, _solved_symmetric(spread, missing), leaf)
+    size, back = _backwards(v, leaf, g)
+    return alpha * (alpha * g - sigma * size * back)
 
 
 def _noisier(x, t, s, eps):

@@ -63,7 +63,7 @@ def check_size(size, network):
 
 def check_end(script, values, network):
     """There is a way to go: networks of a limited range know no noise below it."""
-    for name in ("starting_timestep", "max_timestep"):
+    for name in ("starting_timestep", "max_timestep", "strength"):
         end = values.get(name)
         if end is not None and end <= network.min_t and (script.takes_photos or values["init"]):
             raise UserError(

@@ -90,7 +90,7 @@ class _Image:
     @property
     def needs_gradients(self):
         """Whether the network is to be differentiated."""
-        return self.steers or self.by == "mmps"
+        return self.steers or self.by in ("mmps", "pigdm")
 
     @property
     def photo_size(self):
@@ -307,7 +307,7 @@ def _with_defaults(script, values, head):
     given = {name: value for name, value in values.items() if value is not None}
     values = {"script": script, "init": None} | plain | given
     if "method" not in given:
-        values["method"] = defaults.method(values["model"], values["method"])
+        values["method"] = defaults.method(values, values["method"])
     if head and values.get("size") is None:
         values["size"] = list(head.shape[:0:-1])  # that of the latents
     for option in derived:

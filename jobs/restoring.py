@@ -3,6 +3,7 @@
 import itertools
 
 from diffusion.measurements import MEASUREMENTS
+from diffusion.methods import METHODS
 from values.errors import UserError
 
 NEEDS = {row.needs: name for name, row in MEASUREMENTS.items() if row.needs}
@@ -19,9 +20,12 @@ def check(values):
     """
     if values["init"] is None:
         raise UserError("name the photo to restore, then the prompts")
-    tasks = list(dict.fromkeys(values["task"]))
+    tasks = values["task"]
     if not tasks:
         raise UserError(f"say what to do, --task and one of {', '.join(MEASUREMENTS)}")
+    for task in tasks:
+        if tasks.count(task) > 1:
+            raise UserError(f"--task {' '.join(tasks)}: {task} twice: once does all of it")
     _check_together(tasks)
     for name, task in NEEDS.items():
         given = bool(values[name])
@@ -69,14 +73,47 @@ def _check_factor(values):
 
 
 def _check_way(values):
+    if values["by"] == "inversion":
+        _check_inversion(values)
+    elif values["strength"] is not None:
+        raise UserError(f"--strength is of --by inversion, not of {values['by']}: leave it out")
     if values["by"] == "ddnm" and values["noise"]:
         raise UserError("--by ddnm takes the photo for exact: leave out --noise, or take mmps")
     if values["by"] == "level" and values["task"] != ["denoise"]:
         raise UserError("--by level is of --task denoise alone: take ddnm or mmps")
     if values["by"] == "level" and values["travel"] > 1:
         raise UserError("--by level: going back would lose the photo: leave out --travel")
-    if values["by"] == "mmps" and values["dtype"] == "int8":
+    if values["by"] in ("mmps", "pigdm") and values["dtype"] == "int8":
         raise UserError(
-            "--dtype int8: --by mmps needs the gradient of the network, which has none in int8: "
-            "take another dtype"
+            f"--dtype int8: --by {values['by']} needs the gradient of the network, which has none "
+            "in int8: take another dtype"
+        )
+    if values["by"] == "pigdm":
+        _check_pigdm(values)
+
+
+def _check_pigdm(values):
+    method = values["method"]
+    if not METHODS[method].stands_alone:
+        raise UserError(
+            f"--by pigdm moves what a step has come to, on which the next one of {method} would "
+            "build: take --method ddpm or ddim"
+        )
+    if values["travel"] > 1:
+        raise UserError("--by pigdm agrees with the photo without --travel: leave it out")
+
+
+def _check_inversion(values):
+    """What is enlarged by finding its noise is known in all of its pixels, which have none."""
+    if values["task"] != ["upscale"]:
+        raise UserError("--by inversion is of --task upscale alone: take ddnm or mmps")
+    if values["noise"]:
+        raise UserError("--by inversion would draw the photo's noise, too: take --by mmps")
+    if values["travel"] > 1:
+        raise UserError("--by inversion: there is no other noise to go back to: leave out --travel")
+    method = values["method"]
+    if METHODS[method].eta == 1 or values["eta"]:
+        raise UserError(
+            f"--by inversion: {method} adds noise, so that it finds none: take --method "
+            f"{'exact' if METHODS[method].eta == 1 else method + ' --eta 0'}"
         )

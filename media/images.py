@@ -5,6 +5,7 @@ Of what is asked for again and again, only the scaled picture is kept in memory.
 
 import collections
 import contextlib
+import io
 import math
 import os
 import re
@@ -25,6 +26,7 @@ from values.files import open_limited, read_file, write_whole
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
 KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # of what is saved, else PNG
+ENCODING = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
 MAX_BYTES = 64 * 2**20
 MAX_ADDRESS = 10_000  # characters; a recipe has room for them
 MAX_PIXELS = 80_000_000  # below the 89 million at which Pillow warns of a decompression bomb
@@ -104,6 +106,11 @@ def size_before(source, size):
     return _kept.get(source, size, resize_and_crop)[1]
 
 
+def fitted_mask(source, size):
+    """(`open_mask(source)` scaled and cropped to a size, its size before), kept as by `fitted`."""
+    return _kept.get(source, size, _resize_and_crop_mask, open_mask)
+
+
 def shrunk(source, side):
     """`shrink(open_image(source), side)`, kept as by `fitted`."""
     return _kept.get(source, side, shrink)[0]
@@ -115,12 +122,12 @@ class _Kept:
     def __init__(self):
         self.pictures, self.bytes = collections.OrderedDict(), 0
 
-    def get(self, source, size, scale):
+    def get(self, source, size, scale, read=open_image):
         key = (scale, size if isinstance(size, int) else tuple(size), *_version(str(source)))
         if key in self.pictures:
             self.pictures.move_to_end(key)
             return self.pictures[key]
-        image = open_image(source)
+        image = read(source)
         found = scale(image, size), image.size
         self.pictures[key] = found
         self.bytes += _bytes_of(found[0])
@@ -175,6 +182,10 @@ def resize_and_crop(image, size):
     box = (left - x, top - y, left - x + seen[0], top - y + seen[1])
     box = (*box[:2], min(box[2], part.width), min(box[3], part.height))
     return part.resize(size, Image.Resampling.LANCZOS, box=box)
+
+
+def _resize_and_crop_mask(mask, size):
+    return resize_and_crop(mask.convert("RGB"), size).convert("L")
 
 
 def shrink(image, side):
@@ -236,7 +247,7 @@ def save_image(image, path, recipe=None, overwrite=False):
     if kind == "PNG":
         save_png(image, path, texts, overwrite)
         return
-    more = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True}
+    more = dict(ENCODING[kind])
     if texts:
         limit = exif_texts.MAX_JPEG if kind == "JPEG" else None
         described = (texts[recipes.KEY], texts[parameters.KEY], SOFTWARE, limit)
@@ -244,6 +255,20 @@ def save_image(image, path, recipe=None, overwrite=False):
         if not whole:
             note(f"note: {printable(path, 200)}: its recipe is too long for a JPEG: left out")
     write_whole(path, lambda part: image.save(part, format=kind, **more), overwrite)
+
+
+def is_lossy(suffix):
+    """Whether `save_image` changes pixels in a file whose name ends so."""
+    return KINDS.get(suffix.lower()) == "JPEG"
+
+
+def as_saved(image, suffix):
+    """A PIL image with the pixels that it has once `save_image` has saved it."""
+    if not is_lossy(suffix):
+        return image
+    file = io.BytesIO()
+    image.save(file, format="JPEG", **ENCODING["JPEG"])
+    return Image.open(file).convert("RGB")
 
 
 def publish(image, target, recipe=None):

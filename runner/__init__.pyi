@@ -1,4 +1,5 @@
 from .batch import Batch as Batch
+from .conditions import at_weight_1 as at_weight_1
 from .conditions import guided_model as guided_model
 from .exit import program as program
 from .exit import script as script

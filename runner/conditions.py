@@ -1,12 +1,14 @@
 """From prompts to a guided model: what CLIP makes of them, and the network that they condition."""
 
 import functools
+import math
+from dataclasses import replace
 
 import torch
 
 import diffusion
 import models
-from diffusion.methods import WHOLE
+from diffusion.methods import NEGLIGIBLE, WHOLE
 from media.images import fitted
 from media.tensors import to_tensor
 from runner.embedding_cache import embed_texts
@@ -97,6 +99,13 @@ def guided_model(run, image, embeds, prompts):
             how = (image.guidance, run.guide)
             model = diffusion.guided(net, embeds, weights, chunk, interval, *how)
     return diffusion.clamp_t(model, row.min_t, row.max_t)
+
+
+def at_weight_1(prompts):
+    """Prompts for what an image shows, no stronger: their weights add up to 1, or are all 0."""
+    total = math.fsum(prompt.weight for prompt in prompts)
+    share = 1 / total if total > NEGLIGIBLE else 0
+    return [replace(prompt, weight=prompt.weight * share) for prompt in prompts]
 
 
 def weight_of(prompt, image):

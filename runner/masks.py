@@ -1,6 +1,6 @@
 """Where a photo may change, or is not known, and where prompts count."""
 
-from media.images import open_image, open_mask, resize_and_crop
+from media.images import fitted_mask, size_before
 from values.errors import UserError, note_once, printable
 
 
@@ -12,14 +12,13 @@ def region_of(source, size):
     Raises:
         UserError: for a mask that cannot be read, or is all black.
     """
-    mask = open_mask(source)
-    if mask.size[0] * size[1] != mask.size[1] * size[0]:
-        shapes = " x ".join(map(str, mask.size)), " x ".join(map(str, size))
+    mask, before = fitted_mask(source, tuple(size))
+    if before[0] * size[1] != before[1] * size[0]:
+        shapes = " x ".join(map(str, before)), " x ".join(map(str, size))
         note_once(
             f"note: --region {printable(source, 200)}: {shapes[0]} pixels are scaled to "
             f"{shapes[1]}, and what sticks out is cut off"
         )
-    mask = resize_and_crop(mask.convert("RGB"), tuple(size)).convert("L")
     if mask.getextrema() == (0, 0):
         raise UserError(
             f"--region {printable(source, 200)} is all black: the prompt would count nowhere"
@@ -37,18 +36,18 @@ def mask_of(image):
     """
     if image.mask is None:
         return None
-    mask, photo, size = open_mask(image.mask), open_image(image.init).size, image.photo_size
-    if mask.size not in (photo, size):
-        sizes = ", not ".join(f"{w} x {h}" for w, h in (photo, mask.size))
+    size = image.photo_size
+    photo, (mask, before) = size_before(image.init, size), fitted_mask(image.mask, size)
+    if before not in (photo, size):
+        sizes = ", not ".join(f"{w} x {h}" for w, h in (photo, before))
         raise UserError(
             f"--mask {printable(image.mask, 200)}: make it as large as the photo, {sizes}"
         )
-    if mask.size != photo and mask.size[0] * photo[1] != mask.size[1] * photo[0]:
+    if before != photo and before[0] * photo[1] != before[1] * photo[0]:
         note_once(
             f"note: --mask {printable(image.mask, 200)} is of another shape than the photo: it is "
             "laid over the photo as it is scaled and cropped"
         )
-    mask = resize_and_crop(mask.convert("RGB"), size).convert("L")
     if mask.getextrema() == (0, 0):
         raise UserError(f"--mask {printable(image.mask, 200)} is all black: nothing may change")
     if image.task and mask.getextrema()[0] > 0:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from cli.options import options_of
 from cli.scripts import DRAWING, MODIFY, REVERSE
+from diffusion.guidance_rules import PLAIN
 from diffusion.methods import NEGLIGIBLE, WHOLE
 from jobs import remarks
 from jobs.job_stream import HELP, is_stream
@@ -311,7 +312,8 @@ class Plan:
         """Says what this process would do (`--dry-run`): a line for each image on stdout."""
         if self.worker.rank:
             return
-        print("batch", "file", "seed", "steps", "method", "prompts", "from", sep="\t")
+        columns = ("batch", "file", "seed", "steps", "method", "prompts", "from", "by")
+        print(*columns, sep="\t")
         for number, batch in enumerate(self.worker.own(self.batches())):
             for item in batch:
                 name = self.files.template.path(item.fields)
@@ -320,7 +322,7 @@ class Plan:
                 image, start = item.image, item.photo or item.image.latent or ""
                 start = f"{start} {image.variation or ''}".strip()
                 told = [number, printable(name, 500) + there, item.seed, image.steps, image.method]
-                print(*told, prompts, printable(start, 200), sep="\t")
+                print(*told, prompts, printable(start, 200), how(image), sep="\t")
         who = "this process"
         if self.worker.shared:
             who = f"{self.worker.size} processes, each batch by the first that is free"
@@ -371,6 +373,14 @@ def photos_told(jobs):
             break
     told = (remarks.of_size(source, size_before(source, size), size) for source, size in found)
     return remarks.some(told)
+
+
+def how(image):
+    """What else than steps of a method makes an image of its noise or photo, as flags."""
+    flags = [f"--task {' '.join(image.task)} --by {image.by}"] if image.task else []
+    if image.guidance and image.guidance != PLAIN:
+        flags.append(f"--guidance {image.guidance}")
+    return " ".join(flags)
 
 
 def look_at(options, image, animated=False):

@@ -4,10 +4,11 @@ import math
 import sys
 
 import torch
-from torch.nn.functional import pad
+from torch.nn.functional import interpolate, pad
 
 import diffusion
-from media.tensors import in_levels
+from media.images import as_saved, is_lossy
+from media.tensors import in_levels, to_image, to_tensor
 
 ROUNDING = 1 / math.sqrt(12)  # grey levels: the standard deviation of what 8 bits leave out
 STRETCH = 2  # steps of the parts of the way that --travel goes again
@@ -39,7 +40,8 @@ class Known:
             elif task == "deblur":
                 parameters[task] = (image.blur,)
         self.measurement = diffusion.Measurement(parameters)
-        self.y = self.measurement.of_picture(photos.to(run.device))
+        self.photos = photos.to(run.device)
+        self.y = self.measurement.of_picture(self.photos)
         self.is_hole = all(task in ("inpaint", "outpaint") for task in image.task)
 
     def start(self, batch):
@@ -56,15 +58,26 @@ class Known:
         """A model (x, t) -> v whose images agree with what is known."""
         if self.image.by == "level":  # it started from all that is known
             return model
-        if self.image.by == "ddnm":
+        if self.image.by in ("ddnm", "inversion"):
             return diffusion.exactly(model, self.measurement, self.y)
-        noise = math.hypot(self.image.noise, ROUNDING) / 127.5
-        return diffusion.nearly(model, self.measurement, self.y, noise)
+        return diffusion.nearly(model, self.measurement, self.y, self.deviation)
+
+    @property
+    def deviation(self):
+        """The standard deviation of the noise in y, and at the least that of its rounding."""
+        return math.hypot(self.image.noise, ROUNDING) / 127.5
+
+    def enlarged(self):
+        """The photos by interpolation, as large as what is drawn [N, 3, H, W]."""
+        width, height = self.image.size
+        large = interpolate(self.photos, size=(height, width), mode="bicubic").clamp(-1, 1)
+        reversible = diffusion.METHODS[self.image.method].reversible
+        return large.cpu().double() if reversible else large
 
     def settled(self, images):
         """The images [N, 3, H, W] in whole grey levels, in agreement with what is known.
 
-        Says on stderr how well they agree.
+        Says on stderr how well they agree, as they are saved.
         """
         images = images.to(self.y)
         if not self.image.noise:
@@ -77,8 +90,16 @@ class Known:
                 images = in_levels(images + self.measurement.lift(missing))
         images = in_levels(images)
         if not self.run.options.quiet:
-            self.run.say(self._told(images), sys.stderr)
+            self.run.say(self._told(self._as_saved(images)), sys.stderr)
         return images
+
+    def _as_saved(self, images):
+        """What is read of the files: a JPEG keeps no pixels."""
+        name = self.run.options.output
+        if name is None or not is_lossy(name.ending):
+            return images
+        saved = [to_tensor(as_saved(to_image(image), name.ending)) for image in images]
+        return torch.stack(saved).to(images)
 
     def _told(self, images):
         off = (self.measurement.degrade(images) - self.y) * 127.5

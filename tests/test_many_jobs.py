@@ -145,12 +145,12 @@ def test_dry_run_says_what_would_be_drawn(script):
     )
     assert status == 0
     header, *rows = [line.split("\t") for line in out]
-    assert header == ["batch", "file", "seed", "steps", "method", "prompts", "from"]
+    assert header == ["batch", "file", "seed", "steps", "method", "prompts", "from", "by"]
     assert [row[:3] for row in rows[:2]] == [
         ["0", "out/002_007.png", "7"],
         ["0", "out/002_008.png", "8"],
     ]
-    assert rows[0][3:] == ["2", "ab23", "a red heart:3  blue:1", ""]
+    assert rows[0][3:] == ["2", "ab23", "a red heart:3  blue:1", "", ""]
     assert f"{len(rows)} images" in err
     assert not Path("out").exists()
 

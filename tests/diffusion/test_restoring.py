@@ -7,7 +7,14 @@ import torch
 
 import diffusion
 from diffusion.measurements import Measurement
-from diffusion.restoring import adjoint, exactly, nearly, sample_again, within_range
+from diffusion.restoring import (
+    adjoint,
+    exactly,
+    nearly,
+    sample_again,
+    sample_towards,
+    within_range,
+)
 from tests.diffusion.test_measurements import matrix
 
 SHAPE = (3, 4, 4)
@@ -144,6 +151,73 @@ def test_a_hole_is_drawn_as_its_surroundings_say(covariance):
     once, thrice = (off(exactly(gaussian(covariance), measured, y), n) for n in (1, 4))
     assert thrice[0] < once[0]
     assert off(nearly(gaussian(covariance), measured, y, 0.01, 40), 1)[0] < 0.15
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_drawings_have_the_very_distribution_of_images_that_fit(covariance, task):
+    """The flow of Gaussian images is affine: where it takes noise tells all that it draws."""
+    measured, noise = Measurement({task: TASKS[task]}), 0.1
+    y, a = measured.degrade(images(1, seed=3)), matrix(measured.degrade, SHAPE)
+    eye = torch.eye(SIZE, dtype=torch.float64)
+    starts = torch.cat([torch.zeros(1, *SHAPE, dtype=torch.float64), eye.view(SIZE, *SHAPE)])
+    known = y.expand(len(starts), *y.shape[1:])
+    model = nearly(gaussian(covariance), measured, known, noise, solving=SIZE)
+    ends = diffusion.sample(model, starts, diffusion.schedule("logit", 60), "ab23").flatten(1)
+    mean, root = ends[0], ends[1:] - ends[0]
+    gain = (
+        covariance
+        @ a.T
+        @ torch.linalg.inv(a @ covariance @ a.T + noise**2 * eye[: len(a), : len(a)])
+    )
+    wanted = covariance - gain @ a @ covariance
+    assert (mean - gain @ y.flatten()).norm() < 0.02 * (gain @ y.flatten()).norm()
+    assert (root.T @ root - wanted).norm() < 0.02 * wanted.norm()
+    # Without what is known the mean is 0 and the spread is wider: the test would see that.
+    assert (covariance - wanted).norm() > 0.1 * wanted.norm()
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.5])
+@pytest.mark.parametrize("task", TASKS)
+def test_a_step_towards_what_is_known_is_that_of_the_paper(covariance, task, noise):
+    """Against PiGDM's own step, of matrices that are written out and inverted."""
+    measured = Measurement({task: TASKS[task]})
+    a = matrix(measured.degrade, SHAPE)
+    x, y = images(2), measured.degrade(images(2, seed=3))
+    (alpha, sigma), (alpha_s, sigma_s) = diffusion.alpha_sigma(0.6), diffusion.alpha_sigma(0.5)
+    eye = torch.eye(SIZE, dtype=torch.float64)
+    to_pred = alpha * covariance @ torch.linalg.inv(alpha**2 * covariance + sigma**2 * eye)
+    flat, inverse = (
+        x.flatten(1),
+        torch.linalg.inv(sigma**2 * a @ a.T + noise**2 * eye[: len(a), : len(a)]),
+    )
+    pred = flat @ to_pred
+    eps = (flat - alpha * pred) / sigma
+    g = sigma**2 * (y.flatten(1) - pred @ a.T) @ inverse @ a @ to_pred
+    wanted = alpha_s * pred + sigma_s * eps + alpha * g
+    found = sample_towards(gaussian(covariance), x, [0.6, 0.5], "ddim", measured, y, noise)
+    assert torch.allclose(found.flatten(1), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("task", ["upscale", "colourise", "inpaint"])
+def test_white_images_are_drawn_from_their_very_distribution_towards_what_is_known(task):
+    """What is known is A+ y in all of them, and the rest is independent, with variance 1."""
+    measured = Measurement({task: TASKS[task]})
+    y, eye = measured.degrade(images(1, seed=3)), torch.eye(SIZE, dtype=torch.float64)
+    starts = torch.cat([torch.zeros(1, *SHAPE, dtype=torch.float64), eye.view(SIZE, *SHAPE)])
+    known = y.expand(len(starts), *y.shape[1:])
+    way = diffusion.schedule("linear", 100)
+    ends = sample_towards(gaussian(eye), starts, way, "ddim", measured, known, 1e-3).flatten(1)
+    mean, root = ends[0], ends[1:] - ends[0]
+    a = matrix(measured.degrade, SHAPE)
+    plus = torch.linalg.pinv(a)
+    assert torch.allclose(mean, plus @ y.flatten(), atol=1e-3)
+    assert (root.T @ root - (eye - plus @ a)).norm() < 0.03 * (eye - plus @ a).norm()
+
+
+@pytest.mark.parametrize("method", ["ab23", "plms", "exact"])
+def test_steps_that_build_on_others_are_not_moved(method):
+    with pytest.raises(ValueError, match="more than one evaluation"):
+        sample_towards(None, images(1), [1, 0], method, None, None, 0.1)
 
 
 def test_going_once_is_sampling(covariance):
