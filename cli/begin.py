@@ -7,7 +7,8 @@ import sys
 
 def begin():
     """Has Ctrl-C end the script at once, and a package that is missing told in a line."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as shells start what ends with `&`
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.excepthook = _tell
 
 

@@ -53,7 +53,7 @@ def script(main):
         os.write(2, f"{name}: stopped\n".encode())
         die_of(which)
 
-    before = {which: signal.signal(which, quit_at_once) for which in STOPS}
+    before = {which: signal.signal(which, quit_at_once) for which in heeded()}
     try:
         main()
         sys.stdout.flush()
@@ -133,6 +133,11 @@ def _mend_streams():
             stream.reconfigure(errors="backslashreplace")
 
 
+def heeded():
+    """The signals that end a run: a shell has its background jobs ignore the Ctrl-C of others."""
+    return [which for which in STOPS if signal.getsignal(which) != signal.SIG_IGN]
+
+
 def die_of(which):
     """Ends the process by a signal, as if nothing had been done about it.
 
@@ -154,9 +159,9 @@ def finished_images_are_kept():
             if time.monotonic() - began > 1:
                 die_of(which)
 
-        for each in STOPS:
+        for each in heeded():
             signal.signal(each, again)
         raise Stop(which)
 
-    for each in STOPS:
+    for each in heeded():
         signal.signal(each, stop)

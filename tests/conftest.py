@@ -1,5 +1,6 @@
 import importlib
 import os
+import signal
 import sys
 import tempfile
 from dataclasses import replace
@@ -25,6 +26,9 @@ def pytest_configure(config):
     make = config._tmp_path_factory.mktemp
     os.environ["V_DIFFUSION_CACHE"] = str(make("cache"))
     os.environ["TMPDIR"] = tempfile.tempdir = str(make("t"))  # short: sockets' paths have a limit
+    # Tests in the background of a shell's script ignore Ctrl-C, and so would all that they start.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
