@@ -101,20 +101,32 @@ def speckle(images):
 def tint(image, render):
     """How uneven the ground of a drawing is.
 
+    Ground is what is not within AWAY pixels of the thing, neither where the render has it nor where
+    the drawing has: what is SPECK levels off the ground's colour. Without the second, the figure
+    would tell how much a drawn thing stands out of its render, not how even the ground is.
+
     Args:
-        image, render: [3, H, W] in [-1, 1]; where the render has the colour of its corner, and
-            nothing else within AWAY pixels, is ground.
+        image, render: [3, H, W] in [-1, 1]; the render's ground has the colour of its corner.
     Returns:
         The RMS distance of the ground pixels from their median colour, in levels of 255; None: no
         pixel is ground.
     """
-    thing = (render != render[:, :1, :1]).any(dim=0).float()
-    near = F.max_pool2d(thing[None, None], 2 * AWAY + 1, stride=1, padding=AWAY)[0, 0] > 0
-    ground = image[:, ~near] * 127.5
+    image = image * 127.5
+    away = ~_around((render != render[:, :1, :1]).any(dim=0))
+    if not away.any():
+        return None
+    middle = image[:, away].median(dim=1).values[:, None, None]
+    away &= ~_around(((image - middle).abs() > SPECK).any(dim=0))
+    ground = image[:, away]
     if not ground.numel():
         return None
-    middle = ground.median(dim=1, keepdim=True).values
-    return (ground - middle).square().mean().sqrt().item()
+    return (ground - ground.median(dim=1, keepdim=True).values).square().mean().sqrt().item()
+
+
+def _around(thing):
+    """Where a pixel of the thing [H, W] is within AWAY pixels."""
+    wide = F.max_pool2d(thing.float()[None, None], 2 * AWAY + 1, stride=1, padding=AWAY)
+    return wide[0, 0] > 0
 
 
 def nearest(image, renders):

@@ -52,8 +52,13 @@ def test_tint_is_that_of_the_ground_away_from_the_thing():
     image[:, 17:43, 17:43] = 0.5  # the thing and what is near it
     assert measures.tint(image, render) == 0
     image[:, :, :16] += 6 / 127.5  # a quarter of the image
-    away = 64 * 64 - 26 * 26
-    assert measures.tint(image, render) == pytest.approx(6 * (16 * 64 / away) ** 0.5, rel=1e-4)
+    away = 64 * 64 - 32 * 32
+    uneven = pytest.approx(6 * ((16 * 64 - 2 * 32) / away) ** 0.5, rel=1e-4)
+    assert measures.tint(image, render) == uneven
+    image[:, 61:, 61:] = 1  # what is drawn where the render has nothing
+    away -= 6 * 6
+    uneven = pytest.approx(6 * ((16 * 64 - 2 * 32) / away) ** 0.5, rel=1e-4)
+    assert measures.tint(image, render) == uneven
     assert measures.tint(image, torch.rand(3, 64, 64)) is None
 
 
