@@ -177,7 +177,7 @@ TABLE = {
     Option("--travel", (RESTORE,), Whole(1, 100), "N", defaults.travel, SHAPED,
         "go each part of the way N times, with fresh noise in between: the drawn agrees more with "
         "the known (2 by ddnm, else 1)", follows=("task", "noise", "by")),
-    Option("--strength --max-timestep -mt", (RESTORE,), Number(0, 1, above=True), "T",
+    Option("--strength", (RESTORE,), Number(0, 1, above=True), "T",
         defaults.strength, SHAPED, "of --by inversion: how far to go towards noise; lower keeps "
         "more of the enlarged photo (0.5)", follows=("by",)),
 ),

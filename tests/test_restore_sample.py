@@ -191,6 +191,15 @@ def test_jobs_and_sweeps_are_those_of_all_scripts(restore_sample):
     assert (status, out) == (0, ["0.png", "1.png", "2.png", "3.png", "g.png"]), err
 
 
+@pytest.mark.parametrize("by", [("inversion",), ("inversion", "--strength", 0.8), ("pigdm",)])
+def test_other_ways_to_enlarge_keep_the_small_photo_too(restore_sample, by):
+    (found,), _ = restored(restore_sample, *TASKS["upscale"], "a cat", "--by", *by)
+    assert abs(means(found) - pixels("small.png")).max() <= 0.5
+    recipe = recipes.read("out_00000.png")
+    assert recipe["by"] == by[0]
+    assert recipe.get("strength") == ({1: 0.5, 3: 0.8}[len(by)] if by[0] == "inversion" else None)
+
+
 def test_trajectory_shows_each_step_of_the_way(restore_sample):
     flags = ("--trajectory", "t.png", "--travel", 2, "--preview-every", 2)
     status, out, err = restore_sample(*TASKS["inpaint"], *FAST, *flags, "-o", "a.png")
@@ -208,6 +217,7 @@ def test_jpeg_is_told_to_keep_less(restore_sample):
 
 
 HOLE = ("--task", "inpaint", "--mask")
+UPSCALE = ("small.png", "--task", "upscale", "--factor", "2")
 MISTAKES = {
     (): "name the photo",
     ("a cat",): "the first is a photo",
@@ -247,6 +257,15 @@ MISTAKES = {
     ("photo.png", "--task", "colourise", "--by", "level"): "--by level is of --task denoise",
     ("photo.png", "--task", "denoise", "--noise", "9", "--travel", "2"): "would lose the photo",
     ("photo.png", "--task", "colourise", "--by", "mmps", "--dtype", "int8"): "the gradient",
+    ("photo.png", "--task", "colourise", "colourise"): "colourise twice",
+    ("photo.png", "--task", "colourise", "--by", "pigdm", "--dtype", "int8"): "the gradient",
+    ("photo.png", "--task", "colourise", "--by", "pigdm", "--method", "ab23"): "ddpm or ddim",
+    ("photo.png", "--task", "colourise", "--by", "pigdm", "--travel", "2"): "leave it out",
+    ("photo.png", "--task", "colourise", "--by", "inversion"): "is of --task upscale alone",
+    (*UPSCALE, "--by", "inversion", "--noise", "5"): "take --by mmps",
+    (*UPSCALE, "--by", "inversion", "--travel", "2"): "leave out --travel",
+    (*UPSCALE, "--by", "inversion", "--method", "ddpm"): "take --method exact",
+    (*UPSCALE, "--strength", "0.5"): "--strength is of --by inversion",
     ("photo.png", "--task", "colourise", "--method", "adaptive"): "no method",
     ("photo.png", "photo.png", "--task", "colourise"): "one photo at a time",
     ("photo.png", "--task", "colourise", "--travel", "0"): "a whole number from 1",

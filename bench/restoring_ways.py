@@ -1,0 +1,203 @@
+"""What bench/restoring.py compares: tasks, ways to restore images, and what needs no network."""
+
+import math
+
+import torch
+from torch.nn.functional import interpolate
+
+import diffusion
+from bench.pictures import in_8_bits
+from diffusion.inversion import inside
+from diffusion.measurements import Measurement
+
+SIDE, SHARE, PLACE = 64, 0.7, (5, -4)  # of the renders: training's are larger, and in the middle
+WEIGHT = 3.0
+LEVEL = 25.0  # of noise, in grey levels
+ROUNDING = 0.29 / 127.5  # the standard deviation of what 8 bits leave out
+HALF = torch.ones(1, SIDE, SIDE)
+HALF[:, :, SIDE // 2 + PLACE[0] :] = 0  # the right half of the thing, and all beside it
+FRAME = torch.zeros(1, SIDE, SIDE)
+FRAME[:, 12:52, 12:52] = 1
+
+TASKS = {  # name: (measurement, parameters, noise in grey levels, side of what is drawn)
+    "inpaint": ("inpaint", (HALF,), 0.0, SIDE),
+    "outpaint": ("outpaint", (FRAME,), 0.0, SIDE),
+    "upscale": ("upscale", (4,), 0.0, SIDE),
+    "larger": ("upscale", (2,), 0.0, 2 * SIDE),  # than the network was trained to draw
+    "colourise": ("colourise", (), 0.0, SIDE),
+    "deblur": ("deblur", (2.0,), 0.0, SIDE),
+    "denoise": ("denoise", (), LEVEL, SIDE),
+}
+
+
+class Problem:
+    """What one task asks of some renders: a model under their prompts, and what is known.
+
+    Args:
+        task: of TASKS.
+        images: the renders [N, 3, H, W].
+        embeds: of their prompts, [1, D] each.
+        seeds: of the noise.
+    """
+
+    def __init__(self, net, task, images, embeds, seeds):
+        measurement, parameters, level, _ = TASKS[task]
+        self.images, self.shape, self.task = images, images.shape, task
+        self.model = diffusion.guided(net, embeds, [[WEIGHT]] * len(embeds))
+        self.source = diffusion.guided(net, embeds, [[1.0]] * len(embeds))
+        self.measurement, self.sigma = Measurement({measurement: parameters}), level / 127.5
+        self.sources = diffusion.generators(seeds)
+        self.y = self.measurement.degrade(images)
+        if level:
+            self.y = self.y + self.sigma * self.noise(self.y.shape)
+        self.y = in_8_bits(self.y)
+
+    @property
+    def mask(self):
+        """1 where a pixel is known, of a task with a hole; else None."""
+        return self.measurement.parts[0][1][0] if self.task in HOLES else None
+
+    @property
+    def deviation(self):
+        return math.hypot(self.sigma, ROUNDING)
+
+    def noise(self, shape=None):
+        return diffusion.noise(self.sources, tuple(shape or self.shape)[1:])
+
+    def enlarged(self):
+        return interpolate(self.y, size=self.shape[-2:], mode="bicubic").clamp(-1, 1)
+
+    def settled(self, images):
+        if not self.sigma:
+            images = diffusion.within_range(self.measurement, images, self.y)
+        return in_8_bits(images)
+
+
+def the_render(p):
+    return p.images
+
+
+def mean_filled(p):
+    """The hole in the mean colour of what is known."""
+    mean = (p.y * p.mask).sum((2, 3), keepdim=True) / p.mask.sum()
+    return torch.where(p.mask > 0, p.y, mean)
+
+
+def smoothly_filled(p, rounds=4000):
+    """The hole as a membrane that is held at its edges: each pixel is the mean of its four."""
+    x = mean_filled(p)
+    for _ in range(rounds):
+        around = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
+        rows, columns = around[..., 1:-1], around[..., 1:-1, :]
+        mean = (rows[..., 2:, :] + rows[..., :-2, :] + columns[..., 2:] + columns[..., :-2]) / 4
+        x = torch.where(p.mask > 0, p.y, mean)
+    return x
+
+
+def bicubic(p):
+    return p.enlarged()
+
+
+def as_given(p):
+    return p.y.expand(-1, 3, -1, -1)
+
+
+HOLES, LARGER = ("inpaint", "outpaint"), ("upscale", "larger")
+EXACT = tuple(name for name, (_, _, level, _) in TASKS.items() if not level)
+WITHOUT = {  # name: (tasks, function (Problem) -> images), of what needs no network
+    "the render": (tuple(TASKS), the_render),
+    "mean colour": (HOLES, mean_filled),
+    "smooth fill": (HOLES, smoothly_filled),
+    "bicubic": (LARGER, bicubic),
+    "as given": (("colourise", "deblur", "denoise"), as_given),
+}
+
+
+def drawn(p, model, method, steps, times=1, stretch=1):
+    timesteps = diffusion.schedule(diffusion.default_schedule(method), steps)
+    return diffusion.sample_again(model, p.noise(), timesteps, method, p.noise, times, stretch)
+
+
+def ddnm(method, steps, times=1, stretch=1):
+    def restore(p):
+        model = diffusion.exactly(p.model, p.measurement, p.y)
+        return p.settled(drawn(p, model, method, steps, times, stretch))
+
+    return restore
+
+
+def mmps(method, steps, solving):
+    """1 pass forward and `solving` + 1 backward, which of the input alone takes about as long."""
+
+    def restore(p):
+        model = diffusion.nearly(p.model, p.measurement, p.y, p.deviation, solving)
+        return p.settled(drawn(p, model, method, steps))
+
+    return restore
+
+
+def pigdm(method, steps):
+    """1 pass forward and 1 backward."""
+
+    def restore(p):
+        timesteps = diffusion.schedule(diffusion.default_schedule(method), steps)
+        known = p.measurement, p.y, p.deviation
+        x = diffusion.sample_towards(p.model, p.noise(), timesteps, method, *known, p.noise)
+        return p.settled(x)
+
+    return restore
+
+
+def inverted(method, steps, strength, alone=False):
+    """The enlarged image's noise is found part of the way; alone: nothing keeps what is known."""
+
+    def restore(p):
+        timesteps = diffusion.ascending(diffusion.default_schedule(method), steps, strength)
+        target = p.model if alone else diffusion.exactly(p.model, p.measurement, p.y)
+        images = diffusion.edit_by_latents(p.source, target, p.enlarged(), timesteps, method)
+        return in_8_bits(images.float()) if alone else p.settled(images.float())
+
+    return restore
+
+
+def pasted(method, steps):
+    """The plain way: in each step the known pixels, with the noise of the step, are put in."""
+
+    def restore(p):
+        eps = p.noise()
+
+        def outside(t):
+            return diffusion.add_noise(p.y, eps, t)
+
+        images = drawn(p, inside(p.model, 1 - p.mask, outside), method, steps)
+        return in_8_bits(torch.where(p.mask > 0, p.y, images))
+
+    return restore
+
+
+def from_its_level(method, steps):
+    """Noise is what the model removes: the picture is a state of the flow, and starts it."""
+
+    def restore(p):
+        t = diffusion.noise_to_t(p.sigma)
+        timesteps = diffusion.timesteps(diffusion.default_schedule(method), steps, t)
+        alpha, _ = diffusion.alpha_sigma(t)
+        return in_8_bits(diffusion.sample(p.model, alpha * p.y, timesteps, method, noise=p.noise))
+
+    return restore
+
+
+USUAL = ("ddnm, ddpm, each 2 steps twice", "from its level, ddpm")  # of restore_sample.py
+WAYS = {  # name: (tasks, function (Problem) -> images)
+    "pasted, ddim": (HOLES, pasted("ddim", 40)),
+    "ddnm, ddpm": (EXACT, ddnm("ddpm", 40)),
+    "ddnm, ddpm, each 2 steps twice": (EXACT, ddnm("ddpm", 20, 2, 2)),
+    "ddnm, ddpm, each 2 steps 4 times": (EXACT, ddnm("ddpm", 10, 4, 2)),
+    "mmps, ddpm": (tuple(TASKS), mmps("ddpm", 10, 2)),
+    "pigdm, ddpm": (tuple(TASKS), pigdm("ddpm", 20)),
+    "inversion to 0.3, exact": (LARGER, inverted("exact", 20, 0.3)),
+    "inversion to 0.5, exact": (LARGER, inverted("exact", 20, 0.5)),
+    "inversion to 0.5, plms": (LARGER, inverted("plms", 11, 0.5)),
+    "inversion to 0.5 alone, exact": (LARGER, inverted("exact", 20, 0.5, alone=True)),
+    "from its level, ddpm": (("denoise",), from_its_level("ddpm", 40)),
+}
