@@ -10,6 +10,7 @@ import os
 import re
 import select
 import shutil
+import subprocess
 import sys
 import time
 
@@ -24,8 +25,9 @@ except ImportError:  # Windows
 SIDE = 256  # pixels: what is smaller is enlarged, each pixel as a square
 CELLS = 32  # the width of a picture of a terminal that shows pixels
 BLOCKS = 64  # and of one that does not, where a cell is a pixel wide and two high
-# Whether it knows kitty's protocol; and what it is, which every terminal answers.
-QUERY = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\" + b"\x1b[c"
+KITTY = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"  # whether it knows kitty's protocol
+QUERY = b"\x1b[c"  # what it is, which every terminal answers
+WINDOWS = ("tmux", "screen")  # programs that take KITTY for a window's title
 ANSWER = re.compile(rb"\x1b\[\?([\d;]*)c")
 PATIENCE = 5.0  # seconds: it may be far away
 DEFINED = re.compile(r"#(\d+);2;\d+;\d+;\d+")  # a sixel picture's colour
@@ -52,6 +54,7 @@ class Pictures:
             raise UserError(f"--show: this terminal cannot be asked ({error})") from None
         found = ANSWER.search(answer)
         sixels = found is not None and b"4" in found[1].split(b";")
+        sixels = sixels and (not _in_windows() or _tmux_passes_sixels())
         renderable = _renderable()
         self.sixels, self.width = sixels, CELLS
         if sixels:
@@ -75,8 +78,27 @@ class Pictures:
         with _answers_on_stdin():
             console.print(self.make(image, width=max(1, width), height="auto"))
         text = screen.getvalue()
-        # Some terminals, xterm 379 among them, define a colour and go on with the one before.
-        return DEFINED.sub(r"\g<0>#\1", text) if self.sixels else text
+        if self.sixels:
+            # Some terminals, xterm 379 among them, define a colour and go on with the one before.
+            text = DEFINED.sub(r"\g<0>#\1", text)
+            if _in_windows():  # tmux 3.5 drops a picture when its last line is written on
+                text += "\n"
+        return text
+
+
+def _in_windows():
+    """Whether tmux or screen is between us and the terminal."""
+    return os.environ.get("TERM", "").startswith(WINDOWS)
+
+
+def _tmux_passes_sixels():
+    """Whether tmux can show them where it runs: it answers QUERY as if it always could."""
+    ask = ["tmux", "display-message", "-p", "#{client_termfeatures}"]
+    try:
+        done = subprocess.run(ask, capture_output=True, timeout=PATIENCE)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return b"sixel" in done.stdout
 
 
 def _renderable():
@@ -90,15 +112,16 @@ def _renderable():
 
 
 def _ask():
-    """What the terminal answers to QUERY, in bytes; nothing where it cannot be asked."""
+    """What the terminal answers to KITTY and QUERY, in bytes; nothing where it cannot be asked."""
     if termios is None or os.environ.get("TERM", "dumb") in ("dumb", "linux"):
         return b""
+    question = QUERY if _in_windows() else KITTY + QUERY
     answer, until = b"", time.monotonic() + PATIENCE
     with open("/dev/tty", "r+b", buffering=0) as terminal:
         before = termios.tcgetattr(terminal)
         tty.setcbreak(terminal, termios.TCSANOW)
         try:
-            terminal.write(QUERY)
+            terminal.write(question)
             while not ANSWER.search(answer):
                 left = max(0, until - time.monotonic())
                 if not select.select([terminal], [], [], left)[0]:

@@ -111,6 +111,24 @@ def test_half_blocks_are_the_picture_where_there_is_nothing_better(terminal, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("passes", [False, True])
+def test_in_tmux(terminal, tmp_path, passes):
+    (tmp_path / "tmux").write_text(f"#!/bin/sh\necho 256,title{',sixel' * passes}\n")
+    (tmp_path / "tmux").chmod(0o755)
+    terminal.size(50, 100, 8, 17)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    terminal.run([*COMMAND, "-o", "cat.png"], TERM="tmux-256color", PATH=path)
+    assert "\x1b_" not in terminal.wait_for(ASKED)  # which would be the window's title
+    terminal.type(ANSWERS["sixel"])  # as tmux does since 3.4, wherever it runs
+    shown = terminal.wait_for("ended with 0")
+    assert ("\x1bP" in shown) == passes
+    assert ("▀" in shown) != passes
+    if passes:  # tmux counts the 255 pixels' bands as 16 lines, and drops what is written on
+        assert '"1;1;256;255' in shown
+        assert shown.count("\n", shown.index("cat.png")) == 1 + 16
+
+
+@pytest.mark.slow
 def test_what_is_being_drawn_is_replaced_by_what_it_has_become(terminal):
     terminal.size(50, 100)
     terminal.run([*COMMAND, "-o", "cat.png", "--preview-every", "1"])
