@@ -1,8 +1,10 @@
-"""Pictures in the terminal (`--show`), by textual-image.
+"""Pictures in the terminal (`--show`).
 
-In which way is for the terminal to say: as sixels, by kitty's protocol, or in half blocks.
+In which way is for the terminal to say: as sixels or in half blocks, by textual-image, or by
+kitty's protocol. textual-image knows that one only in a form that many terminals do not.
 """
 
+import base64
 import contextlib
 import importlib.util
 import io
@@ -17,6 +19,8 @@ import time
 from values.errors import UserError
 
 try:
+    import fcntl
+    import struct
     import termios
     import tty
 except ImportError:  # Windows
@@ -60,7 +64,7 @@ class Pictures:
         if sixels:
             self.make = renderable.SixelImage
         elif b";OK" in answer:
-            self.make = renderable.TGPImage
+            self.make = None
         else:
             self.make, self.width = renderable.HalfcellImage, BLOCKS
 
@@ -72,11 +76,13 @@ class Pictures:
         factor = max(1, SIDE // max(image.size))
         image = image.resize([side * factor for side in image.size], resample=0)  # 0: nearest
         # A cell is about twice as high as wide; more lines than there are could not be replaced.
-        width = min(self.width, columns - 1, 2 * (lines - 3) * image.width // image.height)
+        width = max(1, min(self.width, columns - 1, 2 * (lines - 3) * image.width // image.height))
+        if self.make is None:
+            return _kitty(image, width)
         screen = io.StringIO()
         console = Console(file=screen, force_terminal=True, width=columns, height=lines)
         with _answers_on_stdin():
-            console.print(self.make(image, width=max(1, width), height="auto"))
+            console.print(self.make(image, width=width, height="auto"))
         text = screen.getvalue()
         if self.sixels:
             # Some terminals, xterm 379 among them, define a colour and go on with the one before.
@@ -84,6 +90,33 @@ class Pictures:
             if _in_windows():  # tmux 3.5 drops a picture when its last line is written on
                 text += "\n"
         return text
+
+    def away(self, lines):
+        """What takes a picture of so many lines away, and all below it, with the cursor there."""
+        picture = "" if self.make else "\x1b_Ga=d,d=C,q=2\x1b\\"  # the one at the cursor
+        return f"\x1b[{lines}A\r{picture}\x1b[J"
+
+
+def _kitty(image, width):
+    """What draws a PIL image, `width` cells wide, by kitty's protocol."""
+    height = max(1, round(width * image.height / image.width / _cell_shape()))
+    file = io.BytesIO()
+    image.save(file, "png")
+    data = base64.b64encode(file.getvalue()).decode()
+    chunks = [data[i : i + 4096] for i in range(0, len(data), 4096)]  # the longest there may be
+    keys = f"a=T,f=100,q=2,c={width},r={height},"
+    text = "\n" * height + f"\x1b7\x1b[{height}A"  # room for it, also on the screen's last lines
+    for number, chunk in enumerate(chunks, 1):
+        text += f"\x1b_G{keys}m={int(number < len(chunks))};{chunk}\x1b\\"
+        keys = ""
+    return text + "\x1b8"
+
+
+def _cell_shape():
+    """How many times as high as wide a cell is, as far as the terminal says."""
+    size = fcntl.ioctl(sys.stdout.fileno(), termios.TIOCGWINSZ, b"\0" * 8)
+    lines, columns, width, height = struct.unpack("4H", size)
+    return (height / lines) / (width / columns) if width and height else 2
 
 
 def _in_windows():

@@ -85,7 +85,7 @@ class Progress:
 
     def _take_preview_away(self):
         if self._lines:
-            sys.stdout.write(f"\x1b[{self._lines}A\r\x1b[J")  # up, and all below is cleared
+            sys.stdout.write(self.pictures.away(self._lines))
             sys.stdout.flush()
             self._lines = 0
 

@@ -82,17 +82,28 @@ def test_sixels_are_the_picture(terminal, tmp_path):
 
 def test_kitty_gets_the_picture_as_it_is(terminal, tmp_path):
     terminal.size(24, 80, 10, 20)
-    terminal.run([*COMMAND, "-o", "cat.png"])
+    terminal.run([*COMMAND, "-o", "cat.png", "--preview-every", "1"])
     terminal.wait_for(ASKED)
     terminal.type("\x1b_Gi=31;OK\x1b\\" + ANSWERS["blocks"])
+    previews = terminal.wait_for("cat.png")
+    # Erasing text leaves pictures alone, in kitty.
+    assert previews.count("\x1b[16A\r\x1b_Ga=d,d=C,q=2\x1b\\\x1b[J") == 4
     shown = terminal.wait_for("ended with 0")
-    parts = re.findall(r"\x1b_G[^;]*f=100[^;]*;([^\x1b]*)\x1b", shown)
+    assert shown.count("\n") == 1 + 16
+    parts, keys = [], []
+    for keys_of_part, part in re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", shown):
+        keys.append(keys_of_part)
+        parts.append(part)
+    # Without U=1, for which kitty before 0.28, Konsole and WezTerm show squares.
+    more = ["m=1"] * (len(parts) - 2) + ["m=0"]
+    assert keys == ["a=T,f=100,q=2,c=32,r=16,m=1", *more]
+    assert max(map(len, parts)) <= 4096
     with Image.open(io.BytesIO(base64.b64decode("".join(parts)))) as sent:
-        seen = np.asarray(sent.convert("RGB")).astype(float)
+        seen = np.asarray(sent.convert("RGB"))
     with Image.open(tmp_path / "cat.png") as image:
-        drawn = np.asarray(image.resize(seen.shape[1::-1], 0)).astype(float)
+        drawn = np.asarray(image.resize(seen.shape[1::-1], 0))
     assert min(seen.shape[:2]) > 200
-    assert abs(seen - drawn).mean() < 5
+    assert (seen == drawn).all()
 
 
 @pytest.mark.slow
