@@ -11,6 +11,10 @@ NEEDS = {row.needs: name for name, row in MEASUREMENTS.items() if row.needs}
 TOGETHER = {frozenset(("upscale", task)) for task in ("deblur", "inpaint")}
 TOGETHER |= {frozenset(("colourise", task)) for task in MEASUREMENTS if task != "denoise"}
 
+# A Gaussian so narrow moves a level from none of the next pixels; rounding to 8 bits is a noise so
+# weak.
+LEAST_BLUR, LEAST_NOISE = 0.25, 0.29
+
 
 def check(values):
     """UserError for options of a restoration that do not go together.
@@ -33,6 +37,7 @@ def check(values):
             raise UserError(f"--{name} is of --task {task}, which is not asked for")
         if task in tasks and not given:
             raise UserError(f"--task {task} needs --{name}")
+    _check_amounts(values)
     _check_pad(values)
     _check_factor(values)
     _check_way(values)
@@ -47,6 +52,16 @@ def _check_together(tasks):
             rest = other if task == "denoise" else task
             advice = f"give --task {rest} --noise LEVEL"
         raise UserError(f"--task {task} {other}: these do not fit together: {advice}")
+
+
+def _check_amounts(values):
+    """Less than what 8 bits round is nothing to do."""
+    if values["blur"] and values["blur"] < LEAST_BLUR:
+        raise UserError(f"--blur {values['blur']:g} changes no pixel by a level: nothing to do")
+    if values["task"] == ["denoise"] and values["noise"] < LEAST_NOISE:
+        raise UserError(
+            f"--noise {values['noise']:g} is less than what 8 bits leave out: nothing to do"
+        )
 
 
 def _check_pad(values):

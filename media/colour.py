@@ -4,7 +4,7 @@ import io
 import math
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 from values.errors import printable
 
@@ -66,6 +66,20 @@ def in_srgb(image, profile):
     if alpha:
         colours.putalpha(alpha)
     return colours
+
+
+def has_colours(image):
+    """Whether a PIL image of mode RGB has a pixel whose colours differ by more than a level."""
+    red, green, blue = image.split()
+    pairs = (red, green), (green, blue), (blue, red)
+    return max(ImageChops.difference(*pair).getextrema()[1] for pair in pairs) > 1
+
+
+def is_seen_through(image):
+    """Whether a PIL image of 8 bits has a pixel that is not opaque."""
+    if not image.has_transparency_data:
+        return False
+    return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
 
 
 def on_ground(image, ground):

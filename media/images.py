@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from cli.scripts import SOFTWARE
 from jobs.outputs import place
 from media import limits, web
-from media.colour import ProfileError, in_srgb, on_ground, to_8_bits
+from media.colour import ProfileError, in_srgb, is_seen_through, on_ground, to_8_bits
 from recipes import exif_texts, parameters, png_texts
 from recipes import recipe as recipes
 from values.errors import UserError, note, note_once, printable
@@ -48,17 +48,25 @@ def open_image(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0)
     Raises:
         UserError: in one line, for whatever cannot be read as such an image.
     """
-    image, name = _upright(source, max_bytes, max_pixels, timeout)
+    return _opened(source, max_bytes, max_pixels, timeout)[0]
+
+
+def _opened(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0):
+    """(what `open_image` returns, what of the file it leaves out, in words)."""
+    image, name, is_animated = _upright(source, max_bytes, max_pixels, timeout)
     profile = image.info.get("icc_profile")
+    left_out = ["of the pictures in it the first alone counts"] if is_animated else []
     with _explained_colours(name):
         image = to_8_bits(image)
         try:
             image = in_srgb(image, profile)
         except ProfileError as error:
             note_once(f"note: {name}: its colour profile is ignored: {error}")
+        if is_seen_through(image):
+            left_out.append("what is transparent in it counts as white")
         image = on_ground(image, "white")
     image.info = {}  # such as the place where a photo was taken
-    return image
+    return image, left_out
 
 
 def open_mask(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0):
@@ -71,7 +79,7 @@ def open_mask(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0):
     Returns:
         a PIL image of mode L.
     """
-    image, name = _upright(source, max_bytes, max_pixels, timeout)
+    image, name, _ = _upright(source, max_bytes, max_pixels, timeout)
     with _explained_colours(name):
         image = on_ground(to_8_bits(image), "black").convert("L")
     image.info = {}
@@ -106,9 +114,14 @@ def size_before(source, size):
     return _kept.get(source, size, resize_and_crop)[1]
 
 
+def left_out_of(source, size):
+    """What of a file `fitted` leaves out, in words: a list."""
+    return _kept.get(source, size, resize_and_crop)[2]
+
+
 def fitted_mask(source, size):
     """(`open_mask(source)` scaled and cropped to a size, its size before), kept as by `fitted`."""
-    return _kept.get(source, size, _resize_and_crop_mask, open_mask)
+    return _kept.get(source, size, _resize_and_crop_mask, lambda name: (open_mask(name), []))[:2]
 
 
 def shrunk(source, side):
@@ -122,13 +135,14 @@ class _Kept:
     def __init__(self):
         self.pictures, self.bytes = collections.OrderedDict(), 0
 
-    def get(self, source, size, scale, read=open_image):
+    def get(self, source, size, scale, read=None):
+        """(the picture scaled, its size before, what is left out of the file in words)."""
         key = (scale, size if isinstance(size, int) else tuple(size), *_version(str(source)))
         if key in self.pictures:
             self.pictures.move_to_end(key)
             return self.pictures[key]
-        image = read(source)
-        found = scale(image, size), image.size
+        image, left_out = (read or _opened)(source)
+        found = scale(image, size), image.size, left_out
         self.pictures[key] = found
         self.bytes += _bytes_of(found[0])
         while self.bytes > MAX_KEPT:
@@ -290,7 +304,7 @@ def publish(image, target, recipe=None):
 
 
 def _upright(source, max_bytes, max_pixels, timeout):
-    """(PIL image with its pixels decoded, name of the source to show)."""
+    """(PIL image with its pixels decoded, name of the source to show, whether it has more)."""
     source = str(source)
     name = printable(source, 200)
     if re.match("https?://", source, re.IGNORECASE):
@@ -307,9 +321,13 @@ def _upright(source, max_bytes, max_pixels, timeout):
         limits.check(image, data)
         image.load()
     # A damaged tag does not say how the pixels lie: they are taken as they are.
+    read, is_animated = image, False
     with warnings.catch_warnings(action="ignore"), contextlib.suppress(Exception):
-        image = ImageOps.exif_transpose(image)
-    return image, name
+        image = ImageOps.exif_transpose(read)
+    if image is not read:  # looking for more pictures may lose the pixels of the first
+        with warnings.catch_warnings(action="ignore"), contextlib.suppress(Exception):
+            is_animated = getattr(read, "is_animated", False)
+    return image, name, is_animated
 
 
 def _header(file, max_pixels):

@@ -15,7 +15,8 @@ from jobs.job_stream import HELP, is_stream
 from jobs.jobs import Numbers, batches, items, items_of_line
 from jobs.outputs import Outputs, Policy, check_length
 from media import terminal
-from media.images import fitted, size_before
+from media.colour import has_colours
+from media.images import fitted, left_out_of, size_before
 from runner import films, results, workers
 from runner.exit import PartialFailure
 from runner.masks import mask_of, region_of
@@ -371,8 +372,26 @@ def photos_told(jobs):
                 found[str(source), job.image.photo_size] = None
         if len(found) > remarks.MOST:
             break
-    told = (remarks.of_size(source, size_before(source, size), size) for source, size in found)
-    return remarks.some(told)
+    told = []
+    for source, size in found:
+        told += [f"{printable(source, 200)}: {what}" for what in left_out_of(source, size)]
+        told.append(remarks.of_size(source, size_before(source, size), size))
+    return remarks.some(told) + remarks.some(task_told(job.image) for job in jobs[: remarks.MOST])
+
+
+def task_told(image):
+    """What a task leaves out of its photo, in a line; None: nothing."""
+    tasks, (width, height) = image.task or [], image.photo_size
+    name = printable(image.init, 200)
+    if "colourise" in tasks and has_colours(fitted(image.init, image.photo_size)):
+        return f"{name} has colours: --task colourise looks at their brightness alone"
+    before = size_before(image.init, image.photo_size) if "upscale" in tasks else (0, 0)
+    if before[0] > width and before[1] > height:
+        return (
+            f"{name} is made smaller before it is enlarged, {before[0]} x {before[1]} to "
+            f"{width} x {height}: a larger --size would keep more of it"
+        )
+    return None
 
 
 def how(image):

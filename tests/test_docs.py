@@ -88,7 +88,9 @@ def small(monkeypatch, tmp_path_factory):
 
 @pytest.fixture
 def folder(script, tmp_path, monkeypatch):
-    """An empty folder, and Slurm's environment."""
+    """An empty folder, Slurm's environment, and this Python where a page starts one."""
+    start = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", f"{start}{os.pathsep}{os.environ['PATH']}")
     for name, value in SLURM.items():
         monkeypatch.setenv(name, value)
     return tmp_path

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import diffusion
 from recipes import recipe as recipes
+from tests.models.server import Server
 
 ROOT = Path(__file__).parent.parent
 FAST = ("--model", "emoji", "--steps", "4", "--dtype", "float32", "--size", "32", "32")
@@ -216,6 +217,56 @@ def test_jpeg_is_told_to_keep_less(restore_sample):
     assert np.array_equal(pixels("a.webp")[known], pixels("photo.png")[known])
 
 
+def test_what_is_told_of_a_jpeg_is_what_is_in_it(restore_sample):
+    err = restore_sample(*TASKS["inpaint"], *FAST, "-o", "a.jpg")[2]
+    known = pixels("hole.png") == 0
+    off = abs(pixels("a.jpg") - pixels("photo.png"))[known].max()
+    assert off > 1
+    assert float(re.search(EXACT.replace(r"\d\.", r"\d+\."), err)[1]) == pytest.approx(
+        off, abs=0.01
+    )
+    assert "to the bit" not in err
+
+
+def test_what_a_photo_loses_is_told_before(restore_sample):
+    photo = Image.open("photo.png")
+    photo.save("moving.gif", save_all=True, append_images=[Image.new("RGB", (32, 32))])
+    photo.putalpha(Image.linear_gradient("L").resize((32, 32)))
+    photo.save("clear.png")
+
+    def told(*argv):
+        status, _, err = restore_sample(*argv, *FAST, "--dry-run")
+        assert status == 0, err
+        return [
+            line for line in err.splitlines() if line.startswith("note: ") and "emoji" not in line
+        ]
+
+    hole = ("--task", "inpaint", "--mask", "hole.png")
+    assert told("photo.png", *hole) == []
+    assert told("moving.gif", *hole) == [
+        "note: moving.gif: of the pictures in it the first alone counts"
+    ]
+    assert told("clear.png", *hole) == [
+        "note: clear.png: what is transparent in it counts as white"
+    ]
+    assert told(*TASKS["colourise"]) == []
+    assert "looks at their brightness alone" in told("photo.png", "--task", "colourise")[0]
+    assert told(*TASKS["upscale"]) == []
+    assert "made smaller before it is enlarged" in told("photo.png", *UPSCALE[1:])[-1]
+
+
+def test_what_is_behind_an_address_is_asked_for_once_a_run(restore_sample, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    photo, mask = (Server(Path(name).read_bytes()) for name in ("photo.png", "hole.png"))
+    with photo.running(), mask.running():
+        region = ("--region", "a dog", mask.url)
+        hole = ("--task", "inpaint", "--mask", mask.url)
+        argv = (photo.url, "a cat", *hole, *region, "-n", 3)
+        status, out, err = restore_sample(*argv, *FAST[:2], *FAST[4:], "--steps", 1)
+    assert (status, len(out)) == (0, 3), err
+    assert (len(photo.requests), len(mask.requests)) == (1, 1)
+
+
 HOLE = ("--task", "inpaint", "--mask")
 UPSCALE = ("small.png", "--task", "upscale", "--factor", "2")
 MISTAKES = {
@@ -251,6 +302,8 @@ MISTAKES = {
     ("photo.png", "--task", "upscale", "--factor", "3"): "no multiples of it",
     ("photo.png", "--task", "upscale", "--factor", "1"): "a whole number from 2",
     ("photo.png", "--task", "deblur", "--blur", "0"): "above 0",
+    ("photo.png", "--task", "deblur", "--blur", "0.2"): "nothing to do",
+    ("photo.png", "--task", "denoise", "--noise", "0.2"): "nothing to do",
     ("photo.png", "--task", "inpaint", "deblur", "--mask", "hole.png"): "do not fit together",
     ("photo.png", "--task", "denoise", "colourise", "--noise", "9"): "--task colourise --noise",
     ("photo.png", "--task", "colourise", "--noise", "9", "--by", "ddnm"): "leave out --noise",

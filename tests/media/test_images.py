@@ -367,7 +367,8 @@ def test_mask_may_be_transparent_in_any_way(tmp_path, mode):
 
 def test_scaled_pictures_are_kept_and_read_again_when_the_file_changes(tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(images, "open_image", lambda path: opened.append(path) or open_image(path))
+    read = images._opened
+    monkeypatch.setattr(images, "_opened", lambda path: opened.append(path) or read(path))
     path = saved(tmp_path, noise(40, 20))
     for _ in range(2):
         expected = resize_and_crop(noise(40, 20), (8, 8))
