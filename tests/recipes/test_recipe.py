@@ -39,6 +39,7 @@ RECIPE = {
     "noise": 25,
     "by": "mmps",
     "travel": 3,
+    "strength": 0.5,
     "latent": "noise.safetensors",
     "latent_index": 2,
     "variation": "b.safetensors:0.25-1",
