@@ -80,7 +80,8 @@ def label_fields(names):
     known = ("file", "prompt", *fields())
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+            of_file = ["file"] if "name" in name else []
+            close = of_file or difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]}?" if close else "use file, prompt, seed, steps, ..."
             raise UserError(f'no image has a "{printable(name, 40)}" to label it with: {hint}')
     return names

@@ -67,7 +67,8 @@ def facts_of(run, item, timesteps):
 def _finish(run, item, latent, previous, back, facts):
     """Saves what was found for one photo; returns what there is to say of it, as a dict."""
     image, options, target = item.image, run.options, run.plan.files.target(item.fields)
-    if image.normalise_latent or image.noise_mix:
+    changed = bool(image.normalise_latent or image.noise_mix)
+    if changed:
         previous = None  # the way back is that of another latent
     if image.normalise_latent:
         latent = diffusion.normalise(latent)
@@ -91,7 +92,7 @@ def _finish(run, item, latent, previous, back, facts):
     for kind, name in beside(options, path).items():
         save_png(to_image(pictures[kind]), name, None, options.overwrite)
     if not options.json:
-        for line in described(found, report):
+        for line in described(found, report, changed):
             note(line)
     return found
 
@@ -107,12 +108,14 @@ def distance(photo, back):
     return {"psnr": psnr, "largest_error": float((photo - back).abs().max()) * 127.5}
 
 
-def described(found, report):
-    """What was found in lines for people."""
+def described(found, report, changed):
+    """What was found in lines for people; whether it was changed since, towards noise."""
     yield f"{printable(found['photo'], 100)}: {report.verdict}"
     for s in report.statistics:
         yield f"  {s.name:26}{s.value:9.4f}   noise: {s.expected:.4f} +- {s.spread:.4f}"
-    if not report.is_noise:
+    if changed:
+        yield "  as it was changed, the way back ends at another image, like this one"
+    elif not report.is_noise:
         yield "  the way back is as good; other prompts draw better from noise (--normalise-latent)"
     if trip := found.get("round_trip"):
         psnr = "no error" if trip["psnr"] is None else f"PSNR {trip['psnr']:.1f} dB"

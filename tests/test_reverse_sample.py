@@ -133,6 +133,15 @@ def test_normalised_and_mixed_latents_are_nearer_to_noise(reverse_sample, photo)
     assert torch.allclose(fresh, diffusion.noise([0], (3, 32, 32)), atol=1e-6)
 
 
+def test_advice_is_for_the_latent_that_was_saved(reverse_sample, photo):
+    said = [
+        reverse_sample(photo, *FAST, *flags, "-o", f"{len(flags)}.safetensors")[2]
+        for flags in ((), ("--normalise-latent",))
+    ]
+    assert ["the way back is as good" in err for err in said] == [True, False]
+    assert ["another image" in err for err in said] == [False, True]
+
+
 def test_model_of_a_limited_range_goes_between_its_ends(reverse_sample, cfg_sample, tiny, photo):
     common = ("--model", "tiny", "--checkpoint", tiny)
     for method in REVERSE:

@@ -31,3 +31,5 @@ def test_fields_of_a_label_are_those_of_a_recipe():
     assert label_fields(comma_list("seed, prompt,file")) == ["seed", "prompt", "file"]
     with pytest.raises(UserError, match=r"did you mean seed\?"):
         label_fields(["sed"])
+    with pytest.raises(UserError, match="did you mean file"):
+        label_fields(["filename"])
