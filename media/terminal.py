@@ -16,6 +16,8 @@ import subprocess
 import sys
 import time
 
+from PIL import Image
+
 from values.errors import UserError
 
 try:
@@ -67,6 +69,8 @@ class Pictures:
             self.make = None
         else:
             self.make, self.width = renderable.HalfcellImage, BLOCKS
+        # textual-image asks for the size of a cell, once: now, and not of one who types ahead.
+        self.text(Image.new("RGB", (1, 1)))
 
     def text(self, image):
         """What draws a PIL image at the cursor, as lines with their ends."""

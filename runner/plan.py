@@ -104,6 +104,8 @@ class Plan:
                 note("nothing to draw: all files exist")
             self.finish()
             raise SystemExit(0)
+        # Asks the terminal while nobody has begun to type ahead: what is typed is lost then.
+        self.pictures = terminal.Pictures() if self.shows_pictures else None
         if worker.rank == 0:
             self._introduce()
 

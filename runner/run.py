@@ -21,7 +21,6 @@ from diffusion.guidance_rules import PLAIN
 from jobs.jobs import said_of
 from media.images import publish
 from media.tensors import to_image, to_tensor
-from media.terminal import Pictures
 from models import checkpoints, networks
 from models.unet import recompute_gradients
 from recipes import recipe as recipes
@@ -198,9 +197,8 @@ class Run:
         if self.options.interactive:
             self._load()
         leads = plan.worker.rank == 0 and not self.options.quiet
-        pictures = Pictures() if plan.shows_pictures else None
-        self.progress = Progress(plan.total, self.options.network.name, leads, pictures)
-        if pictures:
+        self.progress = Progress(plan.total, self.options.network.name, leads, plan.pictures)
+        if plan.pictures:
             plan.watch.screen = self.progress.preview
         self._saved, self._done = None, 0
         plan.worker.meanwhile = functools.partial(self.show, 0)

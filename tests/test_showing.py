@@ -17,9 +17,11 @@ from tests.terminal import Terminal
 
 pytest.importorskip("textual_image")
 ROOT = Path(__file__).parent.parent
-# A terminal on a busy machine may take its time to answer.
+# A terminal on a busy machine may take its time to answer. It is asked before anything slow: what
+# is typed ahead meanwhile would be taken for its answer.
 PATIENT = (
-    "import runpy, sys; from media import terminal; terminal.PATIENCE = 1000; "
+    "import runpy, sys; from media import terminal; terminal.PATIENCE = 1000; ask = terminal._ask; "
+    "terminal._ask = lambda: ask() if 'torch' not in sys.modules else sys.exit('asked late'); "
     "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
 )
 COMMAND = [sys.executable, "-c", PATIENT, str(ROOT / "cfg_sample.py"), "a cat", "--model", "emoji"]
@@ -159,6 +161,18 @@ def test_jobs_from_a_pipe_are_shown_too(terminal, tmp_path):
     terminal.wait_for(ASKED)
     terminal.type(ANSWERS["blocks"])
     terminal.wait_for("out_00000.png")
+    assert "▀" in terminal.wait_for("ended with 0")
+
+
+@pytest.mark.slow
+def test_what_is_typed_while_the_model_loads_is_drawn(terminal, tmp_path):
+    terminal.size(50, 100, 8, 17)
+    command = [word for word in COMMAND if word != "a cat"]
+    terminal.run([*command, "--interactive", "-o", "{index}.png"])
+    terminal.wait_for(ASKED)
+    terminal.type(ANSWERS["blocks"] + "a cat\n")
+    terminal.wait_for("0.png")
+    terminal.type("exit\n")
     assert "▀" in terminal.wait_for("ended with 0")
 
 
