@@ -1,6 +1,7 @@
 """What options must be together: functions of a dict of values that raise a UserError."""
 
 import math
+import os
 
 from cli.options import options_of
 from cli.scripts import CFG, MODIFY, REVERSE
@@ -9,6 +10,10 @@ from diffusion.methods import METHODS, NEGLIGIBLE, WHOLE, resolve_eta
 from values.errors import UserError, printable
 from values.prompts import each, format_prompt, is_picture
 from values.sums import totals
+
+# By the suffix of a file, the flag that it is for.
+OPTIONS_OF_FILES = dict.fromkeys((".txt", ".json", ".jsonl", ".csv", ".tsv"), "from_file")
+OPTIONS_OF_FILES[".safetensors"] = "latent"
 
 
 def check_method(values):
@@ -21,12 +26,19 @@ def check_method(values):
         raise UserError(f"--tolerance: {name} takes the steps it is given: use adaptive")
 
 
-def check_texts(said):
-    """No text is the name of a picture that is there, or an address; said: values by name."""
+def check_texts(script, said):
+    """No text is an address, or the name of a picture, of jobs or of latents that are there.
+
+    said: values by name.
+    """
     for prompt in each(said.get("prompts", [])):
+        text = printable(prompt.text, 200)
         if is_picture(prompt.text):
-            text = printable(prompt.text, 200)
             raise UserError(f'"{text}" is a picture and no text: give it with --images "{text}"')
+        name = OPTIONS_OF_FILES.get(os.path.splitext(prompt.text)[1].lower())
+        if name in options_of(script) and os.path.isfile(prompt.text):
+            flag = options_of(script)[name].flag
+            raise UserError(f'"{text}" is a file and no text: give it with {flag} "{text}"')
     for prompt in each(said.get("source", [])):
         if is_picture(prompt.text):
             text = printable(prompt.text, 200)

@@ -211,7 +211,7 @@ def _resolve(script, said, is_job):
         checks.check_plain(script, values)
     if network.takes_weight:
         checks.check_student(script, values, network)
-    checks.check_texts(given)
+    checks.check_texts(script, given)
     checks.check_dtype(values)
     if is_job:
         checks.check_interval(script, values)

@@ -1,7 +1,10 @@
 """What restore_sample.py takes together: tasks, and the flags that say more of them."""
 
 import itertools
+import re
 
+from cli.options import options_of
+from cli.scripts import RESTORE
 from diffusion.measurements import MEASUREMENTS
 from diffusion.methods import METHODS
 from values.errors import UserError
@@ -36,7 +39,10 @@ def check(values):
         if given and task not in tasks and name != "noise":  # any photo may have noise
             raise UserError(f"--{name} is of --task {task}, which is not asked for")
         if task in tasks and not given:
-            raise UserError(f"--task {task} needs --{name}")
+            option = options_of(RESTORE)[name]
+            what = re.sub("^of [^:]+: ", "", option.help)
+            metavar = option.metavar if option.many is None else " ".join(option.metavar)
+            raise UserError(f"--task {task} needs {option.flag} {metavar}: {what}")
     _check_amounts(values)
     _check_pad(values)
     _check_factor(values)

@@ -64,12 +64,17 @@ def test_first_word_is_a_photo(script, text):
         (MODIFY, ["white.png", "a cat", "--source", "white.png"], '--source "white.png": that is'),
         (CFG, ["a cat", "missing.png"], None),
         (CFG, ["cat"], None),
+        (CFG, ["jobs.txt"], 'is a file and no text: give it with --from-file "jobs.txt"'),
+        (CLIP, ["jobs.txt:2"], 'is a file and no text: give it with --from-file "jobs.txt"'),
+        (CFG, ["a cat", "x.SafeTensors"], 'no text: give it with --latent "x.SafeTensors"'),
+        (CFG, ["missing.txt"], None),
     ],
 )
-def test_a_text_that_names_a_picture_is_not_drawn(script, argv, told, tmp_path, monkeypatch):
+def test_a_text_that_names_a_file_is_not_drawn(script, argv, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (64, 64)).save("white.png")
-    tmp_path.joinpath("cat").touch()
+    for name in ("cat", "jobs.txt", "x.SafeTensors"):
+        tmp_path.joinpath(name).touch()
     argv = [*argv[:1], "--model", "emoji", *argv[1:]]
     if told is None:
         resolve(script, parse(script, argv))
