@@ -100,19 +100,24 @@ class _Living:
         return None
 
 
-@pytest.mark.slow
-def test_ctrl_c_ends_a_loop_in_a_script(tmp_path):
-    draw = shlex.join([*DRAW, "-n", "100000"])
-    loop = f"for s in 1 2 3; do {draw} --seed $s; echo next; done; echo behind"
-    run = subprocess.Popen(
-        ["bash", "-c", loop],
-        cwd=tmp_path,
+def in_a_shell(script, folder):
+    """A shell that runs a script, in a session of its own."""
+    return subprocess.Popen(
+        ["bash", "-c", script],
+        cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_loop_in_a_script(tmp_path):
+    draw = shlex.join([*DRAW, "-n", "100000"])
+    loop = f"for s in 1 2 3; do {draw} --seed $s; echo next; done; echo behind"
+    run = in_a_shell(loop, tmp_path)
     names = {run.stdout.readline().strip()}
     os.killpg(run.pid, signal.SIGINT)
     out, err = run.communicate(timeout=1000)
@@ -124,15 +129,8 @@ def test_ctrl_c_ends_a_loop_in_a_script(tmp_path):
 @pytest.mark.slow
 def test_ctrl_c_is_not_for_the_background_of_a_script(tmp_path):
     """Shells have what ends with `&` ignore the Ctrl-C that is for the foreground."""
-    run = subprocess.Popen(
-        ["bash", "-c", f"{shlex.join([*DRAW, '-n', '100000'])} & echo $!; wait $!; echo status $?"],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    draw = shlex.join([*DRAW, "-n", "100000"])
+    run = in_a_shell(f"{draw} & echo $!; wait $!; echo status $?", tmp_path)
     drawing, first = int(run.stdout.readline()), run.stdout.readline()
     os.kill(drawing, signal.SIGINT)
     names = {first.strip(), *(run.stdout.readline().strip() for _ in range(3))}

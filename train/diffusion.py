@@ -49,7 +49,7 @@ def arguments(argv=None):
     p.add_argument("--image-share", type=float, default=0.25, help="conditions that are images")
     p.add_argument("--ema", type=float, default=0.999, help="at the first batch size")
     p.add_argument(
-        "--octaves", type=int, default=0, help="also the error of averages over squares: no tints"
+        "--octaves", type=int, default=0, help="against slow tints: also errors of averages"
     )
     p.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     p.add_argument("--samples-every", type=int, default=4, help="checkpoints between samples")
@@ -57,7 +57,12 @@ def arguments(argv=None):
     p.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     p.add_argument("--compile", action="store_true", help="torch.compile: two minutes for 17%%")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    return p.parse_args(argv)
+    args = p.parse_args(argv)
+    side = NETWORKS[args.model].shape[1]
+    if not (args.octaves >= 0 and 2**args.octaves <= side):
+        most = side.bit_length() - 1
+        p.error(f"--octaves {args.octaves}: images have {side} pixels a side, so take 0 to {most}")
+    return args
 
 
 def architecture(args):

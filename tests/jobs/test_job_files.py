@@ -8,7 +8,7 @@ from cli.scripts import CFG, MODIFY, REVERSE
 from jobs import job_files, job_lines
 from jobs import jobs as jobs_module
 from jobs.jobs import Jobs, items
-from runner.plan import look_at
+from runner.photos import look_at
 from values.errors import UserError
 from values.prompts import Prompt
 

@@ -183,6 +183,16 @@ def test_flags_give_the_network_another_shape(squares, tmp_path, no_samples):
     UNet(arch).load_state_dict(load_file(wider))
 
 
+def test_octaves_are_part_of_the_loss(squares, tmp_path, no_samples, capsys):
+    _, (plain,) = train(squares, tmp_path / "plain", 1, every=1)
+    _, (octaves,) = train(squares, tmp_path / "octaves", 1, every=1, more=["--octaves", 6])
+    # The first step is the same one: its error is even over most of a plain square.
+    assert octaves["loss"] > 1.5 * plain["loss"]
+    with pytest.raises(SystemExit, match="2"):
+        train(squares, tmp_path / "more", 1, every=1, more=["--octaves", 7])
+    assert "--octaves 7: images have 64 pixels a side, so take 0 to 6" in capsys.readouterr().err
+
+
 def test_fastest_dtype_is_the_one_whose_best_pass_is_the_shortest(monkeypatch):
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     cost, clock = {torch.float32: [9, 2, 7], torch.bfloat16: [1, 3, 3]}, [0]

@@ -1,0 +1,59 @@
+"""Photos and masks that jobs name: whether they can be read, and what becomes of them."""
+
+from jobs import remarks
+from media.colour import has_colours
+from media.images import fitted, left_out_of, size_before
+from runner import films
+from runner.masks import mask_of, region_of
+from values.errors import printable
+from values.wildcards import Wildcards
+
+
+def look_at(options, image, animated=False):
+    """UserError for whatever a job names that is missing or damaged.
+
+    animated: whether the images are to become animations.
+    """
+    films.check_name(options, animated, image)
+    for source in [image.init, *(image.photos or [])]:
+        if source:
+            fitted(source, image.photo_size)
+    for prompt in image.images:
+        fitted(prompt.text, image.size)
+    mask_of(image)
+    for prompt in image.prompts:
+        if prompt.mask is not None:
+            region_of(prompt.mask, image.size)
+    if image.makes_choices:
+        Wildcards(options.wildcards).check([prompt.text for prompt in image.prompts])
+
+
+def photos_told(jobs):
+    """What of photos counts for nothing, and what becomes of those of another size, in lines."""
+    found = {}
+    for job in jobs:
+        for source in [job.image.init, *(job.image.photos or [])]:
+            if source:
+                found[str(source), job.image.photo_size] = None
+        if len(found) > remarks.MOST:
+            break
+    told = []
+    for source, size in found:
+        told += [f"{printable(source, 200)}: {what}" for what in left_out_of(source, size)]
+        told.append(remarks.of_size(source, size_before(source, size), size))
+    return remarks.some(told) + remarks.some(task_told(job.image) for job in jobs[: remarks.MOST])
+
+
+def task_told(image):
+    """What a task leaves out of its photo, in a line; None: nothing."""
+    tasks, (width, height) = image.task or [], image.photo_size
+    name = printable(image.init, 200)
+    if "colourise" in tasks and has_colours(fitted(image.init, image.photo_size)):
+        return f"{name} has colours: --task colourise looks at their brightness alone"
+    before = size_before(image.init, image.photo_size) if "upscale" in tasks else (0, 0)
+    if before[0] > width and before[1] > height:
+        return (
+            f"{name} is made smaller before it is enlarged, {before[0]} x {before[1]} to "
+            f"{width} x {height}: a larger --size would keep more of it"
+        )
+    return None
