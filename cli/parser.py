@@ -11,7 +11,7 @@ from cli import listing, other_words
 from cli.defaults import default
 from cli.many import separated
 from cli.options import options_of
-from cli.scripts import SOFTWARE
+from cli.scripts import SOFTWARE, as_called
 from values import errors
 from values.errors import UserError, note_once, printable
 from values.prompts import is_photo, photos_and_prompts
@@ -162,10 +162,10 @@ def _parser_of_flags(script, make=_Parser, given=None):
     """
     words = _words_of(script)
     parser = make(
-        prog=script.name,
-        usage=f"{script.name} {words.metavar}{' ...' if words.many else ''} [flags]",
+        prog=as_called(script.name),
+        usage=f"{as_called(script.name)} {words.metavar}{' ...' if words.many else ''} [flags]",
         description=script.about,
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in script.examples),
+        epilog=as_called("examples:\n" + "\n".join(f"  {line}" for line in script.examples)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,

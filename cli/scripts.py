@@ -1,5 +1,8 @@
 """The scripts of the suite: a table, one row a script."""
 
+import os
+import re
+import sys
 from dataclasses import dataclass
 
 SOFTWARE = "v-diffusion 1.0"  # this program: its name and version
@@ -131,3 +134,12 @@ DRAWING = (CFG, CLIP)
 EDITING = (MODIFY, RESTORE)  # what becomes of one photo
 SAMPLING = (CFG, CLIP, REVERSE, MODIFY, RESTORE)
 SCRIPTS = (*SAMPLING, GRID, GALLERY, INFO)
+
+
+def as_called(text):
+    """A text with the names of scripts like that of the running one: installed, without .py."""
+    running = os.path.basename(sys.argv[0]).removesuffix(".exe")
+    files = {script.name.removesuffix(".py"): script.name for script in SCRIPTS}
+    if running not in files:
+        return text
+    return re.sub(rf"\b({'|'.join(files)})\.py\b", r"\1", text)

@@ -8,7 +8,6 @@ import functools
 import os
 import re
 import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,8 +15,7 @@ from typing import NamedTuple
 from cli.defaults import default
 from cli.option import Is
 from cli.options import marked, options_of
-from cli.scripts import CFG, CLIP, EDITING, MODIFY
-from cli.scripts import SCRIPTS as ALL
+from cli.scripts import CFG, CLIP, EDITING, MODIFY, as_called
 from diffusion.methods import METHODS
 from models import checkpoints
 from models.zoo import NETWORKS
@@ -86,7 +84,7 @@ def command(recipe, png, scripts=".", base=""):
     prompts = [Prompt.of(stored) for stored in recipe.get("prompts", [])]
     texts = [format_prompt(replace(p, text=literal(p.text))) for p in prompts]
     dashed = any(text.startswith("-") for text in texts)
-    name = as_called(script)
+    name = as_called(script.name)
     path = name if scripts is None else os.path.join(scripts or ".", name)
     arguments = [path, *photo, *([] if dashed else texts)]
     for option in options_of(script).values():  # in the order of --help
@@ -96,13 +94,6 @@ def command(recipe, png, scripts=".", base=""):
     if any("\0" in argument or not _is_unicode(argument) for argument in arguments):
         raise UserError("no command line can hold its prompts or names")
     return Command(arguments, notes)
-
-
-def as_called(script):
-    """The name of a script, like that of the running one: what is installed has no suffix."""
-    plain = {row.name.removesuffix(".py") for row in ALL}
-    running = os.path.basename(sys.argv[0]).removesuffix(".exe")
-    return script.name.removesuffix(".py") if running in plain else script.name
 
 
 def quote(text):

@@ -6,8 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from cli.scripts import CFG, SCRIPTS, SOFTWARE
-from recipes import commands
+from cli.scripts import SCRIPTS, SOFTWARE, as_called
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -41,14 +40,15 @@ def test_each_script_is_a_command():
         [sys.executable, "-c", start, "--help"], cwd=ROOT, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("usage: png_info.py")
+    assert done.stdout.startswith("usage: png_info ")
+    assert "\n  png_info --json *.png\n" in done.stdout
 
 
 def test_installed_commands_print_commands_like_themselves(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/venv/bin/png_info"])
-    assert commands.as_called(CFG) == "cfg_sample"
+    assert as_called("./cfg_sample.py -n 4") == "./cfg_sample -n 4"
     monkeypatch.setattr(sys, "argv", ["./png_info.py"])
-    assert commands.as_called(CFG) == "cfg_sample.py"
+    assert as_called("./cfg_sample.py -n 4") == "./cfg_sample.py -n 4"
 
 
 def test_dockerfile_copies_what_is_there():
