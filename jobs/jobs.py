@@ -4,29 +4,27 @@ The command line is a job, or each line of `--from-file` is, times `--sweep`. Wh
 say, the command line does. Lines of a stream, and those that are typed, are read as they come.
 """
 
-import difflib
 import itertools
 import math
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from cli import other_words
 from cli.option import Is
-from cli.options import marked, named, options_of
-from cli.parser import parse, read
+from cli.options import marked, options_of
+from cli.parser import parse
 from diffusion.methods import NEGLIGIBLE
 from jobs import job_stream
 from jobs.frames import frames_of, with_latents
 from jobs.job_files import entries, placed, read_entry
 from jobs.resolve import ImageOptions, resolve, resolve_image
+from jobs.sweeps import option_of, sweep_of
 from recipes import exif_texts, png_texts
 from values.errors import UserError, be_quiet, note, printable, say
 from values.files import file_name, open_regular
-from values.prompts import ImagePrompt, Prompt, TextPrompt, format_prompt, merge
+from values.prompts import Prompt, format_prompt, merge
 from values.types import DrawnSeed
 from values.wildcards import Wildcards
 
-MAX_SWEEP = 10_000  # jobs that one becomes
 MAX_BYTES = 2**30  # of a job file
 MAX_OPEN = 64  # batches that wait for more images of their shape
 
@@ -131,10 +129,7 @@ class Jobs:
         self.said = job_stream.with_standard_input(script, said)
         be_quiet("quiet" in self.said)
         self.file = self.said.get("from_file")
-        self.sweep = [(name, self._values(name, texts)) for name, texts in self._swept()]
-        self._refuse_sweeps([self._option(name) for name, _ in self.sweep])
-        if math.prod(len(values) for _, values in self.sweep) > MAX_SWEEP:
-            raise UserError(f"--sweep: more than {MAX_SWEEP:,} combinations: leave some out")
+        self.sweep = sweep_of(script, self.said)
         asks = self.said.get("interactive", False)
         is_job = not (self.file or self.sweep or asks)
         self.run, image = resolve(script, self.said, is_job=is_job)
@@ -222,61 +217,6 @@ class Jobs:
         self.bad.add(line)
         say(f"left out: {place}")
 
-    def _option(self, name):
-        """The option that a sweep varies; None: there is none of the name."""
-        name = name.replace("-", "_")
-        return named(self.script).get("prompts" if name == "prompt" else name)
-
-    def _swept(self):
-        for name, texts in self.said.get("sweep", []):
-            option, flag = self._option(name), name.replace("_", "-")
-            if option is None or option.is_switch or option.name == "photos":
-                instead = other_words.told(self.script, flag)
-                close = difflib.get_close_matches(flag, named(self.script), n=1, cutoff=0.7)
-                instead = instead or (close and f"did you mean {close[0]}?")
-                hint = f": {instead}" if instead and option is None else ""
-                raise UserError(f"--sweep: no flag --{printable(flag, 60)} takes a value{hint}")
-            if Is.IMAGES not in option.is_:
-                raise UserError(f"--{flag} is for the whole run and cannot be swept")
-            if is_text(option) and len(texts) == 1:
-                raise UserError(
-                    f'--sweep {flag} has one value, "{printable(texts[0], 60)}": quote the whole, '
-                    f'"{flag}=a cat,a dog"'
-                )
-            yield flag, texts
-
-    def _refuse_sweeps(self, options):
-        """UserError where one sweep would undo another, or what is given."""
-        names = [option.name for option in options]
-        for option in options:
-            if names.count(option.name) > 1:
-                raise UserError(f"--sweep: {option.flag} twice: give all its values at once")
-            if option.name in self.said and option.name != "prompts":  # to these it is added
-                raise UserError(f"--sweep: {option.flag} is given, too: leave out one of them")
-            other = next((n for n in option.excludes if n in names or n in self.said), None)
-            if other:
-                flag = options_of(self.script)[other].flag
-                raise UserError(f"--sweep: {option.flag} and {flag} exclude each other")
-
-    def _values(self, flag, texts):
-        """Pairs of a text that a sweep gives, or of several, and their value."""
-        option, values = self._option(flag), []
-        for text in texts:
-            words = text.split() if " " in text else [text]
-            words = option.spelt(words)[0] if option.spelt else words
-            if option.many is None:
-                value = read(option, text)
-            elif is_text(option):
-                words, value = [text], [read(option, text)]
-            elif isinstance(option.many, int) and len(words) != option.many:
-                raise UserError(
-                    f"--sweep {flag}: {printable(text, 80)} are not {option.many} values"
-                )
-            else:
-                value = [read(option, word) for word in words]
-            values.append((words if " " in text and len(words) > 1 else text, value))
-        return values
-
     def _variants(self, line, said):
         """The jobs of a line: one for each combination of what is swept."""
         names = [name for name, _ in self.sweep]
@@ -285,16 +225,11 @@ class Jobs:
             # The model is the run's, whatever a line's latents were made with.
             all_said = {"model": self.run.model, **merged(self.script, self.said, said)}
             for name, (_, value) in zip(names, values, strict=True):
-                all_said = merged(self.script, all_said, {self._option(name).name: value})
+                all_said = merged(self.script, all_said, {option_of(self.script, name).name: value})
             swept = dict(zip(names, (shown for shown, _ in values), strict=True))
             for frame_said, frame in frames_of(self.script, all_said):
                 image = resolve_image(self.script, frame_said, frame)
                 yield Job(line, image, swept, i // across)
-
-
-def is_text(option):
-    """Whether the values of an option are text prompts."""
-    return isinstance(option.type, TextPrompt) and not isinstance(option.type, ImagePrompt)
 
 
 def merged(script, said, more):
