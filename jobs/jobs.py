@@ -16,7 +16,8 @@ from diffusion.methods import NEGLIGIBLE
 from jobs import job_stream
 from jobs.frames import frames_of, with_latents
 from jobs.job_files import entries, placed, read_entry
-from jobs.resolve import ImageOptions, resolve, resolve_image
+from jobs.resolve import resolve, resolve_image
+from jobs.resolved import ImageOptions
 from jobs.sweeps import option_of, sweep_of
 from recipes import exif_texts, png_texts
 from values.errors import UserError, be_quiet, note, printable, say
