@@ -207,7 +207,7 @@ def test_guidance_is_the_whole_sum_at_every_timestep_unless_one_says(cfg_sample)
 @pytest.mark.parametrize("method", diffusion.METHODS)
 def test_default_draws_the_formula_whatever_the_method(cfg_sample, method):
     """v = v0 + w (v1 - v0), written out here, at every timestep and with weights as they are."""
-    flags = ("a cat:5", "a dog:-1.5", "--method", method, "--dtype", "float32", "--seed", 3)
+    flags = ("a cat:5", "a dog:-1.5", "--method", method, "--size", 32, 32, "--seed", 3)
     assert cfg_sample(*FAST, *flags, "-o", "a.png")[0] == 0
     net, reader = models.load("emoji"), clip.load("emoji")
     cat, dog = reader.encode_text(["a cat", "a dog"])

@@ -78,7 +78,9 @@ def small(monkeypatch, tmp_path_factory):
     import models
 
     row = NETWORKS["emoji"]
-    architecture = replace(row.architecture, channels=(32, 32), head_channels=32, features=32)
+    architecture = replace(
+        row.architecture, channels=(32, 32), patch=4, head_channels=32, features=32
+    )
     path = tmp_path_factory.mktemp("small") / "small.safetensors"
     row = replace(row, file=str(path), sha256=None, architecture=architecture)
     monkeypatch.setitem(NETWORKS, "emoji", row)

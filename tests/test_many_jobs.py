@@ -174,7 +174,7 @@ def test_jobs_of_standard_input_leave_no_copy(tmp_path):
 @pytest.mark.slow
 def test_several_workers_draw_the_same_files_as_one_process(pictures):
     flags = ("--from-file", "jobs.txt", "-o", NAMES, "--results", "r.jsonl")
-    status, out, err = process(*flags, workers=3)
+    status, out, err = process(*flags, workers=2)
     assert status == 0, err
     assert drawn() == pictures()
     assert len(out) == COUNT
@@ -248,7 +248,7 @@ def test_failed_image_stops_no_worker_that_keeps_going():
 # What breaks.
 
 
-KILLED = 6  # times torchrun starts workers that do not live for long
+KILLED = 3  # times torchrun starts workers that do not live for long
 MORTAL = f"""
 import os, random, runpy, signal, sys
 
@@ -284,7 +284,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.mark.slow
 def test_workers_killed_again_and_again_leave_every_image_once_and_whole(pictures):
     """Each before or after some change of a file, or while it starts."""
-    flags = ("--from-file", "jobs.txt", "-o", NAMES, "--results", "r.jsonl", "-n", "20")
+    flags = ("--from-file", "jobs.txt", "-o", NAMES, "--results", "r.jsonl", "-n", "10")
     Path("jobs.txt").write_text("cat\nstar\n'a {red,blue} heart'\n'fox' --steps 3\n")
     Path("mortal.py").write_text(MORTAL)
     Path("out").mkdir()
@@ -293,7 +293,7 @@ def test_workers_killed_again_and_again_leave_every_image_once_and_whole(picture
     done = subprocess.run(run, capture_output=True, text=True, timeout=1000)
     assert done.returncode == 0, done.stderr[-3000:]
     assert {int(life) for life in Path("deaths").read_text().split()} == set(range(KILLED))
-    expected = pictures("-n", "20")
+    expected = pictures("-n", "10")
     assert {name: data for name, data in drawn().items() if name[0] != "."} == expected
     files = [json.loads(line)["file"] for line in Path("r.jsonl").read_text().splitlines()]
     assert sorted(files) == sorted(f"out/{name}" for name in expected)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from models import NETWORKS
 from recipes import recipe as recipes
+from runner import memory
 from tests.weights import deterministic_state_dict
 
 PUBLISHED = json.loads((Path(__file__).parent / "data" / "checkpoints.json").read_text())
@@ -24,7 +25,9 @@ def checkpoint(tmp_path_factory):
     shapes = {k: tuple(s) for k, s in PUBLISHED["cc12m_1_cfg"]["state_dict"].items()}
     path = tmp_path_factory.mktemp("published") / "cc12m_1_cfg.pth"
     torch.save(deterministic_state_dict(shapes), path)
+    memory.give_back_freed_memory()
     yield path
+    memory.give_back_freed_memory()
     path.unlink()
 
 

@@ -162,7 +162,7 @@ def test_drawings_have_the_very_distribution_of_images_that_fit(covariance, task
     starts = torch.cat([torch.zeros(1, *SHAPE, dtype=torch.float64), eye.view(SIZE, *SHAPE)])
     known = y.expand(len(starts), *y.shape[1:])
     model = nearly(gaussian(covariance), measured, known, noise, solving=SIZE)
-    ends = diffusion.sample(model, starts, diffusion.schedule("logit", 60), "ab23").flatten(1)
+    ends = diffusion.sample(model, starts, diffusion.schedule("logit", 40), "ab23").flatten(1)
     mean, root = ends[0], ends[1:] - ends[0]
     gain = (
         covariance

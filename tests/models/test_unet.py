@@ -13,6 +13,7 @@ import models
 from models import clip
 from models.clip_guidance import clip_gradient
 from models.networks import convert
+from runner import memory
 from tests.weights import deterministic_state_dict
 
 DATA = Path(__file__).parent.parent / "data"
@@ -41,7 +42,9 @@ def published(request):
         net.load_state_dict(weights, strict=True, assign=True)
         return net.eval().requires_grad_(False)
 
-    return request.param, build
+    yield request.param, build
+    weights.clear()
+    memory.give_back_freed_memory()  # of the gigabytes of one, the next gets nothing
 
 
 def figures(name):

@@ -17,7 +17,12 @@ def tiny(monkeypatch, tmp_path_factory):
     """The bundled network with few channels, and weights of its own that tell prompts apart."""
     row = NETWORKS["emoji"]
     architecture = dataclasses.replace(
-        row.architecture, channels=(16, 32), attention_from=1, head_channels=16, features=32
+        row.architecture,
+        channels=(16, 32),
+        patch=4,
+        attention_from=1,
+        head_channels=16,
+        features=32,
     )
     monkeypatch.setitem(NETWORKS, "emoji", dataclasses.replace(row, architecture=architecture))
     torch.manual_seed(0)
