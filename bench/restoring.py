@@ -7,7 +7,8 @@ Renders that neither the model nor the judge has seen (smaller, off their place,
 those of held-out pairs of thing and ground) are degraded by each task and restored under the prompt
 that names them, in up to 40 passes through the network, forward or backward: --things of them as
 restore_sample.py does by default, --others in other ways, and --again with a second seed. Beside
-the ways stand what users have otherwise, and the render itself, which the judge may not find.
+the ways stand what users have otherwise, and the render itself, which the judge may not find;
+opencv.inpaint where opencv-python-headless is installed, which nothing else needs.
 
 Prints two tables, of the first --others renders by every way, and of all: by how many grey levels
 what is known is off at the most, once an image is rounded to 8 bits and degraded again; in how many
@@ -39,7 +40,18 @@ from torch.nn.functional import interpolate
 import models
 from bench.common import head, row
 from bench.pictures import in_8_bits
-from bench.restoring_ways import PLACE, SHARE, SIDE, TASKS, USUAL, WAYS, WEIGHT, WITHOUT, Problem
+from bench.restoring_ways import (
+    PLACE,
+    SHARE,
+    SIDE,
+    TASKS,
+    USUAL,
+    WAYS,
+    WEIGHT,
+    WITHOUT,
+    Problem,
+    cv2,
+)
 from media import grids
 from media.tensors import to_image, to_tensor
 from models import NETWORKS, checkpoints, clip
@@ -233,6 +245,8 @@ def main():
 
 
 def measure(args):
+    if cv2 is None:
+        print("opencv.inpaint is left out: pip install opencv-python-headless", file=sys.stderr)
     cells = Cells(args, hash_file(checkpoints.find(NETWORKS["emoji"])))
     few, many = [], []
     for task in args.tasks:

@@ -2,13 +2,20 @@
 
 import math
 
+try:
+    import cv2
+except ImportError:
+    cv2 = None
+import numpy as np
 import torch
+from PIL import Image
 from torch.nn.functional import interpolate
 
 import diffusion
 from bench.pictures import in_8_bits
 from diffusion.inversion import inside
 from diffusion.measurements import Measurement
+from media.tensors import to_image, to_tensor
 
 SIDE, SHARE, PLACE = 64, 0.7, (5, -4)  # of the renders: training's are larger, and in the middle
 WEIGHT = 3.0
@@ -94,6 +101,18 @@ def smoothly_filled(p, rounds=4000):
     return x
 
 
+def by_opencv(method, reach=3):
+    """The hole as OpenCV fills it, from what lies around up to `reach` pixels away."""
+
+    def restore(p):
+        hole = (p.mask[0] == 0).numpy().astype("uint8")
+        levels = [np.asarray(to_image(image)) for image in p.y]
+        filled = [cv2.inpaint(picture, hole, reach, method) for picture in levels]
+        return torch.stack([to_tensor(Image.fromarray(picture)) for picture in filled])
+
+    return restore
+
+
 def bicubic(p):
     return p.enlarged()
 
@@ -111,6 +130,11 @@ WITHOUT = {  # name: (tasks, function (Problem) -> images), of what needs no net
     "bicubic": (LARGER, bicubic),
     "as given": (("colourise", "deblur", "denoise"), as_given),
 }
+if cv2:
+    WITHOUT |= {
+        "opencv.inpaint, Telea": (HOLES, by_opencv(cv2.INPAINT_TELEA)),
+        "opencv.inpaint, Navier-Stokes": (HOLES, by_opencv(cv2.INPAINT_NS)),
+    }
 
 
 def drawn(p, model, method, steps, times=1, stretch=1):
@@ -197,6 +221,7 @@ WAYS = {  # name: (tasks, function (Problem) -> images)
     "pigdm, ddpm": (tuple(TASKS), pigdm("ddpm", 20)),
     "inversion to 0.3, exact": (LARGER, inverted("exact", 20, 0.3)),
     "inversion to 0.5, exact": (LARGER, inverted("exact", 20, 0.5)),
+    "inversion to 0.3, plms": (LARGER, inverted("plms", 11, 0.3)),
     "inversion to 0.5, plms": (LARGER, inverted("plms", 11, 0.5)),
     "inversion to 0.5 alone, exact": (LARGER, inverted("exact", 20, 0.5, alone=True)),
     "from its level, ddpm": (("denoise",), from_its_level("ddpm", 40)),

@@ -93,3 +93,16 @@ def test_a_smooth_fill_is_a_membrane(monkeypatch):
     monkeypatch.setitem(ways.TASKS, "inpaint", ("inpaint", (known,), 0.0, ways.SIDE))
     problem = ways.Problem(None, "inpaint", plane, [EMBED], [0])
     assert (ways.smoothly_filled(problem) - plane).abs().max() < 0.01
+
+
+def test_opencv_fills_an_even_hole_about_evenly():
+    pytest.importorskip("cv2")
+    images = torch.full((2, 3, ways.SIDE, ways.SIDE), 0.2)
+    for name in ways.HOLES:
+        problem = ways.Problem(None, name, images, [EMBED] * 2, [0, 1])
+        for way in ("opencv.inpaint, Telea", "opencv.inpaint, Navier-Stokes"):
+            tasks, restore = ways.WITHOUT[way]
+            assert name in tasks
+            off = (restore(problem) - images).abs() * 127.5
+            assert off.max() < 10  # Telea drifts by some levels
+            assert (off * problem.mask).max() < 1e-3
