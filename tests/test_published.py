@@ -60,6 +60,24 @@ def test_published_example_command_draws_its_images(cfg_sample, checkpoint, clip
     assert (recipe["seed"], recipe["steps"], recipe["method"]) == (3, 4, "ab23")
 
 
+def test_published_network_draws_in_a_hole(restore_sample, checkpoint, clip_checkpoint):
+    levels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    hole = np.zeros((64, 64), np.uint8)
+    hole[16:48, 24:] = 255
+    Image.fromarray(levels).save("photo.png")
+    Image.fromarray(hole).save("hole.png")
+    status, out, err = restore_sample(
+        *("photo.png", "the rise of consciousness:5", "--task", "inpaint", "--mask", "hole.png"),
+        *("--model", "cc12m_1_cfg", "--checkpoint", checkpoint),
+        *("--clip-checkpoint", clip_checkpoint, "--size", 64, 64, "--steps", 2),
+    )
+    assert status == 0, err
+    with Image.open(out[0]) as image:
+        off = abs(np.asarray(image).astype(int) - levels)
+    assert off[hole == 0].max() == 0
+    assert off[hole > 0].mean() > 20
+
+
 def test_checkpoint_under_the_published_name_must_have_the_published_hash(
     cfg_sample, checkpoint, monkeypatch
 ):

@@ -110,6 +110,17 @@ def test_colours_have_the_brightness_of_the_grey_photo(restore_sample):
     assert (found.max(2) - found.min(2)).mean() > 3
 
 
+@pytest.mark.parametrize("by", ["ddnm", "mmps", "pigdm"])
+def test_network_without_prompts_restores_too(restore_sample, tiny, by):
+    """Of the first published generation, which knows no timestep at either end."""
+    flags = ("--model", "tiny", "--checkpoint", tiny, "--size", 32, "--steps", 4, "--by", by)
+    status, out, err = restore_sample(*TASKS["inpaint"], *flags)
+    assert status == 0, err
+    found, known = pixels(out[0]), pixels("hole.png") == 0
+    assert np.array_equal(found[known], pixels("photo.png")[known])
+    assert abs(found - pixels("photo.png"))[~known].mean() > 3
+
+
 def test_two_tasks_at_once(restore_sample):
     (found,), err = restored(restore_sample, *TASKS["both"], "a cat:8")
     assert abs(luma(means(found)) - luma(pixels("small.png"))).max() <= 0.5
