@@ -5,6 +5,7 @@ beats the defaults.
 """
 
 import math
+import os
 from dataclasses import replace
 from functools import cache
 
@@ -21,6 +22,7 @@ from recipes import latents
 from recipes import recipe as recipes
 from values import wildcards
 from values.errors import UserError, counted, printable
+from values.files import expanded
 from values.names import Template
 from values.prompts import each, merge, weighing
 from values.types import MAX_SEED
@@ -162,9 +164,10 @@ def _name_photos(script, given, is_job):
     photos = given.pop("photos", [])
     if not photos and "from_png" not in given and is_job:
         if prompts := given.get("prompts"):
-            raise UserError(
-                f'"{printable(prompts[0].text, 60)}": no such file: the first is a photo'
-            )
+            first = prompts[0].text
+            if os.path.isdir(expanded(first)):
+                raise UserError(f"{printable(first, 200)}: is a folder: name a photo in it")
+            raise UserError(f'"{printable(first, 60)}": no such file: the first is a photo')
         raise UserError("name the photo to start from, then the prompts")
     if script in EDITING:
         if len(photos) > 1:

@@ -79,11 +79,18 @@ def open_mask(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0):
     Returns:
         a PIL image of mode L.
     """
+    return _opened_mask(source, max_bytes, max_pixels, timeout)[0]
+
+
+def _opened_mask(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0):
+    """(`open_mask` of a file, what of it is left out in words)."""
     image, name, _ = _upright(source, max_bytes, max_pixels, timeout)
     with _explained_colours(name):
-        image = on_ground(to_8_bits(image), "black").convert("L")
+        image = to_8_bits(image)
+        clear = ["what is transparent in it counts as black"] if is_seen_through(image) else []
+        image = on_ground(image, "black").convert("L")
     image.info = {}
-    return image
+    return image, clear
 
 
 def size_of(path, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS):
@@ -121,7 +128,12 @@ def left_out_of(source, size):
 
 def fitted_mask(source, size):
     """(`open_mask(source)` scaled and cropped to a size, its size before), kept as by `fitted`."""
-    return _kept.get(source, size, _resize_and_crop_mask, lambda name: (open_mask(name), []))[:2]
+    return _kept.get(source, size, _resize_and_crop_mask, _opened_mask)[:2]
+
+
+def left_out_of_mask(source, size):
+    """What of a file `fitted_mask` leaves out, in words: a list."""
+    return _kept.get(source, size, _resize_and_crop_mask, _opened_mask)[2]
 
 
 def shrunk(source, side):

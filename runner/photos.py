@@ -2,7 +2,7 @@
 
 from jobs import remarks
 from media.colour import has_colours
-from media.images import fitted, left_out_of, size_before
+from media.images import fitted, left_out_of, left_out_of_mask, size_before
 from runner import films
 from runner.masks import mask_of, region_of
 from values.errors import printable
@@ -41,7 +41,17 @@ def photos_told(jobs):
     for source, size in found:
         told += [f"{printable(source, 200)}: {what}" for what in left_out_of(source, size)]
         told.append(remarks.of_size(source, size_before(source, size), size))
-    return remarks.some(told) + remarks.some(task_told(job.image) for job in jobs[: remarks.MOST])
+    first = [job.image for job in jobs[: remarks.MOST]]
+    kinds = (told, map(mask_told, first), map(task_told, first))
+    return [line for lines in kinds for line in remarks.some(lines)]
+
+
+def mask_told(image):
+    """What of a mask is left out, in a line: other programs take transparent for the hole."""
+    if image.mask is None:
+        return None
+    told = left_out_of_mask(image.mask, image.photo_size)
+    return f"--mask {printable(image.mask, 200)}: {told[0]}: it stays" if told else None
 
 
 def task_told(image):

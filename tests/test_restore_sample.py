@@ -260,6 +260,12 @@ def test_what_a_photo_loses_is_told_before(restore_sample):
     assert told("clear.png", *hole) == [
         "note: clear.png: what is transparent in it counts as white"
     ]
+    clear = Image.new("RGBA", (32, 32), (9, 9, 9, 0))
+    clear.paste("white", (8, 8, 20, 20))
+    clear.save("clear_hole.png")
+    assert told("photo.png", *hole[:3], "clear_hole.png") == [
+        "note: --mask clear_hole.png: what is transparent in it counts as black: it stays"
+    ]
     assert told(*TASKS["colourise"]) == []
     assert "looks at their brightness alone" in told("photo.png", "--task", "colourise")[0]
     assert told(*TASKS["upscale"]) == []
@@ -334,12 +340,15 @@ MISTAKES = {
     ("photo.png", "photo.png", "--task", "colourise"): "one photo at a time",
     ("photo.png", "--task", "colourise", "--travel", "0"): "a whole number from 1",
     ("text.txt", "a cat", "--task", "colourise"): "not a PNG",
+    ("folder", "a cat", "--task", "colourise"): "folder: is a folder",
+    ("photo.png", *HOLE, "folder"): "folder: is a folder",
 }
 
 
 @pytest.mark.parametrize("argv", MISTAKES)
 def test_mistake_is_one_line_and_writes_nothing(restore_sample, argv):
     Path("text.txt").write_text("no image")
+    Path("folder").mkdir()
     Image.new("L", (32, 32)).save("black.png")
     Image.new("L", (32, 32), 255).save("white.png")
     Image.new("L", (20, 16), 255).save("odd.png")
