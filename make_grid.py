@@ -25,7 +25,7 @@ def main():
         return
     [target] = targets
 
-    from media import folders, grids, images  # once the arguments are checked
+    from media import folders, grids, images, saving  # once the arguments are checked
 
     paths = folders.find_images(args.pictures, target.path)
     sizes = [images.size_of(path) for path in paths]  # each is found readable on the way
@@ -48,7 +48,7 @@ def main():
     )
     picture = grids.draw(plan, map(images.open_image, paths))
     finished_images_are_kept()
-    print(printable(images.publish(picture, target), 1000))
+    print(printable(saving.publish(picture, target), 1000))
 
 
 if __name__ == "__main__":

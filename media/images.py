@@ -1,32 +1,24 @@
-"""Images from files and addresses: read, turned upright, scaled and cropped; and saved whole.
+"""Images from files and addresses: read, turned upright, scaled and cropped.
 
 Of what is asked for again and again, only the scaled picture is kept in memory.
 """
 
 import collections
 import contextlib
-import io
 import math
 import os
 import re
 import warnings
-from pathlib import Path
 
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
 
-from cli.scripts import SOFTWARE
-from jobs.outputs import place
 from media import limits, web
 from media.colour import ProfileError, in_srgb, is_seen_through, on_ground, to_8_bits
-from recipes import exif_texts, parameters, png_texts
-from recipes import recipe as recipes
-from values.errors import UserError, note, note_once, printable
-from values.files import open_limited, read_file, write_whole
+from recipes import png_texts
+from values.errors import UserError, note_once, printable
+from values.files import open_limited, read_file
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
-KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # of what is saved, else PNG
-ENCODING = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}
 MAX_BYTES = 64 * 2**20
 MAX_ADDRESS = 10_000  # characters; a recipe has room for them
 MAX_PIXELS = 80_000_000  # below the 89 million at which Pillow warns of a decompression bomb
@@ -231,88 +223,6 @@ def within(size, side):
 def scaled(image, size):
     """A PIL image scaled to a (width, height), whatever that does to its shape."""
     return image if image.size == tuple(size) else image.resize(size, Image.Resampling.LANCZOS)
-
-
-def save_png(image, path, texts=None, overwrite=False):
-    """Write a PNG that appears at its place complete, or not at all.
-
-    Args:
-        image: a PIL image.
-        path: the file; its folder exists.
-        texts: a dict from keys to the texts to write.
-        overwrite: whether to replace an existing file. Where not, it is left untouched even if
-            it appears while this one is being written.
-    Raises:
-        FileExistsError: the file exists and `overwrite` is False.
-        OSError: it cannot be written.
-    """
-    info = PngInfo()
-    for key, text in (texts or {}).items():
-        if text.isascii():
-            info.add_text(key, text)
-        else:
-            info.add_itxt(key, text, lang="", tkey=key)
-    write_whole(path, lambda part: image.save(part, format="PNG", pnginfo=info), overwrite)
-
-
-def save_image(image, path, recipe=None, overwrite=False):
-    """Write an image with its recipe, as a PNG, JPEG or WebP; whole, or not at all.
-
-    Args:
-        image: a PIL image of mode RGB.
-        path: the file, whose suffix names the format; its folder exists. A WebP holds the very
-            pixels, as a PNG does.
-        recipe: a dict for `recipes.recipe.texts`; None: none.
-        overwrite: whether to replace an existing file.
-    Raises:
-        FileExistsError: the file exists and `overwrite` is False.
-        OSError: it cannot be written.
-    """
-    texts = recipes.texts(recipe) if recipe is not None else {}
-    kind = KINDS.get(Path(path).suffix.lower(), "PNG")
-    if kind == "PNG":
-        save_png(image, path, texts, overwrite)
-        return
-    more = dict(ENCODING[kind])
-    if texts:
-        limit = exif_texts.MAX_JPEG if kind == "JPEG" else None
-        described = (texts[recipes.KEY], texts[parameters.KEY], SOFTWARE, limit)
-        more["exif"], whole = exif_texts.data(*described)
-        if not whole:
-            note(f"note: {printable(path, 200)}: its recipe is too long for a JPEG: left out")
-    write_whole(path, lambda part: image.save(part, format=kind, **more), overwrite)
-
-
-def is_lossy(suffix):
-    """Whether `save_image` changes pixels in a file whose name ends so."""
-    return KINDS.get(suffix.lower()) == "JPEG"
-
-
-def as_saved(image, suffix):
-    """A PIL image with the pixels that it has once `save_image` has saved it."""
-    if not is_lossy(suffix):
-        return image
-    file = io.BytesIO()
-    image.save(file, format="JPEG", **ENCODING["JPEG"])
-    return Image.open(file).convert("RGB")
-
-
-def publish(image, target, recipe=None):
-    """Save a finished image with its recipe where a target says; missing folders are made.
-
-    Args:
-        image: a PIL image.
-        target: as `jobs.outputs.Outputs` makes them.
-        recipe: a dict for `recipes.recipe.texts`; its index becomes the number in the file's name.
-    Returns, raises:
-        as `jobs.outputs.place`.
-    """
-
-    def save(path, number, overwrite):
-        numbered = {**recipe, "index": number} if recipe is not None else None
-        save_image(image, path, numbered, overwrite)
-
-    return place(save, target)
 
 
 def _upright(source, max_bytes, max_pixels, timeout):

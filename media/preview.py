@@ -9,7 +9,7 @@ import math
 import os
 from pathlib import Path
 
-from media import grids, images
+from media import grids, images, saving
 from recipes import png_texts
 from values.errors import UserError, printable
 from values.picture_types import PREVIEW
@@ -53,7 +53,7 @@ class Preview:
             return picture  # another program has written it since the run began
         # On Windows a viewer may keep the file open: the next preview replaces it.
         with contextlib.suppress(PermissionError):
-            images.save_png(picture, self.path, {KEY: MARK}, overwrite=True)
+            saving.save_png(picture, self.path, {KEY: MARK}, overwrite=True)
         return picture
 
 

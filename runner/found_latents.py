@@ -9,7 +9,8 @@ import diffusion
 from cli.scripts import SOFTWARE
 from diffusion.guidance_rules import PLAIN
 from jobs.outputs import place
-from media.images import fitted, save_png
+from media.images import fitted
+from media.saving import save_png
 from media.tensors import to_image, to_tensor
 from recipes import recipe as recipes
 from runner import latents as files

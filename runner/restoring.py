@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import interpolate, pad
 
 import diffusion
-from media.images import as_saved, is_lossy
+from media.saving import as_saved, is_lossy
 from media.tensors import in_levels, to_image, to_tensor
 
 ROUNDING = 1 / math.sqrt(12)  # grey levels: the standard deviation of what 8 bits leave out

@@ -19,7 +19,7 @@ import models
 from cli.scripts import CFG, CLIP, RESTORE, SOFTWARE
 from diffusion.guidance_rules import PLAIN
 from jobs.jobs import said_of
-from media.images import publish
+from media.saving import publish
 from media.tensors import to_image, to_tensor
 from models import checkpoints, networks
 from models.unet import recompute_gradients

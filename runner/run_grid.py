@@ -2,7 +2,7 @@
 
 from jobs import outputs
 from jobs.jobs import items
-from media import grids, images
+from media import grids, images, saving
 from values.errors import UserError, printable
 from values.names import Template
 
@@ -58,7 +58,7 @@ class RunGrid:
             path = self.paths.get(index) or files.target(self.missing[index].fields).path
             if path and path.exists():  # one that was left out leaves a gap
                 grids.paste(canvas, self.layout, place, images.open_image(path))
-        return images.publish(canvas, self.files.target({"index": 0}))
+        return saving.publish(canvas, self.files.target({"index": 0}))
 
 
 def _row_titles(firsts, names):

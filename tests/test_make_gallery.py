@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from media import gallery
-from media.images import save_png
+from media.saving import save_png
 from recipes import recipe as recipes
 from tests.models.server import Server
 from tests.shell import arguments_in_bash

@@ -13,7 +13,7 @@ from cli.scripts import GRID
 from media import grids
 from media.folders import find_images
 from media.grids import label
-from media.images import save_png
+from media.saving import save_png
 from recipes import recipe as recipes
 from values.errors import UserError
 from values.picture_types import FITS

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import diffusion
-from media.images import save_png
+from media.saving import save_png
 from recipes import recipe as recipes
 from runner import latents
 from tests.shell import arguments_in_bash

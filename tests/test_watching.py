@@ -243,7 +243,7 @@ def test_preview_is_a_whole_png_whenever_it_is_looked_at(cfg_sample, monkeypatch
         write(path, slowly, overwrite)
         look()
 
-    monkeypatch.setattr("media.images.write_whole", watched)
+    monkeypatch.setattr("media.saving.write_whole", watched)
     status, out, err = cfg_sample(
         *APPLE, "-n", 3, "-bs", 2, "-o", "runs/{seed}.png", "--preview-every", 2
     )

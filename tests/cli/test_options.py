@@ -12,7 +12,7 @@ from cli.options import SHAPED, options_of
 from cli.parser import parse
 from cli.scripts import CFG, CLIP, GALLERY, GRID, INFO, MODIFY, RESTORE, REVERSE, SAMPLING, SCRIPTS
 from jobs.jobs import Jobs, items, shape_of
-from media.images import save_png
+from media.saving import save_png
 from recipes import commands
 from recipes import recipe as recipes
 from values.errors import UserError

@@ -200,7 +200,7 @@ def png_with(text, kind, key=b"v-diffusion"):
 
 
 def png_of(recipe):
-    from media.images import save_png
+    from media.saving import save_png
     from recipes import recipe as recipes
 
     with tempfile.TemporaryDirectory() as folder:

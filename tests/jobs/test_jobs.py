@@ -11,7 +11,7 @@ from cli.scripts import CFG
 from jobs import job_lines
 from jobs import jobs as jobs_module
 from jobs.jobs import Jobs, batches, items, shape_of
-from media.images import save_png
+from media.saving import save_png
 from recipes import recipe as recipes
 from values.errors import UserError
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jobs.outputs import Policy, check_folder, plan
-from media.images import publish
+from media.saving import publish
 from recipes import recipe as recipes
 from values.errors import UserError
 from values.names import Template, slug
@@ -261,7 +261,7 @@ def test_disk_errors_are_one_line():
 def test_several_runs_at_once_share_a_folder(tmp_path):
     code = (
         "import sys; from PIL import Image\n"
-        "from jobs.outputs import plan; from media.images import publish\n"
+        "from jobs.outputs import plan; from media.saving import publish\n"
         "sys.stdin.readline()\n"
         "picture, seed = Image.new('RGB', (4, 4)), int(sys.argv[1])\n"
         "images = [{'index': i, 'seed': seed + i} for i in range(25)]\n"

@@ -10,7 +10,7 @@ from cli.parser import parse
 from cli.scripts import CFG, CLIP, MODIFY, REVERSE
 from diffusion.methods import METHODS
 from jobs.resolve import resolve
-from media.images import save_png
+from media.saving import save_png
 from recipes import recipe as recipes
 from runner import latents
 from values.errors import UserError

@@ -1,19 +1,15 @@
 import contextlib
-import errno
 import io
 import os
-import re
 import struct
 import zlib
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageCms, ImageOps
 
 from media import images
-from media.images import fitted, open_image, open_mask, resize_and_crop, save_png, shrunk, size_of
-from media.tensors import to_image, to_tensor
+from media.images import fitted, open_image, open_mask, resize_and_crop, shrunk, size_of
 from tests.media import profiles
 from values.errors import UserError
 
@@ -512,126 +508,3 @@ def test_result_is_the_middle_of_the_scaled_image(shape):
 def test_empty_frame_is_refused():
     with pytest.raises(ValueError, match="0 x 5"):
         resize_and_crop(noise(4, 4), (0, 5))
-
-
-# Tensors
-
-
-def test_round_trip_changes_no_level(tmp_path):
-    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    image = Image.fromarray(np.stack([levels, levels.T, 255 - levels], axis=2))
-    tensor = to_tensor(image)
-    assert tensor.shape == (3, 16, 16)
-    assert tensor.dtype == torch.float32
-    assert (tensor.min(), tensor.max()) == (-1, 1)
-    save_png(to_image(tensor), tmp_path / "a.png")
-    again = open_image(tmp_path / "a.png")
-    assert np.array_equal(np.array(again), np.array(image))
-
-
-def test_channels_rows_and_columns_keep_their_places():
-    image = Image.new("RGB", (3, 2))
-    image.putpixel((2, 1), (255, 0, 0))
-    tensor = to_tensor(image)
-    assert tensor[0, 1, 2] == 1
-    assert tensor.sum() == 1 - 17
-    assert to_image(tensor).getpixel((2, 1)) == (255, 0, 0)
-
-
-def test_values_are_rounded_and_clamped():
-    tensor = torch.tensor([-9.0, -1 + 0.9 / 127.5, 9.0]).view(3, 1, 1)
-    assert to_image(tensor).getpixel((0, 0)) == (0, 1, 255)
-    assert to_image(tensor.bfloat16().requires_grad_()).getpixel((0, 0))[2] == 255
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_values_that_are_not_finite_are_refused(value):
-    tensor = torch.zeros(3, 2, 2)
-    tensor[1, 1, 1] = value
-    with pytest.raises(UserError, match="not finite"):
-        to_image(tensor)
-
-
-# Saving
-
-
-def no_links(*arguments):
-    raise OSError(errno.EPERM, "no links here")
-
-
-@pytest.fixture(params=["links", "no links"])
-def _file_system(request, monkeypatch):
-    if request.param == "no links":
-        monkeypatch.setattr(os, "link", no_links)
-
-
-@pytest.mark.usefixtures("_file_system")
-def test_existing_file_is_replaced_only_when_asked(tmp_path):
-    path = tmp_path / "a.png"
-    save_png(Image.new("RGB", (2, 2), "red"), path)
-    with pytest.raises(FileExistsError):
-        save_png(Image.new("RGB", (2, 2), "blue"), path)
-    assert open_image(path).getpixel((0, 0)) == (255, 0, 0)
-    save_png(Image.new("RGB", (2, 2), "blue"), path, overwrite=True)
-    assert open_image(path).getpixel((0, 0)) == (0, 0, 255)
-    assert os.listdir(tmp_path) == ["a.png"]
-
-
-class Meddler:
-    """An image during whose encoding something else happens."""
-
-    def __init__(self, act):
-        self.act = act
-
-    def save(self, file, **options):
-        Image.new("RGB", (2, 2)).save(file, **options)
-        self.act()
-
-
-@pytest.mark.usefixtures("_file_system")
-def test_file_that_appears_meanwhile_is_left_alone(tmp_path):
-    path = tmp_path / "a.png"
-    with pytest.raises(FileExistsError):
-        save_png(Meddler(lambda: path.write_bytes(b"theirs")), path)
-    assert path.read_bytes() == b"theirs"
-    assert os.listdir(tmp_path) == ["a.png"]
-
-
-@pytest.mark.usefixtures("_file_system")
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_nothing_is_left_behind_by_a_failure(tmp_path, error, overwrite):
-    path = tmp_path / "a.png"
-    path.write_bytes(b"old") if overwrite else None
-
-    def fail():
-        assert not overwrite or path.read_bytes() == b"old"
-        raise error
-
-    with pytest.raises(type(error)):
-        save_png(Meddler(fail), path, overwrite=overwrite)
-    assert os.listdir(tmp_path) == (["a.png"] if overwrite else [])
-    assert not overwrite or path.read_bytes() == b"old"
-
-
-def test_failed_replacement_gives_the_claimed_name_back(tmp_path, monkeypatch):
-    def fail(*arguments):
-        raise OSError(errno.EIO, "broken")
-
-    monkeypatch.setattr(os, "link", no_links)
-    monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="broken"):
-        save_png(noise(2, 2), tmp_path / "a.png")
-    assert os.listdir(tmp_path) == []
-
-
-def test_file_has_the_permissions_of_any_new_file(tmp_path):
-    save_png(noise(2, 2), tmp_path / "a.png")
-    (tmp_path / "plain").touch()
-    assert (tmp_path / "a.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
-def test_longest_file_name_can_be_saved(tmp_path):
-    name = "x" * 251 + ".png"
-    save_png(noise(2, 2), tmp_path / name)
-    assert re.fullmatch("x+.png", os.listdir(tmp_path)[0])

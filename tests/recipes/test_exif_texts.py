@@ -6,7 +6,7 @@ import random
 import pytest
 from PIL import Image
 
-from media.images import save_image
+from media.saving import save_image
 from recipes import exif_texts, info, picture_texts
 from recipes import recipe as recipes
 from values.errors import UserError

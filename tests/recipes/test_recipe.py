@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from media.images import open_image, save_png
+from media.images import open_image
+from media.saving import save_png
 from recipes import parameters, png_texts
 from recipes import recipe as recipes
 from values.errors import UserError
