@@ -183,17 +183,24 @@ def _command(recipe, file, base):
 def _scripts(base):
     """The folder of the scripts as the page's folder sees it; None: which one it is, is private.
 
-    Pages are given to others: they name no folders but those that the page lies in, and those
-    within the folder that it is made in.
+    Pages are given to others: they name no folders but those that the page lies in, those within
+    the folder that it is made in, and those within one's home, which is not named itself.
     """
-    path, here = os.path.abspath(HERE.parent), os.getcwd()
+    path, home = os.path.abspath(HERE.parent), os.path.expanduser("~")
     try:
         seen = os.path.relpath(path, base)
     except ValueError:  # on another drive
         return None
     is_above = set(seen.split(os.sep)) <= {os.pardir, os.curdir}
-    is_within = path == here or path.startswith(here.rstrip(os.sep) + os.sep)
-    return seen if is_above or is_within else None
+    if is_above or _is_within(path, os.getcwd()):
+        return os.path.join(os.curdir, seen) if seen.startswith("~") else seen
+    if home != os.sep and _is_within(path, home):
+        return f"~/{os.path.relpath(path, home)}"
+    return None
+
+
+def _is_within(path, folder):
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 def _time(file):

@@ -40,7 +40,10 @@ class Command(NamedTuple):
 
     def line(self):
         """It all as one line for bash, zsh or ksh."""
-        return " ".join(quote(argument) for argument in self.arguments)
+        words = [quote(argument) for argument in self.arguments]
+        if words and self.arguments[0].startswith("~/"):  # a shell finds home where it is bare
+            words[0] = "~/" + quote(self.arguments[0][2:])
+        return " ".join(words)
 
 
 def command(recipe, png, scripts=".", base=""):
@@ -50,7 +53,8 @@ def command(recipe, png, scripts=".", base=""):
         recipe: as `recipes.recipe.read` returns it.
         png: the path of its PNG as the command is to name it. Files that the recipe names, without
             their folders, are looked for beside it and in `base`.
-        scripts: the folder of the scripts; None: they are named without one.
+        scripts: the folder of the scripts, which may begin with ~/ for the home of who runs it;
+            None: they are named without one.
         base: the folder that the command is for, from which it names files.
     Raises:
         UserError: if the recipe names what is not known here or no command line can say.

@@ -24,6 +24,12 @@ EVIL = (
 OTHER = f"{EVIL}\nNegative prompt: {EVIL}\nSteps: 20, Sampler: Euler a, Seed: 1, Size: 8x8"
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """Not that of who runs the tests, in which the suite may lie."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
 def picture(name, color="red", **fields):
     """A PNG with a recipe of ours, or with none if no fields are given."""
     texts = recipes.texts({"model": "emoji", **fields}) if fields else None
@@ -87,6 +93,18 @@ def test_folders_beyond_stay_private(make_gallery, tmp_path, monkeypatch):
     assert entry["src"] == "../secret/runs/a.png"  # what a page elsewhere cannot do without
     assert entry["command"] == "cfg_sample.py --from-png ../secret/runs/a.png --model emoji"
     assert str(tmp_path) not in Path("all.html").read_text()
+
+
+def test_scripts_at_home_are_named_from_there(make_gallery, tmp_path, monkeypatch):
+    suite = tmp_path / "home" / "my suite"
+    monkeypatch.setattr(gallery, "HERE", shutil.copytree(gallery.HERE, suite / "media"))
+    picture("elsewhere/runs/a.png", seed=0)
+    monkeypatch.chdir("elsewhere")
+    assert make_gallery("runs")[0] == 0
+    (entry,) = entries("runs/index.html")
+    assert entry["command"] == "~/'my suite/cfg_sample.py' --model emoji"
+    assert arguments_in_bash(entry["command"])[0] == str(suite / "cfg_sample.py")
+    assert str(tmp_path) not in Path("runs/index.html").read_text()
 
 
 def test_names_are_encoded_and_shown_harmless(make_gallery):

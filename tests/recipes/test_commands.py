@@ -149,7 +149,12 @@ def test_own_checkpoint_is_named():
 
 
 def test_scripts_may_lie_elsewhere_or_be_named_alone():
-    for folder, start in [("..", "../"), ("/opt/my suite", "'/opt/my suite/"), (None, "")]:
+    for folder, start in [
+        ("..", "../"),
+        ("/opt/my suite", "'/opt/my suite/"),
+        (None, ""),
+        ("~/a b", "~/'a b/"),
+    ]:
         assert command(PLAIN, "x.png", folder).line().startswith(f"{start}cfg_sample.py")
 
 
