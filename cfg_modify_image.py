@@ -3,7 +3,7 @@
 
 from cli.begin import begin
 
-if __name__ == "__main__":  # a Ctrl-C or a missing package among the imports is no traceback
+if __name__ == "__main__":  # Ctrl-C or a missing package during the imports: one line, no traceback
     begin()
 
 import diffusion
@@ -26,15 +26,15 @@ def edit(run, batch):
     image, items = batch.image, batch.items
     sources = [item.image.source for item in items]
     targets = [item.conditions for item in items]
-    asked = [(prompts, []) for prompts in sources]
-    asked += [(item.prompts, item.image.images) for item in items]
-    embeds = run.embed(asked)
-    shown, wanted = embeds[: len(items)], embeds[len(items) :]
-    source = run.prepared(runner.guided_model(run, image, shown, sources), batch)
-    target = run.prepared(runner.guided_model(run, image, wanted, targets), batch)
+    # At once, so that CLIP is loaded once.
+    embeds = run.embed([(prompts, []) for prompts in sources] + [item.asked for item in items])
+    of_sources, of_targets = embeds[: len(items)], embeds[len(items) :]
+    source = run.prepared(runner.guided_model(run, image, of_sources, sources), batch)
+    target = run.prepared(runner.guided_model(run, image, of_targets, targets), batch)
     photos, mask = run.photos(batch), run.mask(batch)
     timesteps = run.ascending(image, image.starting_timestep)
     if image.direct:
+        # What moves, and is watched, is the change of the photos.
         watch = batch.watch(len(timesteps) - 1, noised=False)
         images = diffusion.edit_directly(
             source,
@@ -51,7 +51,7 @@ def edit(run, batch):
         images = diffusion.edit_by_latents(
             source, target, photos, timesteps, image.method, mask=mask, callback=watch
         )
-    # Outside of the mask not even rounding may show.
+    # A mask blends in floating point: outside of it the photo's own pixels are put back.
     return images if mask is None else images.where(mask > 0, photos)
 
 

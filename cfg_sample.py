@@ -3,7 +3,7 @@
 
 from cli.begin import begin
 
-if __name__ == "__main__":  # a Ctrl-C or a missing package among the imports is no traceback
+if __name__ == "__main__":  # Ctrl-C or a missing package during the imports: one line, no traceback
     begin()
 
 import diffusion
@@ -16,12 +16,12 @@ def main():
     jobs = Jobs(CFG)  # what was asked for
     plan = runner.Plan(jobs)  # checked: files, names, pictures; torch is not imported yet
     run = runner.Run(plan)
-    for batch in run.batches():  # resumes, shares the work with other processes, retries alone
-        with batch:
+    for batch in run.batches():  # resumes, shares the work with other processes
+        with batch:  # by --keep-going, an error in it leaves out its image alone
             image, items = batch.image, batch.items
-            embeds = run.embed([(item.prompts, item.image.images) for item in items])
+            embeds = run.embed([item.asked for item in items])
             model = runner.guided_model(run, image, embeds, [item.conditions for item in items])
-            x, timesteps, before = run.start(batch)
+            x, timesteps, before = run.start(batch)  # before: one step earlier, of some latents
             images = diffusion.sample(
                 run.prepared(model, batch),
                 x,

@@ -3,7 +3,7 @@
 
 from cli.begin import begin
 
-if __name__ == "__main__":  # a Ctrl-C or a missing package among the imports is no traceback
+if __name__ == "__main__":  # Ctrl-C or a missing package during the imports: one line, no traceback
     begin()
 
 import diffusion
@@ -20,13 +20,15 @@ def main():
     for batch in run.batches():
         with batch:
             image = batch.image
-            towards, condition = steering.targets(batch)
+            targets, condition = steering.targets(batch)
             model = steering.model(batch, condition)
-            if towards is not None:
-                gradient = steering.gradient(batch, towards)
-                low_memory = run.options.low_memory
+            if targets is not None:  # else nothing steers
                 model = diffusion.steered(
-                    model, gradient, image.guidance_interval, image.guide_every, low_memory
+                    model,
+                    steering.gradient(batch, targets),
+                    image.guidance_interval,
+                    image.guide_every,
+                    recompute=run.options.low_memory,
                 )
             x, timesteps, before = run.start(batch)
             images = diffusion.sample(

@@ -3,7 +3,7 @@
 
 from cli.begin import begin
 
-if __name__ == "__main__":  # a Ctrl-C or a missing package among the imports is no traceback
+if __name__ == "__main__":  # Ctrl-C or a missing package during the imports: one line, no traceback
     begin()
 
 from cli.parser import all_values

@@ -3,7 +3,7 @@
 
 from cli.begin import begin
 
-if __name__ == "__main__":  # a Ctrl-C or a missing package among the imports is no traceback
+if __name__ == "__main__":  # Ctrl-C or a missing package during the imports: one line, no traceback
     begin()
 
 import diffusion
@@ -19,34 +19,52 @@ def main():
     for batch in run.batches():
         with batch:
             known = runner.Known(run, batch)
-            draw = draw_again if batch.image.by == "inversion" else draw_from_noise
-            run.save(batch, known.settled(draw(run, batch, known)))
+            draw_images = draw_by_inversion if batch.image.by == "inversion" else draw
+            run.save(batch, known.rounded_to_agree(draw_images(run, batch, known)))
 
 
-def draw_from_noise(run, batch, known):
+def draw(run, batch, known):
     """The images of a batch [N, 3, H, W], brought to agree with what is known on the way."""
     image, items = batch.image, batch.items
-    embeds = run.embed([(item.prompts, item.image.images) for item in items])
+    embeds = run.embed([item.asked for item in items])
     model = runner.guided_model(run, image, embeds, [item.conditions for item in items])
     x, timesteps = known.start(batch)
-    how = {"eta": image.eta, "callback": batch.watch((len(timesteps) - 1) * image.travel)}
+    watch = batch.watch((len(timesteps) - 1) * image.travel)
     if image.by == "pigdm":
-        model, what = run.prepared(model, batch), (known.measurement, known.y, known.deviation)
         return diffusion.sample_towards(
-            model, x, timesteps, image.method, *what, noise=batch.noise, **how
+            run.prepared(model, batch),
+            x,
+            timesteps,
+            image.method,
+            measurement=known.measurement,
+            y=known.y,
+            deviation=known.deviation,
+            noise=batch.noise,
+            eta=image.eta,
+            callback=watch,
         )
-    model, again = run.prepared(known.model(model), batch), (image.travel, runner.STRETCH)
-    return diffusion.sample_again(model, x, timesteps, image.method, batch.noise, *again, **how)
+    return diffusion.sample_again(
+        run.prepared(known.model(model), batch),
+        x,
+        timesteps,
+        image.method,
+        batch.noise,
+        times=image.travel,
+        stretch=runner.TRAVEL_STEPS,
+        eta=image.eta,
+        callback=watch,
+    )
 
 
-def draw_again(run, batch, known):
+def draw_by_inversion(run, batch, known):
     """The images of a batch: the photo enlarged, its noise found part of the way, and drawn."""
     image, items = batch.image, batch.items
-    embeds = run.embed([(item.prompts, item.image.images) for item in items])
-    wanted = [item.conditions for item in items]
-    shown = [runner.at_weight_1(prompts) for prompts in wanted]
-    source = run.prepared(runner.guided_model(run, image, embeds, shown), batch)
-    model = known.model(runner.guided_model(run, image, embeds, wanted))
+    embeds = run.embed([item.asked for item in items])
+    targets = [item.conditions for item in items]
+    # Noise is found at weight 1: what guidance adds does not come back as it went.
+    sources = [runner.at_weight_1(prompts) for prompts in targets]
+    source = run.prepared(runner.guided_model(run, image, embeds, sources), batch)
+    model = known.model(runner.guided_model(run, image, embeds, targets))
     target = run.prepared(model, batch)
     timesteps = run.ascending(image, image.strength)
     watch = batch.watch(2 * (len(timesteps) - 1))

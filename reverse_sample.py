@@ -3,7 +3,7 @@
 
 from cli.begin import begin
 
-if __name__ == "__main__":  # a Ctrl-C or a missing package among the imports is no traceback
+if __name__ == "__main__":  # Ctrl-C or a missing package during the imports: one line, no traceback
     begin()
 
 import diffusion
@@ -19,17 +19,17 @@ def main():
     for batch in run.batches():
         with batch:
             image, items = batch.image, batch.items
-            embeds = run.embed([(item.prompts, item.image.images) for item in items])
+            embeds = run.embed([item.asked for item in items])
             model = runner.guided_model(run, image, embeds, [item.conditions for item in items])
             model, photos = run.prepared(model, batch), run.photos(batch)
             timesteps = run.ascending(image, image.max_timestep)
-            evaluated = (len(timesteps) - 1) * (2 if run.options.round_trip else 1)
-            how = {"callback": batch.watch(evaluated), "tolerance": image.tolerance}
-            latents = diffusion.to_latents(model, photos, timesteps, image.method, **how)
+            steps = (len(timesteps) - 1) * (2 if run.options.round_trip else 1)
+            both = {"callback": batch.watch(steps), "tolerance": image.tolerance}
+            latents = diffusion.to_latents(model, photos, timesteps, image.method, **both)
             back = None
             if run.options.round_trip:
                 down = timesteps[::-1]
-                back = diffusion.from_latents(model, latents, down, image.method, **how)
+                back = diffusion.from_latents(model, latents, down, image.method, **both)
             runner.save_latents(run, batch, latents, timesteps, back)
 
 

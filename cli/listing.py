@@ -51,7 +51,8 @@ def _one(row):
     )
     rows += [("address", row.url)] if row.url else []
     rows += [("SHA-256", row.sha256)] if row.sha256 else []
-    return "\n".join(_columns([*rows, ("licence", row.licence)]))
+    rows += [("licence", row.licence)] if row.licence else []
+    return "\n".join(_columns(rows))
 
 
 def _size(row):

@@ -9,7 +9,7 @@ from functools import cache
 
 from cli.options import options_of
 
-_NEGATIVE = re.compile(r"-(\d+(\.\d*)?|\.\d+)", re.ASCII)
+NEGATIVE = re.compile(r"-(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?\Z", re.ASCII | re.IGNORECASE)
 
 
 def separated(script, words, wide=False):
@@ -71,7 +71,7 @@ def _next_flag(words, start):
 
 
 def _is_flag(word):
-    return word[:1] == "-" and word != "-" and not _NEGATIVE.fullmatch(word)  # as argparse has it
+    return word[:1] == "-" and word != "-" and not NEGATIVE.match(word)
 
 
 @cache

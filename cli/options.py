@@ -70,6 +70,7 @@ PHOTOS = (REVERSE, *EDITING)  # those that start from photos
 FREE = (CFG, *PHOTOS)  # those whose guidance is classifier-free
 
 STEADY = {name: row for name, row in METHODS.items() if row.eta != 1}  # without noise of their own
+TRAINED = [name for name, row in METHODS.items() if not row.schedule]  # on the model's schedule
 METHODS_OF = {
     CFG: METHODS,
     CLIP: METHODS,
@@ -285,8 +286,8 @@ TABLE = {
         SHAPED, f"the error that a step of adaptive may make ({TOLERANCE:g}; range: -1 to 1)",
         follows=("method",)),
     Option("--schedule", SAMPLING, Name("schedule", SCHEDULES), "NAME", defaults.schedule, SHAPED,
-        f"of the timesteps: {', '.join(SCHEDULES)} (default: what the method is best on; for ddpm "
-        "to exact what the model was trained on)"),
+        f"of the timesteps: {', '.join(SCHEDULES)} (default: what the method is best on; for "
+        f"{', '.join(TRAINED)} what the model was trained on)"),
     Option("--eta", FROM_NOISE, Number(0, 1), "X", defaults.eta, SHAPED,
         "fresh noise in each step, of ddim and others that take it: 0 (none) to 1 (ddpm)",
         follows=("method",)),

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from cli import listing, other_words
 from cli.defaults import default
-from cli.many import separated
+from cli.many import NEGATIVE, separated
 from cli.options import options_of
 from cli.scripts import SOFTWARE, as_called
 from values import errors
@@ -140,6 +140,10 @@ def _words_of(script):
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self._negative_number_matcher = NEGATIVE  # argparse's own takes -1e-5 for a flag
+
     def error(self, message):
         # argparse quotes what it was given as it was given: not for a terminal.
         raise UserError(printable(message))
@@ -238,7 +242,12 @@ def _short_flags(script):
 def _refuse_unknown(script, words):
     """UserError for words that look like flags, with the one that may have been meant."""
     unknown = [
-        w for w in words if re.match(r"-(?![\d.]+$|$)", w) and " " not in w.partition("=")[0]
+        word
+        for word in words
+        if word[:1] == "-"
+        and len(word) > 1
+        and not NEGATIVE.match(word)
+        and " " not in word.partition("=")[0]
     ]
     if not unknown:
         return

@@ -97,16 +97,16 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE, rule=PLAIN, guide=N
     weaker = guide and in_chunks(guide, chunk)
     if any(isinstance(w, Weight) for ws in weights for w in ws):
         return _changing(call, embeds, weights, interval, chosen, weaker)
-    asked = [conditions(*of_image) for of_image in zip(embeds, weights, strict=True)]
-    totals = [_contrast(e[0], ws[0]) for e, ws in asked]
-    base = contrast = None
+    pairs = [conditions(*of_image) for of_image in zip(embeds, weights, strict=True)]
+    totals = [_prompt_weights(e[0], ws[0]) for e, ws in pairs]
+    base = apply_rule = None
     if weaker and any(totals):
-        each = list(zip(asked, totals, strict=True))
+        each = list(zip(pairs, totals, strict=True))
         base = _weighted(weaker, [_base(*of_image) for of_image in each])
-        asked = [(e[1:], ws[1:]) if total else (e, ws) for (e, ws), total in each]
+        pairs = [(e[1:], ws[1:]) if total else (e, ws) for (e, ws), total in each]
     if base or (chosen.rule.function and (any(totals) or not chosen.rule.contrasts)):
-        contrast = _Contrast(chosen, weaker is not None)
-    guiding = _weighted(call, asked, contrast, totals, base)
+        apply_rule = _RuleApplication(chosen, weaker is not None)
+    guiding = _weighted(call, pairs, apply_rule, totals, base)
     if tuple(interval) == WHOLE:
         return guiding
     low, high = interval
@@ -179,7 +179,7 @@ def _mean(weights):
     return [w / total for w in weights]
 
 
-def _contrast(first, weight):
+def _prompt_weights(first, weight):
     """The sum of the weights of all conditions but the zero embedding.
 
     0 where there is nothing to compare them with: without that embedding, and for a sum below 0.
@@ -191,13 +191,13 @@ def _contrast(first, weight):
     return total if total > NEGLIGIBLE else 0.0
 
 
-def _base(asked, total):
-    """What a guide is asked for one image: its prompts' mean, or nothing."""
-    embeds, weights = asked
+def _base(pair, total):
+    """The conditions of a guide for one image: the mean of its prompts, or the zero embedding."""
+    embeds, weights = pair
     return (embeds[1:], [w / total for w in weights[1:]]) if total else (embeds[:1], [0.0])
 
 
-class _Contrast:
+class _RuleApplication:
     """What a rule makes of the sum over conditions, image by image; it keeps their states.
 
     Args:
@@ -220,31 +220,31 @@ class _Contrast:
         rule, values = self.chosen.rule, self.chosen.values
         found = []
         for i, (total, image) in enumerate(zip(totals, images, strict=True)):
-            whole = v[i]
+            guided_v = v[i]
             if total and self.is_guided:
-                whole = whole + (1 - total) * v0[i]
+                guided_v = guided_v + (1 - total) * v0[i]
             if rule.function and (total or not rule.contrasts):
-                base, difference = (v0[i], whole - v0[i]) if rule.contrasts else (whole, 0)
+                base, difference = (v0[i], guided_v - v0[i]) if rule.contrasts else (guided_v, 0)
                 state = self.states.setdefault(image, {})
-                whole = rule.function(x[i], t[i], base, difference, total, state, *values)
-            found.append(whole)
+                guided_v = rule.function(x[i], t[i], base, difference, total, state, *values)
+            found.append(guided_v)
         return torch.stack(found)
 
 
-def _weighted(call, asked, contrast=None, totals=None, base=None):
+def _weighted(call, pairs, apply_rule=None, totals=None, base=None):
     """The model that sums v of (x, t, embed) -> v over conditions.
 
     Args:
-        asked: (embeds [K, D], weights [K]) for each image of a batch, or one for all images. Where
+        pairs: (embeds [K, D], weights [K]) for each image of a batch, or one for all images. Where
             some have fewer, the zero embedding fills up with weight 0.
-        contrast: a _Contrast, which makes v of the sum; None: v is the sum.
+        apply_rule: a _RuleApplication, which makes v of the sum; None: v is the sum.
         totals: of the weights of the prompts, for each image or for all, as it takes them.
         base: a model of its v0; None: the first of the conditions.
     """
-    asked = [(embeds, torch.tensor(ws, dtype=torch.float64)) for embeds, ws in asked]
-    k = max(len(embeds) for embeds, _ in asked)
-    embeds = torch.stack([pad(e, (0, 0, 0, k - len(e))) for e, _ in asked], dim=1)
-    weights = torch.stack([pad(w, (0, k - len(w))) for _, w in asked], dim=1)
+    pairs = [(embeds, torch.tensor(ws, dtype=torch.float64)) for embeds, ws in pairs]
+    k = max(len(embeds) for embeds, _ in pairs)
+    embeds = torch.stack([pad(e, (0, 0, 0, k - len(e))) for e, _ in pairs], dim=1)
+    weights = torch.stack([pad(w, (0, k - len(w))) for _, w in pairs], dim=1)
 
     def model(x, t, of=None):
         # `of` says which images of the batch these are, where they are not all.
@@ -254,11 +254,11 @@ def _weighted(call, asked, contrast=None, totals=None, base=None):
         conds, w = conds.expand(k, n, -1), w.expand(k, n)
         v = call(x.repeat(k, 1, 1, 1), t.repeat(k), conds.flatten(0, 1)).unflatten(0, (k, n))
         total = _sum(v, w[..., None, None, None])
-        if contrast is None:
+        if apply_rule is None:
             return total
         images = range(n) if of is None else of.tolist()
         here = [totals[i if len(totals) > 1 else 0] for i in images]
-        return contrast(x, t, base(x, t, of) if base else v[0], total, here, images)
+        return apply_rule(x, t, base(x, t, of) if base else v[0], total, here, images)
 
     return model
 
@@ -273,7 +273,7 @@ def _changing(call, embeds, weights, interval, chosen, guide):
         guide: callable like call, or None.
     """
     weights = [[w if isinstance(w, Weight) else Weight(w) for w in ws] for ws in weights]
-    asked = [_merged(*both) for both in zip(embeds, weights, strict=True)]
+    pairs = [_merged(*both) for both in zip(embeds, weights, strict=True)]
     if not all(math.isfinite(w.weight) for ws in weights for w in ws):
         raise ValueError("weights must be finite")
     compares = guide or (chosen.rule.function and chosen.rule.contrasts)
@@ -282,20 +282,22 @@ def _changing(call, embeds, weights, interval, chosen, guide):
             raise ValueError("outside of the interval there is no mean of weights that have masks")
         if compares:
             raise ValueError("a guide, or a rule that compares, takes no weights that have masks")
-    contrast = _Contrast(chosen, guide is not None) if guide or chosen.rule.function else None
+    apply_rule = (
+        _RuleApplication(chosen, guide is not None) if guide or chosen.rule.function else None
+    )
 
     def model(x, t):
         known, counting = {}, []
         for i, at in enumerate(t.tolist()):
-            which = (i if len(asked) > 1 else 0, at)
+            which = (i if len(pairs) > 1 else 0, at)
             if which not in known:
-                known[which] = _counting(asked[which[0]], at, interval, t.dtype)
+                known[which] = _counting(pairs[which[0]], at, interval, t.dtype)
             counting.append(known[which])
-        if contrast is None:
+        if apply_rule is None:
             return _sum(*_evaluated(call, x, t, counting))
         totals, base = [0.0] * len(x), None
         if compares:
-            totals = [_contrast(rows[0][0], float(rows[0][1])) for rows in counting]
+            totals = [_prompt_weights(rows[0][0], float(rows[0][1])) for rows in counting]
         if guide and any(totals):
             each = list(zip(counting, totals, strict=True))
             means = [
@@ -304,7 +306,7 @@ def _changing(call, embeds, weights, interval, chosen, guide):
             base = _sum(*_evaluated(guide, x, t, means))
             counting = [rows[1:] if total else rows for rows, total in each]
         v, w = _evaluated(call, x, t, counting)
-        return contrast(x, t, v[0] if base is None else base, _sum(v, w), totals, range(len(x)))
+        return apply_rule(x, t, v[0] if base is None else base, _sum(v, w), totals, range(len(x)))
 
     return model
 
@@ -335,11 +337,11 @@ def _evaluated(call, x, t, counting):
     return v, w
 
 
-def _counting(asked, t, interval, dtype):
+def _counting(pairs, t, interval, dtype):
     """What counts at t, a float: pairs of an embedding and its weight, a tensor [] or [H, W].
 
     Args:
-        asked: pairs of an embedding and its `Weight`s, the zero embedding first.
+        pairs: pairs of an embedding and its `Weight`s, the zero embedding first.
         dtype: of the timesteps: borders are rounded as t was.
     """
 
@@ -351,7 +353,7 @@ def _counting(asked, t, interval, dtype):
         w = torch.tensor(weight.weight * share, dtype=torch.float64)
         return w if weight.mask is None or not w else w * weight.mask.double().cpu()
 
-    rows = [(embed, [now(weight) for weight in weights]) for embed, weights in asked]
+    rows = [(embed, [now(weight) for weight in weights]) for embed, weights in pairs]
     rows = [(embed, sum(ws, torch.zeros((), dtype=torch.float64))) for embed, ws in rows]
     total = sum(w for _, w in rows)
     low, high = rounded(interval)

@@ -42,7 +42,8 @@ class Method(NamedTuple):
         reversible: whether a run back from its last two states undoes it exactly.
         schedule: the schedule it is best on; None: the one that the network was trained on.
         steps: by default: with the default schedule enough for an RMS error below 2.5 of 255 grey
-            levels on the mixture that tests draw from; of an adaptive method, at least.
+            levels on the mixture that tests draw from (test_solvers.py measures it: take the
+            smallest round number that passes); of an adaptive method, at least.
     """
 
     step: Callable
@@ -60,10 +61,6 @@ class Method(NamedTuple):
         return self.evaluations is _one_a_step and not self.looks_back
 
 
-def _newer(step, looks_back, schedule="logit", steps=20, **others):
-    return Method(step, looks_back, schedule=schedule, steps=steps, **others)
-
-
 DEFAULT = "ab23"  # of those below, where none is asked for
 
 METHODS = {
@@ -75,13 +72,15 @@ METHODS = {
     "plms2": Method(plms2_step, 1, evaluations=lambda n: n + 1),
     "iplms": Method(iplms_step, 3),
     "exact": Method(exact_step, 1, reversible=True),
-    "ab2": _newer(ab2_step, 1),
-    "ab23": _newer(ab23_step, 2, schedule="fitted", steps=18),
-    "dpmpp_2m": _newer(dpmpp_2m_step, 1, eta_range=(0.0, 1.0)),
-    "dpmpp_2m_sde": _newer(dpmpp_2m_step, 1, eta=1.0, eta_range=(1.0, 1.0)),
-    "dpmpp_3m": _newer(dpmpp_3m_step, 2, schedule="log"),
-    "unipc": _newer(unipc_step, 2),
-    "deis": _newer(deis_step, 3),
+    "ab2": Method(ab2_step, 1, schedule="logit", steps=20),
+    "ab23": Method(ab23_step, 2, schedule="fitted", steps=18),
+    "dpmpp_2m": Method(dpmpp_2m_step, 1, eta_range=(0.0, 1.0), schedule="logit", steps=20),
+    "dpmpp_2m_sde": Method(
+        dpmpp_2m_step, 1, eta=1.0, eta_range=(1.0, 1.0), schedule="logit", steps=20
+    ),
+    "dpmpp_3m": Method(dpmpp_3m_step, 2, schedule="log", steps=20),
+    "unipc": Method(unipc_step, 2, schedule="logit", steps=20),
+    "deis": Method(deis_step, 3, schedule="logit", steps=20),
     "adaptive": Method(adaptive_step, 1, evaluations=None, schedule="logit", steps=5),
 }
 

@@ -109,7 +109,7 @@ def frames_of(script, said):
     Returns:
         a list of (what the frame says, its Frame); of a job that is no animation [(said, None)].
     Raises:
-        UserError: for what goes nowhere.
+        UserError: for --morph with one prompt, and --frames where nothing moves.
     """
     if "morph" not in options_of(script):
         return [(said, None)]

@@ -4,6 +4,7 @@ The command line is a job, or each line of `--from-file` is, times `--sweep`. Wh
 say, the command line does. Lines of a stream, and those that are typed, are read as they come.
 """
 
+import functools
 import itertools
 import math
 from dataclasses import dataclass, field, replace
@@ -37,7 +38,7 @@ class Job:
     Args:
         line: its number in the file, from 1; 0: the command line.
         image: its options.
-        swept: the values that `--sweep` gave it, from flag names to text.
+        swept: the values that `--sweep` gave it, from flag names to numbers, or to texts as given.
         row: of these, its number among those that differ by the last of the flags alone.
     """
 
@@ -72,6 +73,11 @@ class Item(NamedTuple):
     def image(self):
         """The ImageOptions."""
         return self.job.image
+
+    @property
+    def asked(self):
+        """(text prompts, image prompts), as `Run.embed` takes them; `conditions` joins the two."""
+        return self.prompts, self.image.images
 
     @property
     def conditions(self):
@@ -227,7 +233,8 @@ class Jobs:
             all_said = {"model": self.run.model, **merged(self.script, self.said, said)}
             for name, (_, value) in zip(names, values, strict=True):
                 all_said = merged(self.script, all_said, {option_of(self.script, name).name: value})
-            swept = dict(zip(names, (shown for shown, _ in values), strict=True))
+            told = [value if type(value) in (int, float) else shown for shown, value in values]
+            swept = dict(zip(names, told, strict=True))
             for frame_said, frame in frames_of(self.script, all_said):
                 image = resolve_image(self.script, frame_said, frame)
                 yield Job(line, image, swept, i // across)
@@ -297,7 +304,7 @@ def chosen_prompts(image, folder, seed):
 
 
 def said_of(job):
-    """What a line of a job file asks for, in words as on the command line."""
+    """The photos and prompts that a line of a job file asks for, as on the command line."""
     image = job.image
     if image.frame:
         return f"{image.frame.count} frames, {image.frame.words}"
@@ -323,6 +330,13 @@ def batches(images, size, script):
         elif len(waiting) > MAX_OPEN:
             yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()
+
+
+@functools.cache
+def own_options(script):
+    """The names of the options of a script that may differ between the images of a batch."""
+    alike = {*marked(script, Is.SHAPE), "starting_timestep"}  # the last by `shape_of`
+    return frozenset(marked(script, Is.IMAGES)) - alike
 
 
 def shape_of(item, script):

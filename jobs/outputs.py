@@ -1,7 +1,7 @@
 """Where images go: names that are checked before any work, and files that never replace another.
 
     outputs = Outputs(template, policy)
-    found = outputs.check(images)                      # before any work; stops at what cannot be
+    found = outputs.check(images)                      # before any work: raises UserError
     path = place(save, outputs.target(...))            # once for each finished image
 
 A file appears complete or not at all, however many runs share a folder.
@@ -35,8 +35,8 @@ class Policy(StrEnum):
 class Target:
     """One image of a run and where it goes.
 
-    `image` is the mapping that was given to `plan`. `path` is None until publishing where the
-    policy is to number.
+    `image` is the mapping that `Outputs.target` was given. `path` is None until publishing where
+    the policy is to number.
     """
 
     image: Mapping
@@ -50,8 +50,8 @@ class Found(NamedTuple):
 
     Args:
         images: how many there are.
-        existing: how many files of theirs are there already.
-        first: the path of one that is; or None.
+        existing: how many of their files exist.
+        first: the path of one that does; or None.
     """
 
     images: int
@@ -64,7 +64,7 @@ class Outputs:
 
     Args:
         template: a Template or its text; None: `DEFAULT_TEMPLATE`.
-        policy: a Policy or its name; None: to number without a template, to refuse with one.
+        policy: a Policy or its name; None: NUMBER without a template, REFUSE with one.
     Raises:
         UserError: for a template that cannot be numbered, if that is the policy.
     """
@@ -90,7 +90,7 @@ class Outputs:
         return Target(image, path, self.template, self.policy)
 
     def exists(self, image):
-        """Whether there is a file of an image's name, which numbered ones are not known to have."""
+        """Whether the file of an image exists; False under NUMBER: names are not fixed yet."""
         return self.policy is not Policy.NUMBER and self.is_taken(self.template.path(image))
 
     def is_taken(self, path):
@@ -98,11 +98,11 @@ class Outputs:
         return self.policy is not Policy.NUMBER and self._is_there(path)
 
     def _is_there(self, path):
-        """Whether a file is there; one without a byte is no finished image."""
+        """Whether a file exists; under SKIP an empty one counts as missing."""
         return os.path.lexists(path) and not (self.policy is Policy.SKIP and is_empty(path))
 
     def check(self, images):
-        """Goes through the images of a run, of which none are kept in memory.
+        """Checks the images of a run one by one, keeping eight bytes of each in memory.
 
         Args:
             images: one mapping per image with `index` and whatever else the template names;
@@ -118,7 +118,7 @@ class Outputs:
         seen = array.array("Q")  # eight bytes of a hash for each
         for image in images:
             count += 1
-            path = named(self.template, image)
+            path = checked_path(self.template, image)
             if path.parent not in folders:
                 check_folder(path.parent)
                 folders = folders if len(folders) < 1000 else set()
@@ -147,7 +147,7 @@ class Outputs:
 
     def check_next(self, image):
         """As `check` and `refuse`, for the next image of a run that does not know all of them."""
-        path = named(self.template, image)
+        path = checked_path(self.template, image)
         check_folder(path.parent)
         if self.policy is Policy.NUMBER:
             return
@@ -174,7 +174,7 @@ class Outputs:
 
 
 def is_empty(path):
-    """Whether a regular file has not a byte, as a full disk leaves them."""
+    """Whether a regular file is empty, as after a full disk."""
     try:
         return path.is_file() and not path.stat().st_size
     except OSError:
@@ -188,15 +188,15 @@ def _hash(path):
 
 
 def plan(template, images, policy=None):
-    """Where each image of a run goes, settled and checked before any work.
+    """Where each image of a run goes, checked before any work.
 
     Args:
         template, policy: as for `Outputs`.
         images: as for `Outputs.check`, a list.
     Returns:
-        a list of Targets; by the policy to skip, without those whose file exists.
+        a list of Targets; under SKIP without those whose file exists.
     Raises:
-        UserError: as `Outputs.check`, and if a file exists (by the policy to refuse).
+        UserError: as `Outputs.check`, and under REFUSE if a file exists.
     """
     outputs = Outputs(template, policy)
     outputs.refuse(outputs.check(images))
@@ -205,17 +205,16 @@ def plan(template, images, policy=None):
 
 
 def place(save, target):
-    """Save whatever it is where a target says; missing folders are made.
+    """Call `save` with the path of a target; missing folders are made.
 
     Args:
         save: function (path, number in its name, whether to overwrite) that writes the file whole
             or raises FileExistsError.
-        target: one of those that `plan` returned.
+        target: as `Outputs.target` returns it.
     Returns:
-        the Path of the file; None: by the policy to skip, one that another run has finished since
-        is left as it is.
+        the Path of the file; None under SKIP, where another run has finished it meanwhile.
     Raises:
-        UserError: the file cannot be written, or appeared since `plan`.
+        UserError: the file cannot be written, or under REFUSE exists by now.
     """
     number, least = target.image["index"], 0
     path = target.template.path(target.image)
@@ -236,7 +235,7 @@ def place(save, target):
                     return None
                 if target.policy is Policy.REFUSE:
                     raise UserError(
-                        f"{printable(path, 200)} was made by another program meanwhile: "
+                        f"{printable(path, 200)} appeared while this run was drawing: "
                         "choose another output name"
                     ) from None
                 least = number + 1  # another run has just taken this number
@@ -245,7 +244,7 @@ def place(save, target):
         raise Failure(f"{printable(path, 200)} cannot be written: {why}") from None
 
 
-def named(template, image):
+def checked_path(template, image):
     """The path of an image; UserError for a name too long for a file system."""
     path = template.path(image)
     check_length(path)

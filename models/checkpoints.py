@@ -79,7 +79,7 @@ def fetch(network, path, mirror, progress):
     """Downloads a published checkpoint to its place, from the first address that gives it."""
     if not network.url or not network.sha256:
         raise CheckpointError(
-            f"{path} is missing; it comes with this suite: restore it, or name a file with "
+            f"{path} is missing, and is published nowhere: put it there, or name a file with "
             "--checkpoint"
         )
     mirror = mirror or os.environ.get("V_DIFFUSION_MIRROR")

@@ -15,7 +15,8 @@ class Architecture:
         channels: of each level, from the full resolution down; each level halves the resolution.
         blocks: residual blocks of a level on the way in, and as many on the way out.
         attention_from: the first level whose blocks are each followed by attention; None: no level.
-        head_channels: channels of one attention head.
+        head_channels: channels of one attention head, of which the channels of each level with
+            attention are a multiple.
         attention_norm: whether attention starts with a group norm.
         timestep: what the timestep features are made of, "t" or "log_snr".
         upsampling: "bilinear" or "nearest".
@@ -42,6 +43,14 @@ class Architecture:
     patch: int = 1
     takes_weight: bool = False
 
+    def __post_init__(self):
+        attended = [] if self.attention_from is None else self.channels[self.attention_from :]
+        if any(channels % self.head_channels for channels in attended):
+            raise ValueError(
+                f"channels {attended} of levels with attention are to be multiples of "
+                f"head_channels, {self.head_channels}"
+            )
+
     @property
     def size_multiple(self):
         """What both sides of an image must be a multiple of, in pixels."""
@@ -55,7 +64,7 @@ class Network:
     Args:
         name: what `--model` takes.
         file: the name of its checkpoint.
-        url: where its checkpoint is published; None: it comes with the suite.
+        url: where its checkpoint is published; None: it lies in `checkpoints/`, or is named.
         mirrors: other addresses of the same file, tried in turn where that one fails.
         sha256: of the checkpoint; None: not known beforehand.
         shape: (channels, height, width) of the images it was trained on, in pixels.
@@ -63,7 +72,7 @@ class Network:
         min_t, max_t: the range of timesteps it was trained on.
         clip: the CLIP that conditions it; None: it takes no condition.
         draws: what, in a few words.
-        licence: of its weights.
+        licence: of its weights, in words; None: there is nothing to say of it.
         teacher: the network that it has learnt from, for all that it cannot do itself; None: it was
             trained on images alone.
         evaluations: in which it was trained to draw, steps of DDIM on the linear schedule; None:
@@ -83,7 +92,7 @@ class Network:
     max_t: float = 1.0
     clip: str | None = None
     draws: str = ""
-    licence: str = "none is stated; that of its code is MIT"
+    licence: str | None = None
     vocabulary: str | None = None
     teacher: str | None = None
     evaluations: int | None = None
@@ -130,6 +139,7 @@ def published(name, sha256, size, architecture, **more):
         sha256=sha256,
         shape=(3, size, size),
         architecture=architecture,
+        licence="none is stated; that of its code is MIT",
         **more,
     )
 
@@ -226,7 +236,9 @@ def network(name):
     """The row of a network. Raises ValueError, with the names that there are, for another name."""
     if name in NETWORKS:
         return NETWORKS[name]
-    close = difflib.get_close_matches(str(name), NETWORKS, n=1, cutoff=0.4)
+    close = (
+        difflib.get_close_matches(name, NETWORKS, n=1, cutoff=0.4) if isinstance(name, str) else []
+    )
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     raise ValueError(f"there is no network {name!r}{hint}: there are {', '.join(NETWORKS)}")
 

@@ -21,6 +21,7 @@ from models import checkpoints
 from models.zoo import NETWORKS
 from values import wildcards
 from values.errors import UserError, printable
+from values.extents import number
 from values.prompts import Prompt, format_prompt
 from values.types import Name
 
@@ -105,14 +106,6 @@ def quote(text):
     if printable(text, len(text)) == text:
         return shlex.quote(text)
     return "$'" + "".join(_spelt(character) for character in text) + "'"
-
-
-def number(value):
-    """A number in few digits, but in as many as name it."""
-    if isinstance(value, int):
-        return str(value)
-    short = f"{value:g}"
-    return short if float(short) == value else repr(value).removesuffix(".0")
 
 
 def _spelt(character):

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from recipes import parameters, picture_texts
 from recipes import recipe as recipes
-from recipes.commands import number
 from values.errors import UserError, printable
+from values.extents import number
 
 NEGATIVE = "negative prompt"
 

@@ -5,7 +5,7 @@ from .exit import program as program
 from .exit import script as script
 from .found_latents import save_latents as save_latents
 from .plan import Plan as Plan
-from .restoring import STRETCH as STRETCH
+from .restoring import TRAVEL_STEPS as TRAVEL_STEPS
 from .restoring import Known as Known
 from .run import Run as Run
 from .steering import Steering as Steering

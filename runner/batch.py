@@ -6,12 +6,32 @@ import time
 import torch
 
 import diffusion
+from jobs.jobs import own_options
 from media.tensors import to_image, visible
 from models.checkpoints import CheckpointError
 from runner.exit import explained
 
 # What would go wrong with every image.
 RUN_WIDE = (CheckpointError, ModuleNotFoundError)
+
+
+class Shared:
+    """The ImageOptions that a batch has in common; what each image has of its own is refused.
+
+    Args:
+        image: those of one of its images.
+        own: the names of options that may differ within a batch.
+    """
+
+    def __init__(self, image, own):
+        self._image, self._own = image, own
+
+    def __getattr__(self, name):
+        if name in self._own:
+            raise AttributeError(
+                f"{name} may differ within a batch: take item.image.{name} of each item"
+            )
+        return getattr(self._image, name)
 
 
 class Batch:
@@ -22,7 +42,7 @@ class Batch:
         items: the `jobs.jobs.Item`s, alike in shape.
         wanted: the places of those that are to be saved.
     Attributes:
-        image: the ImageOptions that they share, by all that must be alike.
+        image: the ImageOptions, but for those that may differ within a batch.
         sources: a random generator for each image.
         error: what went wrong, in a line, where the run is to keep going; or None.
         pending: a function () that saves what was drawn; or None.
@@ -32,9 +52,10 @@ class Batch:
 
     def __init__(self, run, items, wanted):
         self.run, self.items, self.wanted = run, items, wanted
-        self.image, self.error, self.pending, self.evaluations = items[0].image, None, None, 0
+        self.image = Shared(items[0].image, own_options(run.options.script))
+        self.error, self.pending, self.evaluations = None, None, 0
         self.sources = diffusion.generators([item.seed for item in items])
-        # An image that is drawn again is rounded as then in a batch of the same shape alone.
+        # Rounding depends on the shape of a batch: an image that is redrawn gets the old one.
         rows, row = self.image.batch or (None, None)
         self.rows = rows or 1
         self.visible_rows = slice(row, row + 1) if rows else slice(None)
@@ -77,7 +98,7 @@ class Batch:
         return see
 
     def watch_end(self, x, t=0.0, pred=None):
-        """Shows what the run has come to: x at t; of images, which x is at 0, it is the pred."""
+        """Shows where the run ended: x at t and pred, which at t = 0 is x itself."""
         self._look(None, t, x, x if pred is None else pred)
 
     def _look(self, number, t, x, pred):

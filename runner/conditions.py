@@ -90,7 +90,7 @@ def guided_model(run, image, embeds, prompts):
     if row.clip is None:
         model = diffusion.in_chunks(net, chunk)
     else:
-        weights = [[weight_of(prompt, image) for prompt in asked] for asked in prompts]
+        weights = [[weight_of(prompt, image) for prompt in of_image] for of_image in prompts]
         interval = image.guidance_interval or WHOLE
         embeds = [embed.to(run.device) for embed in embeds]
         if row.takes_weight:

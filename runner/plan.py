@@ -38,10 +38,11 @@ class Plan:
         worker: what this process is in the run.
         files: the `jobs.outputs.Outputs` of the images.
         found: what is at their names, as `jobs.outputs.Found`.
-        watch, grid, page, films: what else is made of them; all but watch may be None.
+        watch, grid, page, films: previews, the grid, the gallery and animations; None where not
+            asked for, but for `watch`.
     Raises:
         UserError: for options that do not go together, and whatever cannot be read or written.
-        SystemExit: where there is nothing to draw, which was said.
+        SystemExit: after --dry-run, and where all files exist.
     """
 
     def __init__(self, jobs):
@@ -67,7 +68,7 @@ class Plan:
         swept = self.jobs.sweep and not options.shard and script is not REVERSE
         if options.grid or (swept and not moves):
             self.grid = RunGrid(self.jobs)
-        # Of a shared run, whatever is there was drawn by one of its processes.
+        # In a shared run another process has drawn a file that exists.
         self.skips = self.files.policy is Policy.SKIP or worker.shared
         self.found = self._find(() if jobs.streams else worker.own(self.batches()))
         if options.gallery:
@@ -101,7 +102,7 @@ class Plan:
                 note("nothing to draw: all files exist")
             self.finish()
             raise SystemExit(0)
-        # Asks the terminal while nobody has begun to type ahead: what is typed is lost then.
+        # Before anybody types ahead: keys that are pressed while the terminal is asked are lost.
         self.pictures = terminal.Pictures() if self.shows_pictures else None
         if worker.rank == 0:
             self._introduce()
@@ -122,7 +123,7 @@ class Plan:
         return found._replace(images=found.images + in_films, existing=found.existing + in_films)
 
     def _wait_for_the_first(self, images):
-        """The images of a stream, of which the first is there: its mistakes are told at once."""
+        """The images of a stream once its first is there, so that a mistake in it ends the run."""
         first = next(images, None)
         if first is None:
             raise self.jobs.failure or self._no_jobs()
@@ -210,7 +211,7 @@ class Plan:
                 raise UserError(f"{printable(name, 200)} already exists: remove it or --overwrite")
 
     def start(self):
-        """Waits for processes that share the run; from here on files of its own may be there."""
+        """Waits for processes that share the run; existing files may be its own from here on."""
         self.worker.start(self.refuse)
         if self.worker.size > 1 and self.files.policy is not Policy.OVERWRITE:
             self.files.policy = Policy.SKIP
@@ -252,8 +253,8 @@ class Plan:
     def to_draw(self):
         """(batch, places of those wanted) of what this process is to draw, as it takes them.
 
-        The others of a batch are there already; they are drawn again only since the rounding of a
-        batch depends on its shape.
+        The others exist; they are drawn again but not saved, since rounding depends on the shape of
+        a batch.
         """
         worker, records = self.worker, self.options.results if self.skips else None
         recorded = results.files_in(records) if records else set()
@@ -263,7 +264,7 @@ class Plan:
                 file = self.files.target(item.fields).path
                 lacks = i not in wanted and str(file) not in recorded
                 if lacks and file.exists() and file.stat().st_mtime < self.began_at:
-                    # Its file was finished, and then there was no time for the line.
+                    # The process was stopped between the file and its line.
                     results.append(records, results.line_of(file, item))
             if wanted:
                 yield batch, wanted
@@ -273,7 +274,7 @@ class Plan:
         return [*remarks.of_images(self.options, [j.image for j in jobs]), *photos_told(jobs)]
 
     def _introduce(self):
-        """Says what is good to know of the jobs, and what guides where there is one."""
+        """Prints remarks on the jobs and, of a single one, the weights of its prompts."""
         options = self.options
         if options.show and not self.shows_pictures:
             note("--show: stdout is no terminal, so no pictures are shown")
@@ -363,7 +364,7 @@ def beside(options, path):
 
 
 def how(image):
-    """What else than steps of a method makes an image of its noise or photo, as flags."""
+    """The task and the rule of guidance of an image, as flags, for the table of --dry-run."""
     flags = [f"--task {' '.join(image.task)} --by {image.by}"] if image.task else []
     if image.guidance and image.guidance != PLAIN:
         flags.append(f"--guidance {image.guidance}")

@@ -11,7 +11,7 @@ from media.saving import as_saved, is_lossy
 from media.tensors import in_levels, to_image, to_tensor
 
 ROUNDING = 1 / math.sqrt(12)  # grey levels: the standard deviation of what 8 bits leave out
-STRETCH = 2  # steps of the parts of the way that --travel goes again
+TRAVEL_STEPS = 2  # of each part of the way that --travel goes again
 
 
 class Known:
@@ -74,7 +74,7 @@ class Known:
         reversible = diffusion.METHODS[self.image.method].reversible
         return large.cpu().double() if reversible else large
 
-    def settled(self, images):
+    def rounded_to_agree(self, images):
         """The images [N, 3, H, W] in whole grey levels, in agreement with what is known.
 
         Says on stderr how well they agree, as they are saved.

@@ -259,9 +259,10 @@ class Run:
                 self.plan.worker.give_up(batch.items)
 
     def show(self, images, *steps):
-        """Shows that of the batch that is drawn so many images are done, in parts.
+        """Shows the progress within the batch that is drawn.
 
         Args:
+            images: how many of its images that is, a fraction too.
             steps: the number of the step that is done, from 1, and how many there are.
         """
         if self.plan.total is not None:

@@ -4,6 +4,7 @@ from jobs import outputs
 from jobs.jobs import items
 from media import grids, images, saving
 from values.errors import UserError, printable
+from values.extents import number
 from values.names import Template
 
 SWEPT = Template("sweep_{index:05}.png")  # the name where none is given
@@ -78,4 +79,6 @@ def _row_titles(firsts, names):
 
 
 def _said(name, value):
+    if isinstance(value, int | float):
+        return f"{name} {number(value)}"
     return f"{name} {' '.join(value) if isinstance(value, list) else value}"

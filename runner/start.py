@@ -89,7 +89,7 @@ def _latents_of(image, number, eps):
 def _turned(image, states, others):
     """The states of a latent [3, H, W], and of one step before or None, turned towards another's.
 
-    Both with the same weights: their difference, the step between them, is of the way there, too.
+    Both take the same weights, so that the difference of the two, the last step, is mixed likewise.
     """
     share = image.variation.share
     if share in (0, 1):

@@ -109,7 +109,7 @@ class Worker(Alone):
             yield from self._left_over(batches, is_finished, max(PATIENCE, 10 * longest))
 
     def _left_over(self, batches, is_finished, patience):
-        """Batches that others took and do not finish, since they are no more."""
+        """Batches that others took and do not finish, because those processes died."""
         left = [batch for batch in batches() if not is_finished(batch)]
         since = time.monotonic()
         while left:

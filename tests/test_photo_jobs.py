@@ -161,6 +161,15 @@ def test_line_that_fails_is_left_out(script, name):
     assert "1 image and 1 line of the job file were left out" in err
 
 
+def test_results_say_what_was_swept(script):
+    flags = (*FAST, "--sweep", "strength=0.5,1", "method=ddim,plms", "-o", "{index}.png")
+    status, _, err = script("cfg_modify_image")("p0.png", "a leaf", *flags, "--results", "r.jsonl")
+    assert status == 0, err
+    lines = map(json.loads, Path("r.jsonl").read_text().splitlines())
+    found = [(line["strength"], line["method"]) for line in lines]
+    assert found == [(0.5, "ddim"), (0.5, "plms"), (1.0, "ddim"), (1.0, "plms")]
+
+
 def test_strength_of_an_edit_is_swept_onto_a_grid(script):
     flags = (*FAST, "--sweep", "strength=0.3,0.6,1", "-o", "{index}.png", "--grid", "grid.png")
     status, out, err = script("cfg_modify_image")("p0.png", "a leaf", *flags)

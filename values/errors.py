@@ -74,6 +74,11 @@ def printable(text, limit=500):
     return "".join(_visible(character) for character in cut)
 
 
+def quoted(text, limit=100):
+    """Text in quotes, as `printable` shows it."""
+    return f'"{printable(text, limit)}"'
+
+
 def _visible(character):
     # Zl and Zp break lines, Cc drives the terminal, Cf reorders or hides, Cs cannot be encoded.
     hidden = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")

@@ -1,4 +1,4 @@
-r"""When and where a prompt counts: what stands behind its weight.
+r"""When and where a prompt counts: the suffix behind its weight.
 
 `@0-0.6` are timesteps, `[0,0,0.5,1]` is a part of the image, and `A->B@0.6` is A above 0.6 and B
 below. Each counts only at the very end of a prompt, and a backslash right before it makes it text.
@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from diffusion.spans import ALWAYS, Span
-from values.errors import UserError, printable
+from values.errors import UserError, quoted
 
 _N = r"-?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
 _BORDER = rf"(?:{_N}~)?{_N}"
@@ -19,7 +19,7 @@ _EXTENT = re.compile(rf"(?:(?P<span>{_SPAN})|(?P<box>{_BOX}))\Z", _FLAGS)
 _SPAN_PARTS = re.compile(rf"@(>?)({_BORDER})-({_BORDER})", _FLAGS)
 _CHANGE = re.compile(rf"@({_BORDER})\Z", _FLAGS)
 BOX = re.compile(_BOX, _FLAGS)  # anywhere
-_LONGEST = 400  # characters of either
+_LONGEST = 400  # characters of a span or a box
 ARROW = re.compile(r"(?<!\\)(\\*)->")
 
 
@@ -33,18 +33,18 @@ class Extent(NamedTuple):
     box: tuple[float, float, float, float] | None = None
 
 
-def taken_off(argument):
-    """(what stands before, Extent) of a prompt; where it has none, of the whole of it.
+def split_extent(argument):
+    """(text before, Extent) of a prompt.
 
     Raises:
-        UserError: for timesteps or a box that are none, or are given twice.
+        UserError: for timesteps or a box that are malformed, or are given twice.
     """
     found = Extent()
     while match := _at_end(_EXTENT, argument):
         kind = "when" if match["span"] else "box"
         if getattr(found, kind) is not None:
             what = "timesteps" if match["span"] else "a box"
-            raise UserError(f"{_quote(argument)} names {what} twice: give one")
+            raise UserError(f"{quoted(argument)} names {what} twice: give one")
         value = _span(match[0]) if match["span"] else _box(match[0])
         found = found._replace(**{kind: value})
         argument = halved(argument[: match.start()]).rstrip(" ")
@@ -52,16 +52,16 @@ def taken_off(argument):
 
 
 def literal(text):
-    """A text in which an odd backslash before what looks like an extent at its end is left out.
+    r"""A text whose backslashes before what looks like an extent at its end are unescaped.
 
-    Others before it stand for half of them.
+    Each pair stands for one, and an odd one, which makes the extent text, is left out.
     """
     match = _looks_like_one(text)
     return halved(text[: match.start()]) + match[0] if match else text
 
 
 def escaped(text):
-    """The text that `literal` makes this very one of."""
+    """The inverse of `literal`."""
     match = _looks_like_one(text)
     if not match:
         return text
@@ -76,7 +76,7 @@ def halved(text):
 
 
 def is_chain(argument):
-    """Whether a prompt, without its box, ends in a border like `@0.6` and has an arrow."""
+    """Whether a prompt, without its box, ends in a change like `@0.6` and has an arrow."""
     return bool(_at_end(_CHANGE, argument)) and "->" in argument
 
 
@@ -86,7 +86,7 @@ def links(argument):
     Returns:
         a list of (part, Span); of one part with all timesteps where each arrow is escaped.
     Raises:
-        UserError: where a part behind an arrow lacks its border, or borders do not fall.
+        UserError: where a part behind an arrow lacks its `@T`, or these do not descend.
     """
     cuts = [m for m in ARROW.finditer(argument) if len(m[1]) % 2 == 0]
     starts = [0, *(m.end() for m in cuts)]
@@ -101,19 +101,19 @@ def links(argument):
         match = _at_end(_CHANGE, part.rstrip(" "))
         if not match:
             raise UserError(
-                f"{_quote(argument)}: say behind {_quote(part.strip())}, too, at which t it "
+                f"{quoted(argument)}: say behind {quoted(part.strip())}, too, at which t it "
                 r"begins, like a cat->a fox@0.6, or write \-> for an arrow that is text"
             )
         texts.append(part[: match.start()])
         borders.append(_border(match[1], match[0]))
         if borders[-1] in ((0.0, 0.0), (1.0, 1.0)):
             raise UserError(
-                f"{_quote(argument)}: nothing is left of one side: {match[0]} is an end, and "
-                "borders lie between 0, the image, and 1, the noise"
+                f"{quoted(argument)}: {match[0]} leaves one side empty: give a t between 0, the "
+                "image, and 1, the noise"
             )
         if borders[-1][1] > above[0] or borders[-1] in borders[:-1]:
             raise UserError(
-                f"{_quote(argument)}: sampling goes from t = 1 to 0, so that borders fall: "
+                f"{quoted(argument)}: sampling goes from t = 1 to 0, and so do changes: "
                 f"{match[0]} is not below the one before"
             )
         above = borders[-1]
@@ -126,7 +126,7 @@ def links(argument):
 
 
 def written(when, box):
-    """What `taken_off` reads as these; nothing of `ALWAYS` and None."""
+    """The suffix of a Span and a box; empty for `ALWAYS` and None."""
     text = ""
     if when != ALWAYS:
         low, high = number(when.low), number(when.high)
@@ -138,9 +138,9 @@ def written(when, box):
 
 def read(text):
     """The Extent that `written` wrote; UserError for any other text."""
-    before, extent = taken_off(text)
+    before, extent = split_extent(text)
     if before:
-        raise UserError(f"{_quote(text)} are no timesteps like @0-0.6 and no box like [0,0,0.5,1]")
+        raise UserError(f"{quoted(text)} are no timesteps like @0-0.6 and no box like [0,0,0.5,1]")
     return extent
 
 
@@ -148,25 +148,27 @@ def doubt(text):
     """What a text ends in that may have been meant as an extent, in a line; None: nothing does."""
     if _at_end(_EXTENT, text):
         return (
-            f"{_quote(text)} is text to its end: timesteps and places stand behind the weight, "
+            f"{quoted(text)} is text to its end: timesteps and places stand behind the weight, "
             '"a cat:3@0-0.6"'
         )
     if _at_end(_CHANGE, text) and "->" in text:
-        return f'{_quote(text)} is text to its end: the weight stands first, "a cat->a fox:3@0.6"'
+        return f'{quoted(text)} is text to its end: the weight stands first, "a cat->a fox:3@0.6"'
     if re.search(rf"\S@{_N}\Z", text[-_LONGEST:], _FLAGS):
-        return f'{_quote(text)} is text to its end: timesteps are two, "a cat:3@0-0.6"'
+        return f'{quoted(text)} is text to its end: timesteps are two, "a cat:3@0-0.6"'
     if re.search(rf"\[ *{_N} *(?:, *{_N} *)+\]\Z", text[-_LONGEST:], _FLAGS):
         return (
-            f"{_quote(text)} is text to its end: a box has four numbers, left, top, right and "
+            f"{quoted(text)} is text to its end: a box has four numbers, left, top, right and "
             'bottom, "a cat:3[0,0,0.5,1]"'
         )
     return None
 
 
 def number(value):
-    """A number in few digits, but in as many as name it."""
+    """The shortest text that reads back as the same number."""
+    if isinstance(value, int):
+        return str(value)
     short = f"{value:g}"
-    return short if float(short) == value else repr(value)
+    return short if float(short) == value else repr(value).removesuffix(".0")
 
 
 def _looks_like_one(text):
@@ -202,7 +204,9 @@ def _span(text):
             r"(or write \@ for text)"
         )
     if above and whole_from > low:
-        raise UserError(f'"{text}": a weight that rises from {low:g} is 0 there: leave out >')
+        raise UserError(
+            f'"{text}": a weight that rises from {low:g} is 0 there anyway: leave out >'
+        )
     return Span(low, high, whole_from, whole_to, bool(above))
 
 
@@ -232,7 +236,3 @@ def _box(text):
             r"[0,0,0.5,1] (or write \[ for text)"
         )
     return box
-
-
-def _quote(text):
-    return f'"{printable(text, 60)}"'

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from diffusion.spans import ALWAYS, Span
 from values import extents
-from values.errors import UserError, printable
+from values.errors import UserError, quoted
 from values.files import expanded, file_name
 from values.types import MAX_TEXT, is_number
 
@@ -102,7 +102,7 @@ class TextPrompt:
         self.weight = float(weight)
 
     def __call__(self, argument):
-        before, extent = extents.taken_off(argument)
+        before, extent = extents.split_extent(argument)
         if extent.when or not extents.is_chain(before):
             text, weight = self._weighted(before, argument)
             when = extent.when or ALWAYS
@@ -114,10 +114,12 @@ class TextPrompt:
         """A Prompt with those that follow it; without a weight of its own each has the last's."""
         weight, then = None, None
         for part, when in reversed(links):
-            part, extent = extents.taken_off(part) if len(links) > 1 else (part, extents.Extent())
+            part, extent = (
+                extents.split_extent(part) if len(links) > 1 else (part, extents.Extent())
+            )
             if extent.when or (box and extent.box):
                 raise UserError(
-                    f"the {self.kind} {_quote(argument)} says twice when or where {_quote(part)} "
+                    f"the {self.kind} {quoted(argument)} says twice when or where {quoted(part)} "
                     "counts: leave out one"
                 )
             text, own = self._weighted(part, argument)
@@ -137,7 +139,7 @@ class TextPrompt:
             return extents.literal(_unescape(argument, at_end=False)), None
         if not math.isfinite(weight):
             raise UserError(
-                f"the weight {_quote(after)} of the {self.kind} {_quote(whole)} is not finite: "
+                f"the weight {quoted(after)} of the {self.kind} {quoted(whole)} is not finite: "
                 r"give one like 2.5, or write \: for a colon that belongs to the text"
             )
         return extents.literal(_unescape(before, at_end=True)), weight
@@ -159,7 +161,7 @@ class TextPrompt:
         )
         texts = isinstance(text, str) and isinstance(extent, str)
         if not texts or len(text) > MAX_TEXT or len(extent) > 400 or not is_number(weight):
-            raise UserError(f"{_quote(value)} is no text with a weight")
+            raise UserError(f"{quoted(value)} is no text with a weight")
         if extent:
             extents.read(extent)
         return [text, float(weight), *([extent] if extent else [])]
@@ -171,19 +173,19 @@ class TextPrompt:
         text = prompt.text
         if len(text) > MAX_LENGTH:
             raise UserError(
-                f"the {self.kind} {_quote(text)} has {len(text):,} characters: "
+                f"the {self.kind} {quoted(text)} has {len(text):,} characters: "
                 f"shorten it to {MAX_LENGTH:,} or less"
             )
         if not text.strip():
             raise UserError(
-                f"the {self.kind} {_quote(argument)} is empty: write TEXT or TEXT:WEIGHT"
+                f"the {self.kind} {quoted(argument)} is empty: write TEXT or TEXT:WEIGHT"
             )
         if self.kind != ImagePrompt.kind and _SURROGATE.search(text):
             try:  # bytes that the locale has no characters for
                 text = text.encode("utf-8", "surrogateescape").decode("utf-8")
             except UnicodeError:
                 raise UserError(
-                    f"the prompt {_quote(text)} is not valid UTF-8: type it anew"
+                    f"the prompt {quoted(text)} is not valid UTF-8: type it anew"
                 ) from None
         return replace(prompt, text=text)
 
@@ -200,7 +202,7 @@ class NegativePrompt(TextPrompt):
         prompt = super()._checked(prompt, argument)
         if prompt.weight < 0:
             raise UserError(
-                f"the {self.kind} {_quote(argument)} has a minus twice: leave out that of its "
+                f"the {self.kind} {quoted(argument)} has a minus twice: leave out that of its "
                 "weight"
             )
         return replace(prompt, weight=-prompt.weight)
@@ -243,7 +245,7 @@ class RegionPrompt(TextPrompt):
         cut = argument.rsplit(self.joint if self.joint in argument else None, 1)
         if len(cut) < 2 or not cut[1]:
             raise UserError(
-                f"the {self.kind} {_quote(argument.partition(self.joint)[0])} has no mask: write "
+                f"the {self.kind} {quoted(argument.partition(self.joint)[0])} has no mask: write "
                 "TEXT[:WEIGHT] MASK, a picture that is white where the prompt counts"
             )
         text, mask = cut
@@ -262,14 +264,14 @@ class RegionPrompt(TextPrompt):
         """whole: the mask with its folders."""
         listed = isinstance(value, list | tuple) and len(value) == 4
         if not listed or not isinstance(value[3], str) or len(value[3]) > MAX_TEXT:
-            raise UserError(f"{_quote(value)} is no text with a weight and a mask")
+            raise UserError(f"{quoted(value)} is no text with a weight and a mask")
         text, weight, *extent = super().stored(value[:3])
         return [text, weight, *(extent or [""]), value[3] if whole else file_name(value[3])]
 
     def _masked(self, prompt, mask):
         if prompt.box:
             raise UserError(
-                f"the {self.kind} {_quote(prompt.text)} has a box and a mask: give one of them"
+                f"the {self.kind} {quoted(prompt.text)} has a box and a mask: give one of them"
             )
         then = prompt.then and self._masked(prompt.then, mask)
         return replace(prompt, place=expanded(mask), then=then)
@@ -287,7 +289,7 @@ def photos_and_prompts(words, default_weight):
     for word in words[len(photos) :]:
         if photos and is_photo(word):
             raise UserError(
-                f"{_quote(word)} is a photo behind the prompts: name it before them, or with "
+                f"{quoted(word)} is a photo behind the prompts: name it before them, or with "
                 "--images where it is to guide"
             )
     prompts = [TextPrompt(default_weight)(word) for word in words[len(photos) :]]
@@ -348,27 +350,27 @@ def doubt(text):
     if not _ODD.search(text):
         return None
     if re.search(r":\s*[+-]?\d*,\d+\s*$", text):
-        return f"{_quote(text)} is text to its end: a weight has a point, like 3.5"
+        return f"{quoted(text)} is text to its end: a weight has a point, like 3.5"
     if re.search(r"::\s*-?[\d.]+|\bAND\b|<\w+:[^<>]*>|\s--\w", text):
         return (
-            f"{_quote(text)} is text as a whole: prompts are arguments of their own, with weights "
+            f"{quoted(text)} is text as a whole: prompts are arguments of their own, with weights "
             'at their ends, "a cat:2" "a dog:1", and so are flags'
         )
     if text.count("{") != text.count("}"):
-        return f"{_quote(text)}: a brace is missing, so all of it is text"
+        return f"{quoted(text)}: a brace is missing, so all of it is text"
     if re.search(r"\[[^\[\]:]*:[^\[\]:]*:\s*[\d.]+\s*\]", text):
         return (
-            f"{_quote(text)}: the brackets, and what is in them, are text: a prompt that changes "
+            f"{quoted(text)}: the brackets, and what is in them, are text: a prompt that changes "
             'on the way is "a cat->a fox:3@0.6"'
         )
     if re.search(r"[(\[][^()\[\]]*:\s*[+-]?[\d.,]+\s*[)\]]", text):
         return (
-            f"{_quote(text)}: the parentheses, and what is in them, are text: a weight stands at "
+            f"{quoted(text)}: the parentheses, and what is in them, are text: a weight stands at "
             'the end, "a cat:1.3"'
         )
     if re.search(r"\S->\S", text) and "@" not in text:
         return (
-            f"{_quote(text)} is text as a whole: an arrow needs the timestep where it changes, "
+            f"{quoted(text)} is text as a whole: an arrow needs the timestep where it changes, "
             '"a cat->a fox@0.6"'
         )
     return extents.doubt(text)
@@ -381,7 +383,7 @@ def merge(prompts):
         same = replace(prompt, weight=0.0)
         weights[same] = weights.get(same, 0.0) + prompt.weight
         if not math.isfinite(weights[same]):
-            raise UserError(f"the weights of {_quote(prompt.text)} are too large to add up")
+            raise UserError(f"the weights of {quoted(prompt.text)} are too large to add up")
     return [replace(same, weight=weight) for same, weight in weights.items()]
 
 
@@ -400,7 +402,3 @@ def _unescape(text, at_end):
     # A run is looked at from its start alone: one of a million takes no time.
     runs = r"(?<!\\)(\\+)(:|\Z)" if at_end else r"(?<!\\)(\\+)(:)"
     return re.sub(runs, lambda run: "\\" * (len(run[1]) // 2) + run[2], text)
-
-
-def _quote(text):
-    return f'"{printable(text, 60)}"'

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from diffusion.guidance_rules import RULES, choose
 from models.zoo import CLIPS
-from values.errors import UserError, printable
+from values.errors import UserError, printable, quoted
 from values.extents import BOX
 from values.files import expanded, file_name
 
@@ -61,9 +61,9 @@ class Whole:
 
     def check(self, value):
         if type(value) is int and value > self.high and self.high in OPEN:
-            raise UserError(f"{_quote(value)} is too large: at most {self.high}")
+            raise UserError(f"{quoted(value)} is too large: at most {self.high}")
         if type(value) is not int or not self.low <= value <= self.high:
-            raise UserError(f"{_quote(value)} is not {_span('whole ', self.low, self.high)}")
+            raise UserError(f"{quoted(value)} is not {_span('whole ', self.low, self.high)}")
         return value
 
     def stored(self, value):
@@ -105,12 +105,12 @@ class Number:
             span = _span("", self.low, self.high)
             if self.above:
                 span = f"a number above {self.low:g} and up to {self.high:g}"
-            raise UserError(f"{_quote(shown)} is not {span}")
+            raise UserError(f"{quoted(shown)} is not {span}")
         return float(value)
 
     def stored(self, value):
         if not is_number(value):
-            raise UserError(f"{_quote(value)} is not a number")
+            raise UserError(f"{quoted(value)} is not a number")
         return value
 
 
@@ -130,7 +130,7 @@ class Name:
             return text
         close = difflib.get_close_matches(text, self.names, n=1)
         hint = f"did you mean {close[0]}? All: " if close else "choose from "
-        raise UserError(f"no {self.kind} {_quote(text)}: {hint}{', '.join(self.names)}")
+        raise UserError(f"no {self.kind} {quoted(text)}: {hint}{', '.join(self.names)}")
 
     def check(self, value):
         return self(_text(value))
@@ -152,7 +152,7 @@ class GuidanceRule(Name):
     def __call__(self, text):
         if is_numeral(text):
             raise UserError(
-                f"{_quote(text)} is no rule of guidance: write the weight of a prompt behind it, "
+                f"{quoted(text)} is no rule of guidance: write the weight of a prompt behind it, "
                 f'"a cat:{printable(text, 20)}", or a rule: {", ".join(RULES)}'
             )
         super().__call__(self.name_of(text))
@@ -190,12 +190,12 @@ def seeds(text):
         match = re.fullmatch(r"\s*(\d{1,30})(?:\s*-\s*(\d{1,30}))?\s*", part, re.ASCII)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last > MAX_SEED:
-            raise UserError(f"{_quote(part)} is too large: seeds go up to {MAX_SEED}")
+            raise UserError(f"{quoted(part)} is too large: seeds go up to {MAX_SEED}")
         if first > last:
-            raise UserError(f"{_quote(text)} names no seeds: write numbers and ranges like 1,5-9")
+            raise UserError(f"{quoted(text)} names no seeds: write numbers and ranges like 1,5-9")
         parts.append(range(first, last + 1))
     if sum(part.stop - part.start for part in parts) > MAX_IMAGES:  # len() has its own limit
-        raise UserError(f"{_quote(text)} names more than {MAX_IMAGES:,} seeds")
+        raise UserError(f"{quoted(text)} names more than {MAX_IMAGES:,} seeds")
     return [seed for part in parts for seed in part]
 
 
@@ -217,7 +217,7 @@ def may_be_sweep(word):
 def device(text):
     """A device as torch names it; whether it is there is found out later."""
     if not re.fullmatch(r"cpu|mps|(cuda|xpu)(:\d{1,3})?", text, re.ASCII):
-        raise UserError(f"no device {_quote(text)}: use cuda, cuda:1, xpu, mps or cpu")
+        raise UserError(f"no device {quoted(text)}: use cuda, cuda:1, xpu, mps or cpu")
     return text
 
 
@@ -226,7 +226,7 @@ def clip_name(text):
     text = text.replace("/", "-", 1)  # as OpenAI spells it: ViT-B/16
     if not re.fullmatch(r"[\w.-]{1,80}(:[\w.-]{1,80})?", text, re.ASCII):
         raise UserError(
-            f"no CLIP {_quote(text)}: give {', '.join(CLIPS)} or a name that open_clip knows, "
+            f"no CLIP {quoted(text)}: give {', '.join(CLIPS)} or a name that open_clip knows, "
             "like ViT-L-14:openai"
         )
     return text
@@ -237,12 +237,12 @@ def existing_file(text):
     path = Path(expanded(text))
     try:
         if not path.exists():
-            raise UserError(f"{_quote(text)}: no such file")
+            raise UserError(f"{quoted(text)}: no such file")
         if not path.is_file():
             kind = "a folder" if path.is_dir() else "no regular file"
-            raise UserError(f"{_quote(text)} is {kind}: give a file")
+            raise UserError(f"{quoted(text)} is {kind}: give a file")
     except (OSError, ValueError) as error:
-        raise UserError(f"{_quote(text)} is no file name") from error
+        raise UserError(f"{quoted(text)} is no file name") from error
     return path
 
 
@@ -253,7 +253,7 @@ def existing_folder(text):
     except (OSError, ValueError):  # no name at all
         there = False
     if not there:
-        raise UserError(f"{_quote(text)}: no such folder")
+        raise UserError(f"{quoted(text)}: no such folder")
     return Path(expanded(text))
 
 
@@ -261,7 +261,7 @@ def page(text):
     """The path of an HTML file."""
     path = Path(expanded(text))
     if path.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"{_quote(text)}: the name of a page must end in .html")
+        raise UserError(f"{quoted(text)}: the name of a page must end in .html")
     return path
 
 
@@ -279,7 +279,7 @@ def shard(text):
     """(number, how many) of `I/N`."""
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise UserError(f"{_quote(text)}: write which of how many, 1/8 to 8/8")
+        raise UserError(f"{quoted(text)}: write which of how many, 1/8 to 8/8")
     return int(match[1]), int(match[2])
 
 
@@ -290,7 +290,7 @@ def address(text):
     except ValueError:
         parts = urllib.parse.urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.netloc or not text.isprintable():
-        raise UserError(f"{_quote(text)} is not an http or https address")
+        raise UserError(f"{quoted(text)} is not an http or https address")
     return text
 
 
@@ -356,7 +356,7 @@ SOURCE = Text(source, stored=file_name)
 
 def _text(value):
     if not isinstance(value, str):
-        raise UserError(f"{_quote(value)} is not a text")
+        raise UserError(f"{quoted(value)} is not a text")
     return value
 
 
@@ -364,7 +364,3 @@ def _span(kind, low, high):
     if high in OPEN:
         return f"a {kind}number of at least {low:g}"
     return f"a {kind}number from {low:g} to {high:g}"
-
-
-def _quote(value):
-    return f'"{printable(value, 100)}"'

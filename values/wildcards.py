@@ -1,7 +1,7 @@
 """Prompts that stand for many: `a {red,blue} heart`, `a __animal__`, chosen by an image's own seed.
 
-`{A,B}` is one of its alternatives, `__NAME__` one of the lines of `NAME.txt`; both may hold more of
-either. `\\{` and `\\__` are what they show. Braces without a comma are text.
+`{A,B}` is one of its alternatives, `__NAME__` one of the lines of `NAME.txt`; they nest. A
+backslash before either, as in `\\{` and `\\__`, makes it text, and so are braces without a comma.
 """
 
 import functools
@@ -9,7 +9,7 @@ import random
 import re
 from pathlib import Path
 
-from values.errors import UserError, printable
+from values.errors import UserError, printable, quoted
 from values.files import read_file
 from values.prompts import MAX_LENGTH
 
@@ -73,7 +73,7 @@ class Wildcards:
 
     def _expand(self, text, choose, depth, escapes=("{", "__")):
         if depth > MAX_DEPTH:
-            raise UserError(f"{_quote(text)} goes too deep: alternatives within alternatives")
+            raise UserError(f"{quoted(text)} goes too deep: alternatives within alternatives")
         made, i, braces = [], 0, braces_of(text)
         while i < len(text):
             escaped = [e for e in escapes if text.startswith("\\" + e, i)]
@@ -91,7 +91,7 @@ class Wildcards:
             made.append(piece)
         whole = "".join(made)
         if len(whole) > MAX_LENGTH:
-            raise UserError(f"{_quote(text)} becomes longer than {MAX_LENGTH:,} characters")
+            raise UserError(f"{quoted(text)} becomes longer than {MAX_LENGTH:,} characters")
         return whole
 
     def _lines(self, name):
@@ -128,7 +128,3 @@ def lines_of(path, name):
     if not lines:
         raise UserError(f"{printable(path, 200)}: has no lines to choose from")
     return lines
-
-
-def _quote(text):
-    return f'"{printable(text, 60)}"'

@@ -153,6 +153,12 @@ def test_a_flag_given_twice_has_its_last_value_and_a_note(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("text", ["-2", "-.5", "-1e-1", "-3E2"])
+def test_negative_numbers_are_values_and_no_flags(text):
+    assert parse(CFG, ["a", "--weight", text])["weight"] == float(text)
+    assert parse(CFG, ["--weight", text, "a"])["prompts"][0].text == "a"
+
+
 def test_a_script_without_jobs_has_all_values():
     args = all_values(GALLERY, ["runs", "-r"])
     assert (str(args.folder), args.recursive, args.output, args.overwrite) == (

@@ -45,7 +45,7 @@ def test_any_template_is_a_name_or_refused_in_one_line(text, prompt):
     image = {"index": 1, "seed": 2, "prompt": prompt, "model": "emoji"}
     try:
         template = Template(text + ".png")
-        path = outputs.named(template, image)
+        path = outputs.checked_path(template, image)
         (target,) = outputs.plan(template, [image])
     except UserError as error:
         one_line(error)

@@ -101,7 +101,7 @@ def test_sweep_is_the_product_of_its_values(read):
         (steps, method) for steps in (10, 20) for method in ("plms", "ddim", "ab2")
     ]
     assert [job.row for job in jobs[:6]] == [0, 0, 0, 1, 1, 1]
-    assert jobs[-1].swept == {"steps": "20", "method": "ab2"}
+    assert jobs[-1].swept == {"steps": 20, "method": "ab2"}
 
 
 def test_values_of_several_words_are_swept(read):

@@ -237,7 +237,7 @@ def test_file_that_appears_after_planning_is_not_replaced():
         theirs = Path("out_00000.png" if policy == "number" else f"{policy}.png")
         theirs.write_bytes(b"theirs")
         if policy == "refuse":
-            assert "meanwhile" in refusal(publish, PICTURE, target, {})
+            assert "appeared while" in refusal(publish, PICTURE, target, {})
         else:
             expected = Path("out_00001.png") if policy == "number" else None
             assert publish(PICTURE, target, {}) == expected

@@ -76,8 +76,8 @@ def test_hash_is_checked_before_anything_is_parsed(folder, monkeypatch):
     complains(find, row(path, sha256="0" * 64))
 
 
-def test_bundled_network_that_is_missing_is_not_looked_for_in_the_web(pth):
-    assert "comes with this suite" in complains(find, row(pth, url=None))
+def test_network_of_no_address_that_is_missing_is_not_looked_for_in_the_web(pth):
+    assert "published nowhere: put it there" in complains(find, row(pth, url=None))
 
 
 def test_bundled_network_without_a_hash_is_found(folder):

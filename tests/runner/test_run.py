@@ -191,6 +191,16 @@ def test_where_nobody_watches_there_is_no_progress(make, capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_a_batch_has_no_option_that_its_images_may_have_otherwise(make):
+    for batch in make("a cat", "-n", 2).batches():
+        with batch:
+            assert (batch.image.size, batch.image.steers) == ([16, 16], False)
+            for name in ("seed", "prompts", "init", "n"):
+                with pytest.raises(AttributeError, match=f"take item.image.{name} of each item"):
+                    getattr(batch.image, name)
+            batch.run.save(batch, grey(batch))
+
+
 def test_evaluations_are_counted_in_rows(make):
     run = make("cat", "-n", 2, "-bs", 2)
     batch = next(run.batches())
