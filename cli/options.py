@@ -99,8 +99,7 @@ MAX_FACTOR, MAX_BLUR = 64, 100
 LATENT_NAMES = "{" + "}, {".join(LATENT_FIELDS) + "}"
 
 IMAGES, RECORDED, SHAPE, FILES, JOINS = Is.IMAGES, Is.RECORDED, Is.SHAPE, Is.FILE, Is.JOINS
-RUN_RECORDED = Is.RECORDED
-SHAPED = IMAGES | RECORDED | SHAPE
+SHAPED = IMAGES | RECORDED | SHAPE  # what a batch shares: `batch.image.NAME`
 
 
 def is_name(word):
@@ -184,7 +183,7 @@ TABLE = {
 ),
 "the guidance": (
     Option("--guidance", FREE, GuidanceRule(), "NAME[:VALUE...]", PLAIN, SHAPED, GUIDANCE),
-    Option("--guide", FREE, FILE, "FILE", None, RUN_RECORDED | FILES,
+    Option("--guide", FREE, FILE, "FILE", None, RECORDED | FILES,
         "a weaker checkpoint of the model, which guidance leads away from instead of no prompt: "
         ".pth or .safetensors", follows=("model",)),
     Option("--guidance-interval", FROM_NOISE, Number(0, 1), ("LOW", "HIGH"), list(WHOLE), SHAPED,
@@ -201,7 +200,7 @@ TABLE = {
     Option("--guide-every", (CLIP,), Whole(1, MAX_STEPS), "K", 1, SHAPED,
         "look at every K-th evaluation and keep the direction in between: faster"),
     Option("--clip-model", (CLIP,), Text(types.clip_name), "NAME", defaults.clip_model,
-        RUN_RECORDED, f"the CLIP that steers: {', '.join(CLIPS)} or a name of open_clip, like "
+        RECORDED, f"the CLIP that steers: {', '.join(CLIPS)} or a name of open_clip, like "
         "ViT-L-14:openai (default: the one the model reads prompts with, else ViT-B-16)"),
 ),
 "what to start from": (
@@ -229,7 +228,7 @@ TABLE = {
         excludes=("from_file", "interactive")),
 ),
 "the model": (
-    Option("--model", SAMPLING, Name("model", NETWORKS), "NAME", None, RUN_RECORDED,
+    Option("--model", SAMPLING, Name("model", NETWORKS), "NAME", None, RECORDED,
         {s: f"one of {', '.join(NETWORKS)}; default: {s.large} if its checkpoint is there or "
         "given, else emoji, which comes with the suite" for s in SAMPLING}),
     Option("--list-models", SAMPLING, Name("model", NETWORKS), "NAME", None, Is.RUNS,
@@ -249,10 +248,10 @@ TABLE = {
     Option("--device", SAMPLING, Text(types.device), "NAME", None, Is.RUNS,
         "cuda, cuda:1, xpu, mps or cpu (default: the fastest there is)"),
     Option("--dtype", SAMPLING, Name("dtype", ["auto", "float32", "bfloat16", "float16", "int8"]),
-        "NAME", "auto", RUN_RECORDED, "what the network computes in: float32, bfloat16, float16 or "
+        "NAME", "auto", RECORDED, "what the network computes in: float32, bfloat16, float16 or "
         "auto, which takes one of these; or int8, on a CPU: less exact, fast on many without "
         "bfloat16"),
-    Option("--low-memory", SAMPLING, None, None, False, RUN_RECORDED,
+    Option("--low-memory", SAMPLING, None, None, False, RECORDED,
         "take less memory and more time: images one by one, on a CPU in two bytes or with large "
         "weights left in their file; where CLIP steers, parts of the network twice instead"),
     Option("--threads", SAMPLING, Whole(1, 1024), "N", None, Is.RUNS,
@@ -291,7 +290,7 @@ TABLE = {
     Option("--eta", FROM_NOISE, Number(0, 1), "X", defaults.eta, SHAPED,
         "fresh noise in each step, of ddim and others that take it: 0 (none) to 1 (ddpm)",
         follows=("method",)),
-    Option("--chunk", SAMPLING, Whole(1, MAX_IMAGES), "N", None, RUN_RECORDED,
+    Option("--chunk", SAMPLING, Whole(1, MAX_IMAGES), "N", None, RECORDED,
         "images in one call of the network, prompts times batch (default: all that fit, or 1 where "
         "more would only take memory)"),
 ),

@@ -157,7 +157,8 @@ def edit_directly(source, target, images, timesteps, method, noise, mask=None, c
 
     if mask is not None:
         difference = inside(difference, mask, lambda t: 0)
-    change = sample(difference, 0 * noise(), timesteps[::-1], method, callback=callback)
+    nothing = 0 * noise()  # as many rows; without this draw old recipes would give other edits
+    change = sample(difference, nothing, timesteps[::-1], method, callback=callback)
     return images + (change if mask is None else mask * change)
 
 
