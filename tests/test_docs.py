@@ -25,6 +25,7 @@ from PIL import Image
 from cli import scripts
 from cli.completion import SCRIPTS
 from cli.parser import all_values
+from diffusion import METHODS, SCHEDULES
 from jobs.jobs import Jobs
 from models import NETWORKS, checkpoints
 
@@ -235,6 +236,13 @@ def test_every_page_is_in_the_index_and_says_what_it_is_about():
         assert title.startswith("# ")
         assert (empty, bool(about)) == ("", True)
         assert page.name == "README.md" or f"]({page.name})" in TEXTS[ROOT / "docs/README.md"]
+
+
+@pytest.mark.parametrize(("heading", "table"), [("Methods", METHODS), ("Schedules", SCHEDULES)])
+def test_every_method_and_schedule_is_in_the_table_of_its_page(heading, table):
+    page = TEXTS[ROOT / "docs/methods.md"]
+    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.M) == list(table)
 
 
 def test_schedules_are_plotted(tmp_path):
