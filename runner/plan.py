@@ -48,64 +48,89 @@ class Plan:
     def __init__(self, jobs):
         self.began_at = time.time()
         self.jobs, self.options = jobs, jobs.run
-        options, script = jobs.run, jobs.script
-        animated = script in DRAWING and films.are_wanted(jobs)
-        self.jobs.check(lambda image: look_at(options, image, animated))
+        options, animated = jobs.run, jobs.script in DRAWING and films.are_wanted(jobs)
+        jobs.check(lambda image: look_at(options, image, animated))
         self.worker = worker = workers.find(options.shard)
-        usual = LATENT_TEMPLATE if script is REVERSE else DEFAULT_TEMPLATE
-        template = options.output or options_of(script)["output"].type(usual)
-        named = options.output and not options.output.goes_on
-        policy = options.policy or (Policy.REFUSE if named else Policy.NUMBER)
-        self.films = films.Films(jobs, policy) if animated else None
-        self.files = self.films.frames if animated else Outputs(template, policy)
+        self.files, self.films = self._named_files(animated)
         self._refuse_options()
         if options.results:
             results.check(options.results)
-        self.grid = self.page = None
-        moves = any(job.image.frame for job in jobs.all)
-        if moves and options.grid and jobs.sweep:
-            raise UserError("--grid of a sweep shows images, not animations: leave out one of them")
-        swept = self.jobs.sweep and not options.shard and script is not REVERSE
-        if options.grid or (swept and not moves):
-            self.grid = RunGrid(self.jobs)
+        self.grid = self._wanted_grid()
         # In a shared run another process has drawn a file that exists.
         self.skips = self.files.policy is Policy.SKIP or worker.shared
         self.found = self._find(() if jobs.streams else worker.own(self.batches()))
-        if options.gallery:
-            page = None if options.gallery is True else options.gallery
-            self.page = RunGallery(page, self.files.template, options.overwrite)
-        known = () if jobs.streams else items(jobs)
-        first = self.files.template.path(next((item.fields for item in known), {}))
-        leads = worker.rank == 0 and (options.shard or (1,))[0] == 1
-        at_once = options.batch_size
-        if not jobs.streams:
-            at_once = min(at_once, self.found.images)
-        self.watch = Watch(
-            options, first, at_once, leads, shows_x=script is REVERSE, animated=animated
-        )
-        if self.films and options.trajectory:
-            self.films.refuse_name(self.watch.target.path)
+        self.page = self._wanted_page()
+        self.watch = self._wanted_watch(animated)
         if not worker.shared:
             self.refuse()
-        if jobs.streams:
-            if not options.interactive:
-                self._incoming = self._wait_for_the_first(self._checked(items(jobs)))
-        elif not (self.found.images or options.dry_run) and options.from_file:
-            raise self._no_jobs()
+        self._incoming = ()  # the images of a stream
+        self._refuse_no_jobs()
+        leads = worker.rank == 0
         if options.dry_run:
-            if worker.rank == 0:
+            if leads:
                 self._introduce()
             self._tell()
             raise SystemExit(0)
         if self._is_drawn():
-            if worker.rank == 0:
+            if leads:
                 note("nothing to draw: all files exist")
             self.finish()
             raise SystemExit(0)
         # Before anybody types ahead: keys that are pressed while the terminal is asked are lost.
         self.pictures = terminal.Pictures() if self.shows_pictures else None
-        if worker.rank == 0:
+        if leads:
             self._introduce()
+
+    def _named_files(self, animated):
+        """(the Outputs of the images, the Films that they are frames of, or None)."""
+        options, script = self.options, self.jobs.script
+        usual = LATENT_TEMPLATE if script is REVERSE else DEFAULT_TEMPLATE
+        template = options.output or options_of(script)["output"].type(usual)
+        named = options.output and not options.output.goes_on
+        policy = options.policy or (Policy.REFUSE if named else Policy.NUMBER)
+        if not animated:
+            return Outputs(template, policy), None
+        made = films.Films(self.jobs, policy)
+        return made.frames, made
+
+    def _wanted_grid(self):
+        options, jobs = self.options, self.jobs
+        moves = any(job.image.frame for job in jobs.all)
+        if moves and options.grid and jobs.sweep:
+            raise UserError("--grid of a sweep shows images, not animations: leave out one of them")
+        swept = jobs.sweep and not options.shard and jobs.script is not REVERSE
+        return RunGrid(jobs) if options.grid or (swept and not moves) else None
+
+    def _wanted_page(self):
+        options = self.options
+        if not options.gallery:
+            return None
+        page = None if options.gallery is True else options.gallery
+        return RunGallery(page, self.files.template, options.overwrite)
+
+    def _wanted_watch(self, animated):
+        options, jobs = self.options, self.jobs
+        known = () if jobs.streams else items(jobs)
+        first = self.files.template.path(next((item.fields for item in known), {}))
+        leads = self.worker.rank == 0 and (options.shard or (1,))[0] == 1
+        at_once = options.batch_size
+        if not jobs.streams:
+            at_once = min(at_once, self.found.images)
+        watch = Watch(
+            options, first, at_once, leads, shows_x=jobs.script is REVERSE, animated=animated
+        )
+        if self.films and options.trajectory:
+            self.films.refuse_name(watch.target.path)
+        return watch
+
+    def _refuse_no_jobs(self):
+        """UserError for a job file without jobs; of a stream, the first one is waited for."""
+        options = self.options
+        if self.jobs.streams:
+            if not options.interactive:
+                self._incoming = self._wait_for_the_first(self._checked(items(self.jobs)))
+        elif not (self.found.images or options.dry_run) and options.from_file:
+            raise self._no_jobs()
 
     def _find(self, batches):
         """What is Found at the names of the images of some batches."""
