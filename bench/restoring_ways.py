@@ -173,7 +173,10 @@ def pigdm(method, steps):
 
 
 def inverted(method, steps, strength, alone=False):
-    """The enlarged image's noise is found part of the way; alone: nothing keeps what is known."""
+    """The enlarged image's noise is found part of the way; alone: nothing keeps what is known.
+
+    steps: of the whole way; only those up to `strength` are gone, up and down, in 37 to 40 passes.
+    """
 
     def restore(p):
         timesteps = diffusion.ascending(diffusion.default_schedule(method), steps, strength)
@@ -219,10 +222,11 @@ WAYS = {  # name: (tasks, function (Problem) -> images)
     "ddnm, ddpm, each 2 steps 4 times": (EXACT, ddnm("ddpm", 10, 4, 2)),
     "mmps, ddpm": (tuple(TASKS), mmps("ddpm", 10, 2)),
     "pigdm, ddpm": (tuple(TASKS), pigdm("ddpm", 20)),
-    "inversion to 0.3, exact": (LARGER, inverted("exact", 20, 0.3)),
-    "inversion to 0.5, exact": (LARGER, inverted("exact", 20, 0.5)),
-    "inversion to 0.3, plms": (LARGER, inverted("plms", 11, 0.3)),
-    "inversion to 0.5, plms": (LARGER, inverted("plms", 11, 0.5)),
-    "inversion to 0.5 alone, exact": (LARGER, inverted("exact", 20, 0.5, alone=True)),
-    "from its level, ddpm": (("denoise",), from_its_level("ddpm", 40)),
+    "inversion to 0.3, exact": (LARGER, inverted("exact", 85, 0.3)),
+    "inversion to 0.5, exact": (LARGER, inverted("exact", 52, 0.5)),
+    "inversion to 0.3, plms": (LARGER, inverted("plms", 46, 0.3)),
+    "inversion to 0.5, plms": (LARGER, inverted("plms", 25, 0.5)),
+    "inversion to 0.5 alone, exact": (LARGER, inverted("exact", 52, 0.5, alone=True)),
+    "from its level, ddpm": (("denoise",), from_its_level("ddpm", 40)),  # 4 steps from there
+    "from its level, ddpm, 39 steps": (("denoise",), from_its_level("ddpm", 410)),
 }

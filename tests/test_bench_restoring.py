@@ -85,6 +85,24 @@ def test_measures_are_those_of_the_images(bench):
     assert (count, off, between) == (3, "0.00", "25.5")
 
 
+@pytest.mark.parametrize("way", [way for way in ways.WAYS if "mmps" not in way])
+def test_ways_take_up_to_40_passes_and_most_of_them(way):
+    """A pass whose gradient is wanted has one backwards, too; mmps has more of these."""
+    passes = []
+
+    def net(x, t, embed=None):
+        passes.append(x.requires_grad)
+        return x * t[:, None, None, None]
+
+    tasks, restore = ways.WAYS[way]
+    images = torch.rand(1, 3, ways.SIDE, ways.SIDE)
+    problem = ways.Problem(None, tasks[0], images, [EMBED], [0])
+    problem.model = problem.source = net
+    restore(problem)
+    least = 4 if way == "from its level, ddpm" else 36  # the usual steps are those of all the way
+    assert least <= len(passes) + sum(passes) <= 40
+
+
 def test_a_smooth_fill_is_a_membrane(monkeypatch):
     """Between edges that a plane passes through it is that plane."""
     plane = torch.linspace(-0.8, 0.8, ways.SIDE).expand(1, 3, ways.SIDE, -1).clone()
