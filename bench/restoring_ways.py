@@ -34,6 +34,9 @@ TASKS = {  # name: (measurement, parameters, noise in grey levels, side of what 
     "colourise": ("colourise", (), 0.0, SIDE),
     "deblur": ("deblur", (2.0,), 0.0, SIDE),
     "denoise": ("denoise", (), LEVEL, SIDE),
+    "noisy_upscale": ("upscale", (2,), 10.0, SIDE),
+    "noisy_deblur": ("deblur", (2.0,), 5.0, SIDE),
+    "noisy_colourise": ("colourise", (), 10.0, SIDE),
 }
 
 
@@ -122,13 +125,14 @@ def as_given(p):
 
 
 HOLES, LARGER = ("inpaint", "outpaint"), ("upscale", "larger")
+SHAPED = (*HOLES, *LARGER, "noisy_upscale")  # what is given is no image of the same shape
 EXACT = tuple(name for name, (_, _, level, _) in TASKS.items() if not level)
 WITHOUT = {  # name: (tasks, function (Problem) -> images), of what needs no network
     "the render": (tuple(TASKS), the_render),
     "mean colour": (HOLES, mean_filled),
     "smooth fill": (HOLES, smoothly_filled),
-    "bicubic": (LARGER, bicubic),
-    "as given": (("colourise", "deblur", "denoise"), as_given),
+    "bicubic": ((*LARGER, "noisy_upscale"), bicubic),
+    "as given": (tuple(name for name in TASKS if name not in SHAPED), as_given),
 }
 if cv2:
     WITHOUT |= {
