@@ -41,10 +41,18 @@ def eta(values):
 
 
 def by(values):
-    """How a drawing is made to agree with a photo: what is exact can be put in as it is."""
-    if values.get("task") == ["denoise"]:
+    """How a drawing is made to agree with a photo: what is exact can be put in as it is.
+
+    Of what is small or blurred and has noise, pigdm comes nearest (bench/restoring.py), where the
+    method and --travel let it.
+    """
+    tasks = values.get("task") or []
+    if tasks == ["denoise"]:
         return "level"
-    return "mmps" if values.get("noise") else "ddnm"
+    if not values.get("noise"):
+        return "ddnm"
+    can = METHODS[values["method"]].stands_alone and (values.get("travel") or 1) == 1
+    return "pigdm" if can and {*tasks} <= {"upscale", "deblur"} else "mmps"
 
 
 def travel(values):

@@ -182,6 +182,27 @@ def test_recipe_restores_again(restore_sample):
     assert recipes.read(out[0])["by"] == "mmps"  # that of a recipe is for its own noise
 
 
+@pytest.mark.parametrize(
+    ("argv", "by"),
+    [
+        (("--task", "upscale", "--factor", 2), "pigdm"),
+        (("--task", "upscale", "deblur", "--factor", 2, "--blur", 1), "pigdm"),
+        (("--task", "upscale", "--factor", 2, "--method", "ab23"), "mmps"),
+        (("--task", "upscale", "--factor", 2, "--travel", 2), "mmps"),
+        (("--task", "upscale", "colourise", "--factor", 2), "mmps"),
+        (("--task", "colourise"), "mmps"),
+        (("--task", "denoise"), "level"),
+    ],
+)
+def test_noise_is_taken_into_account_in_the_way_that_suits_the_task(restore_sample, argv, by):
+    status, out, err = restore_sample("small.png", *argv, "--noise", 5, *FAST)
+    assert status == 0, err
+    assert recipes.read(out[0])["by"] == by
+    status, out, err = restore_sample("--from-png", out[0])
+    assert status == 0, err
+    assert recipes.read(out[0])["by"] == by
+
+
 def test_jobs_and_sweeps_are_those_of_all_scripts(restore_sample):
     Path("jobs.txt").write_text(
         "photo.png 'a cat' --task inpaint --mask hole.png\n"
