@@ -7,9 +7,10 @@
 `networks`: the published networks with made-up weights, on the inputs of tests/data/networks.npz,
 against float32: RMS of the difference by RMS of v; and of the inputs of int8 convolutions the
 largest value by the RMS, of the median layer and of the worst. `drawings`: `emoji`, two prompts at
-weight 3, eight seeds, in grey levels against float32; and a picture taken up to its latent by
-`exact` and down again. `speed`: one row at the network's own size, each dtype in turns in processes
-of their own, the quickest of all evaluations: it is the one least disturbed. The environment's
+weight 3, eight seeds, methods with their default steps, in grey levels against float32; a picture
+taken up to its latent by `exact` and down again; and the largest value by the RMS in layers of
+int8. `speed`: one row at the network's own size, each dtype in turns in processes of their own, the
+quickest of all evaluations: it is the one least disturbed. The environment's
 ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI makes a CPU forget its bfloat16.
 """
 
@@ -25,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 from bench.common import head, made_up_checkpoint, measured, row  # noqa: E402
 
 DTYPES = ("float32", "bfloat16", "int8")
+METHODS = ("ab23", "dpmpp_2m", "ddim", "plms", "exact", "iplms")
 PROMPTS = ("a red apple on a blue background", "a cat on a green background")
 TIMED = 3  # evaluations in a process
 
@@ -104,25 +106,33 @@ def drawings(_):
     from models import clip
 
     embeds = clip.load("emoji").encode_text(list(PROMPTS))
-    noise, timesteps = diffusion.noise(range(8), (3, 64, 64)), diffusion.schedule("fitted", 17)
-    up, exact = diffusion.ascending("spliced", 25), None
-    head("dtype", "levels, RMS", "of the worst drawing", "largest", "round trip by `exact`, PSNR")
-    for dtype in DTYPES:
-        net = models.load("emoji", dtype=getattr(torch, dtype), packed=True)
-        model = diffusion.guided(net, [embeds[:1]] * 4 + [embeds[1:]] * 4, [[3.0]] * 8)
-        drawn = diffusion.sample(model, noise, timesteps, "ab23").clamp(-1, 1)
-        exact = drawn if exact is None else exact
-        levels = ((drawn - exact) * 127.5).double()
+    noise = diffusion.noise(range(8), (3, 64, 64))
+    up, trips = diffusion.ascending("spliced", 25), {}
+    nets = {d: models.load("emoji", dtype=getattr(torch, d), packed=True) for d in DTYPES}
+    head("method", "steps", *(f"{dtype}: RMS, worst drawing, largest" for dtype in DTYPES[1:]))
+    for method in METHODS:
+        default, exact, cells = diffusion.METHODS[method], None, []
+        schedule = diffusion.default_schedule(method, models.NETWORKS["emoji"].min_t)
+        timesteps = diffusion.schedule(schedule, default.steps)
+        for net in nets.values():
+            model = diffusion.guided(net, [embeds[:1]] * 4 + [embeds[1:]] * 4, [[3.0]] * 8)
+            drawn = diffusion.sample(model, noise, timesteps, method).float().clamp(-1, 1)
+            exact = drawn if exact is None else exact
+            levels = (drawn - exact).double() * 127.5
+            each = levels.square().mean((1, 2, 3)).sqrt()
+            rms, largest = levels.square().mean().sqrt(), levels.abs().max()
+            cells.append(f"{float(rms):.2f}, {float(each.max()):.2f}, {float(largest):.0f}")
+        row(method, default.steps, *cells[1:])
+    picture = exact[:1].double()
+    for dtype, net in nets.items():
         empty = diffusion.guided(net, torch.zeros(0, 256), [])
         empty = diffusion.in_doubles(empty, torch.device("cpu"))
-        picture = exact[:1].double()
         latents = diffusion.to_latents(empty, picture, up, "exact")
-        back = diffusion.from_latents(empty, latents, up[::-1], "exact")
-        each = levels.square().mean((1, 2, 3)).sqrt()
-        row(
-            *(dtype, f"{float(levels.square().mean().sqrt()):.2f}", f"{float(each.max()):.2f}"),
-            *(f"{float(levels.abs().max()):.0f}", f"{psnr(picture, back):.0f} dB"),
-        )
+        trips[dtype] = psnr(picture, diffusion.from_latents(empty, latents, up[::-1], "exact"))
+    print("a round trip by `exact`:", ", ".join(f"{d} {trip:.0f} dB" for d, trip in trips.items()))
+    half = (exact + noise) / 2**0.5  # drawings at t = 0.5
+    spread = ranges(nets["int8"], (half, torch.full([8], 0.5), embeds.repeat_interleave(4, 0)))
+    print(f"largest by RMS in layers of int8: {spread[0]:.0f} to {spread[-1]:.0f}")
 
 
 def evaluate_here(dtype, name, file):

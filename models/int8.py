@@ -6,7 +6,7 @@ products as integers, exactly; everything else is float32.
 
 Left in float32 are convolutions of few channels, and of the others those of the first block and the
 last. Drawings of `emoji` are off by 0.6 grey levels (RMS) so, and by 1.2 with these in int8, too.
-Two ways to make the error smaller were of no use for its first weights: scaling channels as
+Two ways to make the error smaller were of no use for earlier weights: scaling channels as
 SmoothQuant does (Xiao et al., 2022, arXiv 2211.10438) made it 4 times as large, and rounding that
 keeps the sum of a kernel (SQuant; Guo et al., 2022, arXiv 2202.07471) changed it by a twentieth.
 """

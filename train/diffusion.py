@@ -55,7 +55,7 @@ def arguments(argv=None):
     p.add_argument("--samples-every", type=int, default=4, help="checkpoints between samples")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
-    p.add_argument("--compile", action="store_true", help="torch.compile: two minutes for 17%%")
+    p.add_argument("--compile", action="store_true", help="torch.compile: two minutes first")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = p.parse_args(argv)
     side = NETWORKS[args.model].shape[1]
