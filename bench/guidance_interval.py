@@ -35,7 +35,7 @@ from train import judge, render  # noqa: E402
 from train.drawing import one_each  # noqa: E402
 from train.measures import diversity, judged  # noqa: E402
 
-INTERVALS = [(0, 1), (0.1, 1), (0.17, 1), (0.4, 1), (0, 0.9), (0, 0.8), (0.1, 0.9), (0.17, 0.8)]
+INTERVALS = [(0, 1), (0.1, 1), (0.17, 1), (0.4, 1), (0.17, 0.8)]
 COLUMNS = ("weight", "guided at t", "rows", "seconds", "right", "similarity", "pixels")
 AT_ONCE = 32
 METHOD = options_of(CFG)["method"].default
