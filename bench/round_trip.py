@@ -1,6 +1,6 @@
 """How near a way up to the latent and down again comes to the image it began with.
 
-    python bench/round_trip.py [--steps 10 25 50] [-o docs/round_trip.png]
+    python bench/round_trip.py [--steps N ...] [-o docs/round_trip.png]
 
 Takes three pictures and an image of plain noise up through the bundled model, without a prompt,
 by the published methods and the exact one, and back over the same timesteps. Prints PSNR by steps,
@@ -24,8 +24,8 @@ from bench.common import head, row
 from bench.pictures import SHAPE, pictures, psnr
 from models import clip
 
-STEPS = (10, 25, 50, 100, 250, 1000)
-METHODS = ("ddim", "prk", "plms", "pie", "plms2", "iplms", "exact")
+STEPS = (10, 25, 50, 100)
+METHODS = ("ddim", "plms", "plms2", "iplms", "exact")
 
 
 def trip(model, images, method, steps):
