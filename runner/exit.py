@@ -124,13 +124,19 @@ def explained(error):
 
 
 def _mend_streams():
-    """Makes stdout and stderr fit to print any file name on, even where they were closed."""
+    """Makes stdout and stderr fit to print any file name on, even where they were closed.
+
+    Lines are written whole: torchrun starts its processes unbuffered, and then the line of one
+    would end in the midst of another's.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+            if stream.write_through:
+                stream.reconfigure(write_through=False, line_buffering=True)
 
 
 def heeded():

@@ -1,5 +1,6 @@
 """How scripts end: errors in a line, statuses, and leaving at once."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,19 @@ def test_a_program_leaves_at_once_with_its_status_and_all_it_printed(end, status
     assert done.returncode == status
     assert done.stdout.splitlines() == ["drawn", "tidied up"]
     assert done.stderr.endswith(message)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="pipes do not tell what is one write")
+def test_a_line_is_one_write_where_python_buffers_nothing():
+    """As torchrun has it, whose processes write to one pipe."""
+    program = PROGRAM.replace("END", "print('a note', file=sys.stderr)")
+    read, write = os.pipe2(os.O_DIRECT)  # each read returns what one write wrote
+    command = [sys.executable, "-u", "-c", program]
+    assert subprocess.run(command, cwd=ROOT, stdout=write, stderr=write).returncode == 0
+    os.close(write)
+    written = list(iter(lambda: os.read(read, 4096), b""))
+    os.close(read)
+    assert written == [b"drawn\n", b"a note\n", b"tidied up\n"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
