@@ -165,10 +165,11 @@ TABLE = {
     Option("--factor", (RESTORE,), Whole(2, MAX_FACTOR), "N", None, SHAPED,
         "of upscale: how many times as wide and high as the photo to draw, 2 or 4 for example"),
     Option("--blur", (RESTORE,), Number(0, MAX_BLUR, above=True), "SIGMA", None, SHAPED,
-        "of deblur: the standard deviation of the Gaussian that has blurred the photo, in pixels"),
+        "of deblur: the standard deviation of the Gaussian that has blurred the photo, in pixels "
+        "of the photo as it is scaled to --size"),
     Option("--noise", (RESTORE,), Number(0, 255), "LEVEL", 0.0, SHAPED,
-        "of denoise and any other: the standard deviation of the photo's noise in grey levels, of "
-        "255"),
+        "of denoise and any other: the standard deviation of the photo's noise, as it is scaled, "
+        "in grey levels of 255"),
     Option("--by", (RESTORE,), Name("way", WAYS), "NAME", defaults.by, SHAPED,
         "ddnm puts in what is known; mmps, for photos with noise, weighs it by the "
         "gradient of the network, and pigdm moves along that behind each step; level, of denoise, "

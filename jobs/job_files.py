@@ -28,7 +28,7 @@ MAX_LINE = 2**20  # characters
 _ALIASES = {"prompt": "prompts", "photo": "photos", "image": "images"}
 _JSON = re.compile(r"""\s*(?:\{\s*(?:["'}]|\Z)|\[\s*(?:[\[\]{"']|\Z))""")
 _SPACE, _BETWEEN, _END = re.compile(r"\s*"), re.compile(r"\s*,\s*"), re.compile(r"\s*\]")
-_REST_OF_OBJECT = re.compile(r"^\}.*$", re.MULTILINE)
+_REST_OF_OBJECT = re.compile(r"^\}.*$|^(?=\{)", re.MULTILINE)  # or the next one begins
 
 
 def _refuse_constant(name):
@@ -165,7 +165,9 @@ def _json_at(text, place, end, number):
             end = len(text)
         elif not text[place:end].rstrip().endswith("}"):
             rest = _REST_OF_OBJECT.search(text, end)
-            end = rest.end() if rest else len(text)
+            end = len(text) if rest is None else rest.end() if rest[0] else rest.start() - 1
+            # What is missing at its end is noticed at the next one's beginning.
+            broken.at = min(broken.at, place + len(text[place:end].rstrip()))
     if wrong:
         line = number + text.count("\n", place, wrong.at)
         column = wrong.at - (text.rfind("\n", 0, wrong.at) + 1)

@@ -53,13 +53,16 @@ def recalled(script, recipe, given, path):
             given.get(other, recipe.get(other)) != recipe.get(other) for other in option.follows
         ):
             continue
-        found[name] = value_of(option, value, path)
+        found[name] = value_of(option, value, path, script in EDITING)
     return found
 
 
-def value_of(option, value, path):
-    """A recipe's value of an option, checked as that of its flag; path: of the recipe's file.
+def value_of(option, value, path, is_photo=False):
+    """A recipe's value of an option, checked as that of its flag.
 
+    Args:
+        path: of the recipe's file.
+        is_photo: whether `init` is the photo that a script takes first, for which it has no flag.
     Raises:
         UserError: as `recalled`.
     """
@@ -73,6 +76,8 @@ def value_of(option, value, path):
         return option.check(value)
     except UserError as error:
         advice = "" if option.flag in str(error) else f": give {option.flag}"
+        if option.name == "init" and is_photo:
+            advice = ": name the photo first"
         raise UserError(f"the recipe of {printable(path)}: {error}{advice}") from None
 
 

@@ -99,9 +99,13 @@ def _check_way(values):
     elif values["strength"] is not None:
         raise UserError(f"--strength is of --by inversion, not of {values['by']}: leave it out")
     if values["by"] == "ddnm" and values["noise"]:
-        raise UserError("--by ddnm takes the photo for exact: leave out --noise, or take mmps")
+        if values["task"] == ["denoise"]:
+            raise UserError("--by ddnm takes the photo for exact: take level, mmps or pigdm")
+        raise UserError(
+            "--by ddnm takes the photo for exact: leave out --noise, or take mmps or pigdm"
+        )
     if values["by"] == "level" and values["task"] != ["denoise"]:
-        raise UserError("--by level is of --task denoise alone: take ddnm or mmps")
+        raise UserError(f"--by level is of --task denoise alone: take {_others(values)}")
     if values["by"] == "level" and values["travel"] > 1:
         raise UserError("--by level: going back would lose the photo: leave out --travel")
     if values["by"] in ("mmps", "pigdm") and values["dtype"] == "int8":
@@ -113,6 +117,11 @@ def _check_way(values):
         _check_pigdm(values)
 
 
+def _others(values):
+    """The ways that go with any task."""
+    return "mmps or pigdm" if values["noise"] else "ddnm, mmps or pigdm"
+
+
 def _check_pigdm(values):
     method = values["method"]
     if not METHODS[method].stands_alone:
@@ -121,15 +130,15 @@ def _check_pigdm(values):
             "build: take --method ddpm or ddim"
         )
     if values["travel"] > 1:
-        raise UserError("--by pigdm agrees with the photo without --travel: leave it out")
+        raise UserError("--by pigdm agrees with the photo in one go: leave out --travel, or give 1")
 
 
 def _check_inversion(values):
     """What is enlarged by finding its noise is known in all of its pixels, which have none."""
     if values["task"] != ["upscale"]:
-        raise UserError("--by inversion is of --task upscale alone: take ddnm or mmps")
+        raise UserError(f"--by inversion is of --task upscale alone: take {_others(values)}")
     if values["noise"]:
-        raise UserError("--by inversion would draw the photo's noise, too: take --by mmps")
+        raise UserError(f"--by inversion would draw the photo's noise, too: take {_others(values)}")
     if values["travel"] > 1:
         raise UserError("--by inversion: there is no other noise to go back to: leave out --travel")
     method = values["method"]

@@ -23,6 +23,7 @@ MAX_BYTES = 64 * 2**20
 MAX_ADDRESS = 10_000  # characters; a recipe has room for them
 MAX_PIXELS = 80_000_000  # below the 89 million at which Pillow warns of a decompression bomb
 MAX_KEPT = 256 * 2**20  # bytes of the scaled pictures in memory
+FIRST_ALONE = "of the pictures in it the first alone counts"
 ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -47,7 +48,7 @@ def _opened(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0):
     """(what `open_image` returns, what of the file it leaves out, in words)."""
     image, name, is_animated = _upright(source, max_bytes, max_pixels, timeout)
     profile = image.info.get("icc_profile")
-    left_out = ["of the pictures in it the first alone counts"] if is_animated else []
+    left_out = [FIRST_ALONE] if is_animated else []
     with _explained_colours(name):
         image = to_8_bits(image)
         try:
@@ -76,13 +77,15 @@ def open_mask(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0):
 
 def _opened_mask(source, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS, timeout=20.0):
     """(`open_mask` of a file, what of it is left out in words)."""
-    image, name, _ = _upright(source, max_bytes, max_pixels, timeout)
+    image, name, is_animated = _upright(source, max_bytes, max_pixels, timeout)
+    left_out = [FIRST_ALONE] if is_animated else []
     with _explained_colours(name):
         image = to_8_bits(image)
-        clear = ["what is transparent in it counts as black"] if is_seen_through(image) else []
+        if is_seen_through(image):
+            left_out.append("what is transparent in it counts as black: it stays")
         image = on_ground(image, "black").convert("L")
     image.info = {}
-    return image, clear
+    return image, left_out
 
 
 def size_of(path, max_bytes=MAX_BYTES, max_pixels=MAX_PIXELS):

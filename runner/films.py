@@ -5,7 +5,6 @@ processes and drawn again as any other image.
 """
 
 import functools
-import os
 import string
 from pathlib import Path
 
@@ -95,15 +94,6 @@ class Films:
     def check(self):
         """What is Found at the animations' names; UserError as `jobs.outputs.Outputs.check`."""
         return self.files.check(i.fields for i in items(self.jobs) if not i.image.frame.number)
-
-    def refuse_name(self, path):
-        """UserError where another file is to have the name of the first animation."""
-        fields = () if self.jobs.streams else (item.fields for item in items(self.jobs))
-        own = self.files.template.path(next(iter(fields), {}))
-        if os.path.abspath(path) == os.path.abspath(own):
-            raise UserError(
-                f"--trajectory and the output would both be {printable(path, 200)}: rename one"
-            )
 
     def is_there(self, item):
         """Whether the animation of a frame is finished, so that the frame need not be."""

@@ -1,6 +1,6 @@
 """Where a photo may change, or is not known, and where prompts count."""
 
-from media.images import fitted_mask, size_before
+from media.images import fitted_mask, left_out_of_mask, size_before
 from values.errors import UserError, note_once, printable
 
 
@@ -49,7 +49,10 @@ def mask_of(image):
             "laid over the photo as it is scaled and cropped"
         )
     if mask.getextrema() == (0, 0):
-        raise UserError(f"--mask {printable(image.mask, 200)} is all black: nothing may change")
+        why = "".join(f" ({line})" for line in left_out_of_mask(image.mask, size))
+        raise UserError(
+            f"--mask {printable(image.mask, 200)} is all black: nothing may change{why}"
+        )
     if image.task and mask.getextrema()[0] > 0:
         raise UserError(
             f"--mask {printable(image.mask, 200)} has no black pixel: nothing would be kept"

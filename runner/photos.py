@@ -42,26 +42,37 @@ def photos_told(jobs):
         told += [f"{printable(source, 200)}: {what}" for what in left_out_of(source, size)]
         told.append(remarks.of_size(source, size_before(source, size), size))
     first = [job.image for job in jobs[: remarks.MOST]]
-    kinds = (told, map(mask_told, first), map(task_told, first))
+    masks = [line for image in first for line in mask_told(image)]
+    kinds = (told, masks, map(task_told, first))
     return [line for lines in kinds for line in remarks.some(lines)]
 
 
 def mask_told(image):
-    """What of a mask is left out, in a line: other programs take transparent for the hole."""
+    """What of a mask is left out, in lines: other programs take transparent for the hole."""
     if image.mask is None:
-        return None
+        return []
     told = left_out_of_mask(image.mask, image.photo_size)
-    return f"--mask {printable(image.mask, 200)}: {told[0]}: it stays" if told else None
+    return [f"--mask {printable(image.mask, 200)}: {line}" for line in told]
 
 
 def task_told(image):
     """What a task leaves out of its photo, in a line; None: nothing."""
     tasks, (width, height) = image.task or [], image.photo_size
     name = printable(image.init, 200)
+    if image.by == "inversion" and len(image.seeds) > 1:
+        return "--by inversion has one answer, whatever the seed: these will be alike"
     if "colourise" in tasks and has_colours(fitted(image.init, image.photo_size)):
         return f"{name} has colours: --task colourise looks at their brightness alone"
-    before = size_before(image.init, image.photo_size) if "upscale" in tasks else (0, 0)
-    if before[0] > width and before[1] > height:
+    before = size_before(image.init, image.photo_size) if tasks else (0, 0)
+    share = min(before[0] / width, before[1] / height)  # of a pixel of the scaled photo in its own
+    if image.blur and share != 1:
+        return (
+            f"--blur {image.blur:g} is of {name} as it is scaled, {width} x {height}: of its own "
+            f"pixels these are {image.blur * share:.3g}"
+        )
+    if image.noise and share > 1:
+        return f"--noise {image.noise:g} is of {name} as it is scaled, which leaves less noise"
+    if "upscale" in tasks and before[0] > width and before[1] > height:
         return (
             f"{name} is made smaller before it is enlarged, {before[0]} x {before[1]} to "
             f"{width} x {height}: a larger --size would keep more of it"

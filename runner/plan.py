@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import sys
 import time
 from dataclasses import replace
@@ -61,6 +62,10 @@ class Plan:
         self.found = self._find(() if jobs.streams else worker.own(self.batches()))
         self.page = self._wanted_page()
         self.watch = self._wanted_watch(animated)
+        self._others = self._named_others()
+        for batch in worker.own(self.batches()) if self._others and not jobs.streams else ():
+            for item in batch:
+                self._refuse_other(item)
         if not worker.shared:
             self.refuse()
         self._incoming = ()  # the images of a stream
@@ -116,12 +121,33 @@ class Plan:
         at_once = options.batch_size
         if not jobs.streams:
             at_once = min(at_once, self.found.images)
-        watch = Watch(
+        return Watch(
             options, first, at_once, leads, shows_x=jobs.script is REVERSE, animated=animated
         )
-        if self.films and options.trajectory:
-            self.films.refuse_name(watch.target.path)
-        return watch
+
+    def _named_others(self):
+        """The flags of the files that the run writes beside its images, by their paths."""
+        watch, found = self.watch, {}
+        named = {
+            "--trajectory": watch.files and watch.target.path,
+            "--preview-every": watch.preview and watch.preview.path,
+            "--grid": self.grid and self.grid.files.target({"index": 0}).path,
+            "--gallery": self.page and self.page.output,
+            "--results": self.options.results,
+        }
+        for flag, path in named.items():
+            if path:
+                other = found.setdefault(os.path.abspath(path), flag)
+                if other != flag:
+                    raise _one_name(other, flag, path)
+        return found
+
+    def _refuse_other(self, item):
+        """UserError where an image, or its animation, would have the name of another file."""
+        outputs = self.films.files if self.films else self.files
+        path = outputs.template.path(item.fields)
+        if flag := self._others.get(os.path.abspath(path)):
+            raise _one_name(flag, "the output", path)
 
     def _refuse_no_jobs(self):
         """UserError for a job file without jobs; of a stream, the first one is waited for."""
@@ -162,6 +188,7 @@ class Plan:
         """The images of a stream whose files can be written, until one cannot."""
         for item in images:
             try:
+                self._refuse_other(item)
                 if self.films:
                     if not item.image.frame.number:
                         self.films.files.check_next(item.fields)
@@ -380,6 +407,10 @@ class Plan:
             were = "was" if sum(counts.values()) == 1 else "were"
             of = " of the job file" if self.jobs.bad else ""
             raise PartialFailure(f"finished, but {' and '.join(left_out)}{of} {were} left out")
+
+
+def _one_name(flag, other, path):
+    return UserError(f"{flag} and {other} would both be {printable(path, 200)}: rename one")
 
 
 def beside(options, path):

@@ -11,6 +11,7 @@ from media.saving import as_saved, is_lossy
 from media.tensors import in_levels, to_image, to_tensor
 
 ROUNDING = 1 / math.sqrt(12)  # grey levels: the standard deviation of what 8 bits leave out
+MISFIT = 16  # grey levels: photos that were blurred as is said come within two
 TRAVEL_STEPS = 2  # of each part of the way that --travel goes again
 
 
@@ -109,4 +110,7 @@ class Known:
         most = float(off.abs().max())
         if self.is_hole and most < 1e-3:
             return "what is known is kept to the bit"
-        return f"degraded again: at most {most:.2f} of 255 grey levels off"
+        told = f"degraded again: at most {most:.2f} of 255 grey levels off"
+        if "deblur" in self.image.task and most > MISFIT:
+            told += f": the photo is hardly one that --blur {self.image.blur:g} has made"
+        return told

@@ -3,12 +3,10 @@
 A `Watch` of a run that asks for neither does nothing, and none changes what is drawn.
 """
 
-import os
-
 from jobs import outputs
 from media import animation
 from media.preview import Preview
-from values.errors import UserError, printable
+from values.errors import UserError
 from values.picture_types import FPS, is_strip
 
 
@@ -46,13 +44,6 @@ class Watch:
                 )
         if options.preview_every:
             self.preview = Preview(output.parent, options.preview_every)
-        mine = {"--trajectory": template and self.target.path}
-        mine["--preview-every"] = self.preview and self.preview.path
-        for flag, path in mine.items():
-            if path and os.path.abspath(path) == os.path.abspath(output):
-                raise UserError(
-                    f"{flag} and the output would both be {printable(path, 200)}: rename one"
-                )
         if not first:
             self.preview = self.files = None
 

@@ -287,6 +287,19 @@ def test_what_a_photo_loses_is_told_before(restore_sample):
     assert told("photo.png", *hole[:3], "clear_hole.png") == [
         "note: --mask clear_hole.png: what is transparent in it counts as black: it stays"
     ]
+    masks = [Image.open("hole.png"), Image.new("L", (32, 32))]
+    masks[0].save("hole.gif", save_all=True, append_images=masks[1:])
+    assert told("photo.png", *hole[:3], "hole.gif") == [
+        "note: --mask hole.gif: of the pictures in it the first alone counts"
+    ]
+    Image.open("photo.png").resize((128, 128)).save("big.png")
+    assert told("big.png", "--task", "deblur", "--blur", "2")[1:] == [
+        "note: --blur 2 is of big.png as it is scaled, 32 x 32: of its own pixels these are 8"
+    ]
+    assert told("big.png", "--task", "denoise", "--noise", "9")[1:] == [
+        "note: --noise 9 is of big.png as it is scaled, which leaves less noise"
+    ]
+    assert "alike" in told(*TASKS["upscale"], "--by", "inversion", "-n", 2)[0]
     assert told(*TASKS["colourise"]) == []
     assert "looks at their brightness alone" in told("photo.png", "--task", "colourise")[0]
     assert told(*TASKS["upscale"]) == []
@@ -351,9 +364,9 @@ MISTAKES = {
     ("photo.png", "--task", "colourise", "colourise"): "colourise twice",
     ("photo.png", "--task", "colourise", "--by", "pigdm", "--dtype", "int8"): "the gradient",
     ("photo.png", "--task", "colourise", "--by", "pigdm", "--method", "ab23"): "ddpm or ddim",
-    ("photo.png", "--task", "colourise", "--by", "pigdm", "--travel", "2"): "leave it out",
+    ("photo.png", "--task", "colourise", "--by", "pigdm", "--travel", "2"): "or give 1",
     ("photo.png", "--task", "colourise", "--by", "inversion"): "is of --task upscale alone",
-    (*UPSCALE, "--by", "inversion", "--noise", "5"): "take --by mmps",
+    (*UPSCALE, "--by", "inversion", "--noise", "5"): "take mmps or pigdm",
     (*UPSCALE, "--by", "inversion", "--travel", "2"): "leave out --travel",
     (*UPSCALE, "--by", "inversion", "--method", "ddpm"): "take --method exact",
     (*UPSCALE, "--strength", "0.5"): "--strength is of --by inversion",
@@ -362,6 +375,9 @@ MISTAKES = {
     ("photo.png", "--task", "colourise", "--travel", "0"): "a whole number from 1",
     ("text.txt", "a cat", "--task", "colourise"): "not a PNG",
     ("folder", "a cat", "--task", "colourise"): "folder: is a folder",
+    ("photo.png", "--task", "denoise", "--noise", "9", "--by", "ddnm"): "take level, mmps or pigdm",
+    (*UPSCALE, "--noise", "5", "--by", "level"): "take mmps or pigdm",
+    ("photo.png", *HOLE, "clear.png"): "may change (what is transparent in it counts as black",
     ("photo.png", *HOLE, "folder"): "folder: is a folder",
 }
 
@@ -373,6 +389,7 @@ def test_mistake_is_one_line_and_writes_nothing(restore_sample, argv):
     Image.new("L", (32, 32)).save("black.png")
     Image.new("L", (32, 32), 255).save("white.png")
     Image.new("L", (20, 16), 255).save("odd.png")
+    Image.new("RGBA", (32, 32), (0, 0, 0, 0)).save("clear.png")
     before = set(Path().iterdir())
     flags = [word for word in FAST if "int8" not in argv or word not in ("--dtype", "float32")]
     status, out, err = restore_sample(*argv, *flags)

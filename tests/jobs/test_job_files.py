@@ -285,6 +285,13 @@ def test_lines_of_a_broken_object_are_no_prompts(read, capsys, broken):
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_an_object_without_an_end_takes_none_of_the_next_with_it(read, capsys):
+    good = '{"prompt": "b"}\n{"prompt":\n"c"}\ndog\n'
+    jobs = read(f'cat\n{{"prompt": "a"\n{good}', "--keep-going")
+    assert texts(jobs) == [["cat"], ["b"], ["c"], ["dog"]]
+    assert "line 2, column 15: no JSON object" in capsys.readouterr().err
+
+
 def test_a_broken_array_ends_there(read, capsys):
     jobs = read('cat\n[{"prompt": "a"},\n{"prompt" "b"},\n{"prompt": "c"}]\n', "--keep-going")
     assert texts(jobs) == [["cat"], ["a"]]
