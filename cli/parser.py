@@ -39,7 +39,7 @@ def parse(script, argv=None, needs_words=True):
     if any(word.startswith("-") for word in words):  # else argparse need not look for flags
         said, words = _flags_of(script, words, argv[end + 1 :])
     if "help" in said:
-        build(script).print_help()
+        sys.stdout.write(build(script).format_help())  # argparse swallows what goes wrong here
         raise SystemExit(0)
     if "version" in said:
         print(SOFTWARE)

@@ -68,6 +68,8 @@ def with_standard_input(script, said):
     prompts = said.get("prompts", [])
     if dash not in prompts:
         return said
+    if script.takes_photos and not {"photos", "from_png", "from_file"} & set(said):
+        raise UserError("a photo cannot be read from standard input: name its file")
     if (
         prompts.count(dash) > 1
         or "-" in str(said.get("from_file")).split()

@@ -23,6 +23,7 @@ from runner.run_gallery import RunGallery
 from runner.run_grid import RunGrid
 from runner.watch import Watch
 from values.errors import UserError, counted, note, printable, say
+from values.extents import number
 from values.names import DEFAULT_TEMPLATE, LATENT_TEMPLATE
 from values.prompts import format_prompt
 from values.sums import describe, totals
@@ -367,15 +368,15 @@ class Plan:
             return
         columns = ("batch", "file", "seed", "steps", "method", "prompts", "from", "by")
         print(*columns, sep="\t")
-        for number, batch in enumerate(self.worker.own(self.batches())):
+        for place, batch in enumerate(self.worker.own(self.batches())):
             for item in batch:
                 name = self.files.template.path(item.fields)
                 there = " (exists)" if self.files.is_taken(name) else ""
                 prompts = "  ".join(printable(format_prompt(p), 90) for p in item.conditions)
                 image, start = item.image, item.photo or item.image.latent or ""
                 start = f"{start} {image.variation or ''}".strip()
-                told = [number, printable(name, 500) + there, item.seed, image.steps, image.method]
-                print(*told, prompts, printable(start, 200), how(image), sep="\t")
+                told = [place, printable(name, 500) + there, item.seed, image.steps, image.method]
+                print(*told, prompts, printable(start, 200), how(item), sep="\t")
         who = "this process"
         if self.worker.shared:
             who = f"{self.worker.size} processes, each batch by the first that is free"
@@ -419,9 +420,14 @@ def beside(options, path):
     return {kind: path.with_suffix(f".{kind}.png") for kind, wanted in kinds.items() if wanted}
 
 
-def how(image):
-    """The task and the rule of guidance of an image, as flags, for the table of --dry-run."""
-    flags = [f"--task {' '.join(image.task)} --by {image.by}"] if image.task else []
+def how(item):
+    """The task, the rule of guidance and what is swept, as flags, for the table of --dry-run."""
+    image = item.image
+    flags = {"task": " ".join(image.task), "by": image.by} if image.task else {}
     if image.guidance and image.guidance != PLAIN:
-        flags.append(f"--guidance {image.guidance}")
-    return " ".join(flags)
+        flags["guidance"] = image.guidance
+    for name, value in item.job.swept.items():
+        if name not in ("steps", "method", "prompt"):  # which have columns
+            words = value if isinstance(value, list) else [value]
+            flags.setdefault(name, " ".join(v if isinstance(v, str) else number(v) for v in words))
+    return " ".join(f"--{name} {printable(value, 90)}" for name, value in flags.items())

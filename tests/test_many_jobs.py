@@ -155,6 +155,18 @@ def test_dry_run_says_what_would_be_drawn(script):
     assert not Path("out").exists()
 
 
+def test_dry_run_tells_what_is_swept(script):
+    sweep = ("--sweep", "eta=0,0.5", "weight=1,2", "steps=2,3", "--method", "ddim")
+    status, out, _ = script("cfg_sample")("a cat", "--model", "emoji", *sweep, "--dry-run")
+    assert status == 0
+    told = [line.split("\t")[3::2] for line in out[1:]]  # steps, prompts, by
+    assert told[:3] == [
+        ["2", "a cat:1", "--eta 0 --weight 1"],
+        ["3", "a cat:1", "--eta 0 --weight 1"],
+        ["2", "a cat:2", "--eta 0 --weight 2"],
+    ]
+
+
 def test_jobs_of_standard_input_leave_no_copy(tmp_path):
     tmp_path.joinpath("temporary").mkdir()
     done = subprocess.run(

@@ -323,6 +323,7 @@ UPSCALE = ("small.png", "--task", "upscale", "--factor", "2")
 MISTAKES = {
     (): "name the photo",
     ("a cat",): "the first is a photo",
+    ("-", "--task", "colourise"): "a photo cannot be read from standard input",
     ("photo.png", "a cat"): "say what to do, --task and one of ",
     ("photo.png", "--task", "colorize"): "did you mean colourise?",
     ("photo.png", "--task", "inpaint"): "needs --mask IMAGE: a picture as large as the photo",

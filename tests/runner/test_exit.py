@@ -106,6 +106,14 @@ def test_output_that_is_lost_is_no_success():
     assert done.returncode == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_help_that_is_lost_is_no_success():
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "png_info.py", "--help"]
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.DEVNULL)
+    assert done.returncode == 1
+
+
 def test_a_bug_of_ours_is_not_hidden():
     def main():
         raise RuntimeError("a bug")
