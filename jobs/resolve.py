@@ -152,7 +152,7 @@ def _fold_prompts(values, given, is_job):
     if weight is not None and prompts:
         prompts[0] = weighing(prompts[0], weight)
     elif weight is not None and is_job:
-        raise UserError("--weight is that of a prompt: give one")
+        raise UserError("--weight is of a prompt without a flag: give one")
     if any(parts.values()):
         values["prompts"] = each([*prompts, *parts["negative"], *parts["region"]])
     for name in ("images", "source"):

@@ -91,7 +91,10 @@ class Known:
                 images = in_levels(images + self.measurement.lift(missing))
         images = in_levels(images)
         if not self.run.options.quiet:
-            self.run.say(self._told(self._as_saved(images)), sys.stderr)
+            told = self._told(self._as_saved(images))
+            if "deblur" in self.image.task and not self.image.noise and self._off(images) > MISFIT:
+                told += f": the photo is hardly one that --blur {self.image.blur:g} has made"
+            self.run.say(told, sys.stderr)
         return images
 
     def _as_saved(self, images):
@@ -102,15 +105,16 @@ class Known:
         saved = [to_tensor(as_saved(to_image(image), name.ending)) for image in images]
         return torch.stack(saved).to(images)
 
+    def _off(self, images):
+        """By how many grey levels images, degraded again, are off what is known at the most."""
+        return float((self.measurement.degrade(images) - self.y).abs().max()) * 127.5
+
     def _told(self, images):
-        off = (self.measurement.degrade(images) - self.y) * 127.5
         if self.image.noise:
+            off = (self.measurement.degrade(images) - self.y) * 127.5
             rms = float(off.square().mean().sqrt())
             return f"degraded again: {rms:.1f} grey levels off (RMS), noise {self.image.noise:g}"
-        most = float(off.abs().max())
+        most = self._off(images)
         if self.is_hole and most < 1e-3:
             return "what is known is kept to the bit"
-        told = f"degraded again: at most {most:.2f} of 255 grey levels off"
-        if "deblur" in self.image.task and most > MISFIT:
-            told += f": the photo is hardly one that --blur {self.image.blur:g} has made"
-        return told
+        return f"degraded again: at most {most:.2f} of 255 grey levels off"

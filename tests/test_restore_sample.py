@@ -260,6 +260,14 @@ def test_what_is_told_of_a_jpeg_is_what_is_in_it(restore_sample):
     assert "to the bit" not in err
 
 
+def test_a_photo_that_no_such_blur_has_made_is_told(restore_sample):
+    flags = ("photo.png", "--task", "deblur", *FAST)
+    sharp = restore_sample(*flags, "--blur", 2, "-o", "sharp.png")[2]
+    assert "the photo is hardly one that --blur 2 has made" in sharp
+    Image.new("RGB", (32, 32), (200, 90, 40)).save("photo.png")  # which any blur leaves as it is
+    assert "hardly" not in restore_sample(*flags, "--blur", 2, "-o", "even.jpg")[2]
+
+
 def test_what_a_photo_loses_is_told_before(restore_sample):
     photo = Image.open("photo.png")
     photo.save("moving.gif", save_all=True, append_images=[Image.new("RGB", (32, 32))])
