@@ -271,7 +271,7 @@ def test_negative_and_weight_are_added_to_a_recipe(tmp_path):
 def test_weight_is_that_of_the_first_prompt():
     assert texts("a:2", "b:1", "--weight", "5") == [[("a", 5), ("b", 1)]]
     assert texts("a", "--sweep", "weight=1,3") == [[("a", 1)], [("a", 3)]]
-    with pytest.raises(UserError, match="--weight is that of a prompt"):
+    with pytest.raises(UserError, match="--weight is of a prompt"):
         texts("--weight", "5")
 
 
