@@ -9,23 +9,20 @@ from dataclasses import replace
 
 from cli.options import options_of
 from cli.scripts import DRAWING, MODIFY, REVERSE
-from diffusion.guidance_rules import PLAIN
 from diffusion.methods import NEGLIGIBLE, WHOLE
 from jobs import remarks
 from jobs.job_stream import HELP, is_stream
 from jobs.jobs import Numbers, batches, items, items_of_line
 from jobs.outputs import Outputs, Policy, check_length
 from media import terminal
-from runner import films, results, workers
+from runner import dry_run, films, results, workers
 from runner.exit import PartialFailure
 from runner.photos import look_at, photos_told
 from runner.run_gallery import RunGallery
 from runner.run_grid import RunGrid
 from runner.watch import Watch
 from values.errors import UserError, counted, note, printable, say
-from values.extents import number
 from values.names import DEFAULT_TEMPLATE, LATENT_TEMPLATE
-from values.prompts import format_prompt
 from values.sums import describe, totals
 from values.types import DrawnSeed
 
@@ -75,7 +72,7 @@ class Plan:
         if options.dry_run:
             if leads:
                 self._introduce()
-            self._tell()
+            dry_run.tell(self)
             raise SystemExit(0)
         if self._is_drawn():
             if leads:
@@ -362,30 +359,6 @@ class Plan:
             for line in [*([title] if title else []), *lines]:
                 note(line)
 
-    def _tell(self):
-        """Says what this process would do (`--dry-run`): a line for each image on stdout."""
-        if self.worker.rank:
-            return
-        columns = ("batch", "file", "seed", "steps", "method", "prompts", "from", "by")
-        print(*columns, sep="\t")
-        for place, batch in enumerate(self.worker.own(self.batches())):
-            for item in batch:
-                name = self.files.template.path(item.fields)
-                there = " (exists)" if self.files.is_taken(name) else ""
-                prompts = "  ".join(printable(format_prompt(p), 90) for p in item.conditions)
-                image, start = item.image, item.photo or item.image.latent or ""
-                start = f"{start} {image.variation or ''}".strip()
-                told = [place, printable(name, 500) + there, item.seed, image.steps, image.method]
-                print(*told, prompts, printable(start, 200), how(item), sep="\t")
-        who = "this process"
-        if self.worker.shared:
-            who = f"{self.worker.size} processes, each batch by the first that is free"
-        print(
-            f"{counted(self.found.images, 'image')}, {self.found.existing:,} there already, by "
-            f"{who}; nothing is drawn",
-            file=sys.stderr,
-        )
-
     def finish(self):
         """What is left to do when all images are there; PartialFailure if some cannot be."""
         if self.worker.rank:
@@ -418,16 +391,3 @@ def beside(options, path):
     """The pictures that reverse_sample.py saves beside a latent, by kind."""
     kinds = {"preview": options.preview, "round_trip": options.round_trip}
     return {kind: path.with_suffix(f".{kind}.png") for kind, wanted in kinds.items() if wanted}
-
-
-def how(item):
-    """The task, the rule of guidance and what is swept, as flags, for the table of --dry-run."""
-    image = item.image
-    flags = {"task": " ".join(image.task), "by": image.by} if image.task else {}
-    if image.guidance and image.guidance != PLAIN:
-        flags["guidance"] = image.guidance
-    for name, value in item.job.swept.items():
-        if name not in ("steps", "method", "prompt"):  # which have columns
-            words = value if isinstance(value, list) else [value]
-            flags.setdefault(name, " ".join(v if isinstance(v, str) else number(v) for v in words))
-    return " ".join(f"--{name} {printable(value, 90)}" for name, value in flags.items())
