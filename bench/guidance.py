@@ -52,7 +52,7 @@ from train import judge, render  # noqa: E402
 from train.data import replace_file  # noqa: E402
 from train.drawing import one_each  # noqa: E402
 from train.evaluate import kept, renderer  # noqa: E402
-from train.vocabulary import BUNDLED, GROUNDS  # noqa: E402
+from train.vocabulary import GROUNDS  # noqa: E402
 
 WEIGHTS = (1.0, 2.0, 3.0, 5.0, 8.0, 11.0, 15.0)
 LEVELS = (3.0, 8.0)
@@ -260,7 +260,7 @@ def main(argv=None):
     critic, reader = judge.load(args.judge), clip.load("emoji")
     renders_of = None
     if render.FONT.exists():
-        render_all = renderer(BUNDLED)
+        render_all = renderer()
         renders_of = functools.cache(lambda thing, ground: in_order(render_all(thing, ground)))
     else:
         print(f"no distance from renders' colours without the font {render.FONT}", flush=True)

@@ -8,7 +8,8 @@ import diffusion
 import models
 from models import checkpoints, clip
 from runner.device import pick_dtype
-from train.vocabulary import CORE, GROUNDS
+from train.first import CORE
+from train.vocabulary import GROUNDS
 
 PAIRS = [
     ("red heart", "white"),

@@ -27,9 +27,9 @@ from runner.exit import program
 from train import judge, pictures, render
 from train.data import replace_file
 from train.drawing import device_of, draw, sampled
+from train.first import CORE, FIRST_GROUNDS
 from train.measures import cleanliness, diversity, judged
-from train.vocabulary import BUNDLED, CORE, GROUNDS
-from train.wide import WIDE
+from train.vocabulary import GROUNDS, NAMES, THINGS
 
 WEIGHT = 3.0
 WEIGHTS = (0.0, 1.0, 3.0, 6.0)  # of the guidance part
@@ -58,10 +58,8 @@ def arguments(argv=None):
     p.add_argument("--checkpoint", type=Path, help="weights of the network")
     p.add_argument("--clip-checkpoint", type=Path, help="weights of its CLIP")
     p.add_argument("--output", type=Path, default=Path("runs/evaluation"))
-    p.add_argument("--judge", type=Path, help="trained if it is not there")
-    of = p.add_mutually_exclusive_group()
-    of.add_argument("--core", action="store_true", help="ask for the things of render --core alone")
-    of.add_argument("--wide", action="store_true", help="ask for those of render --wide")
+    p.add_argument("--judge", type=Path, default=judge.JUDGE, help="trained if it is not there")
+    p.add_argument("--core", action="store_true", help="ask for the things of render --core alone")
     p.add_argument("--prompts", type=int, default=500, help="of pairs that training saw")
     p.add_argument("--held-out", type=int, default=168, help="prompts of pairs that it did not")
     p.add_argument("--guidance-prompts", type=int, default=32, help="for each weight")
@@ -75,9 +73,6 @@ def arguments(argv=None):
     p.add_argument("--dtype", default="auto", choices=["auto", "float32", "float16", "bfloat16"])
     p.add_argument("--quick", action="store_true", help="few prompts and steps: does it run?")
     args = p.parse_args(argv)
-    args.vocabulary = WIDE if args.wide else BUNDLED
-    if args.judge is None:
-        args.judge = judge.WIDE_JUDGE if args.wide else judge.JUDGE
     if args.quick:
         args.prompts = args.held_out = 6
         args.guidance_prompts = args.guidance_seeds = args.mix_seeds = args.steps = 2
@@ -91,22 +86,22 @@ def arguments(argv=None):
     return args
 
 
-def vocabulary(names, core, grounds=GROUNDS):
+def vocabulary(names, core):
     """What to ask for: (things, pairs not to count as seen, pairs that nothing ever saw).
 
-    The bundled model was trained on all things and, in between, on those of the core, each with
-    its own hold-out: a pair is new to it and to its CLIP if it was held out wherever it could be.
-    So it is to a model that began with it; the grounds that it does not know were in no core.
+    The bundled weights began with the first ones, which were trained on the first things and, in
+    between, on those of the core alone, on the first grounds, each with its own hold-out: a pair is
+    new to them and to their CLIP if it was held out wherever it could be.
     """
     core_names = [name for name in names if name in CORE]
     of_all, of_core = (
         set(render.held_out_pairs([render.Thing("", name, ()) for name in of], 0, on))
-        for of, on in ((names, grounds), (core_names, GROUNDS))
+        for of, on in ((names, GROUNDS), (core_names, FIRST_GROUNDS))
     )
     new = {
         (thing, ground)
         for thing, ground in of_all
-        if thing not in CORE or ground not in GROUNDS or (thing, ground) in of_core
+        if thing not in CORE or ground not in FIRST_GROUNDS or (thing, ground) in of_core
     }
     if core:
         things = [name for name in names if name in CORE]
@@ -114,14 +109,13 @@ def vocabulary(names, core, grounds=GROUNDS):
     return names, sorted(of_all), sorted(new)
 
 
-def draw_prompts(count, things, not_seen, held_out, seed, grounds=GROUNDS):
+def draw_prompts(count, things, not_seen, held_out, seed):
     """Prompts with what they ask for, the same for a seed.
 
     Args:
         things: names; each is asked for as often as the others, every fourth time without a ground.
         not_seen: (thing, ground) pairs not to ask for.
         held_out: None, or the pairs to ask for, each as often as the others, and nothing else.
-        grounds: names of the grounds to ask for.
     Returns:
         `count` triples (prompt, thing, ground or None).
     """
@@ -136,7 +130,7 @@ def draw_prompts(count, things, not_seen, held_out, seed, grounds=GROUNDS):
             name, ground = pick
         else:
             name = pick
-            seen = [g for g in grounds if (name, g) not in not_seen]
+            seen = [g for g in GROUNDS if (name, g) not in not_seen]
             ground = rng.choice(seen) if i % 4 else None
         prompt = render.article(name)
         if ground:
@@ -147,35 +141,29 @@ def draw_prompts(count, things, not_seen, held_out, seed, grounds=GROUNDS):
 
 def prompt_part(args, net, clip, critic, name, count):
     """Accuracy on prompts of the vocabulary, or of its held-out pairs."""
-    grounds = args.vocabulary.grounds
-    things, not_seen, held_out = vocabulary(critic[1], args.core, grounds)
+    things, not_seen, held_out = vocabulary(critic[1], args.core)
     if name != "held_out":
         held_out = None
-    asked = draw_prompts(count, things, set(not_seen), held_out, args.seed, grounds)
+    asked = draw_prompts(count, things, set(not_seen), held_out, args.seed)
     with torch.inference_mode():
         embeds = clip.encode_text([prompt for prompt, _, _ in asked]).to(device_of(net))
     seeds = range(args.seed, args.seed + count)
     images = draw(args, net, embeds, WEIGHT, seeds, name)
     pictures.grid([to_image(image) for image in images[:SHOWN]], args.output / f"{name}.png")
-    result = {"pairs": len({pair[1:] for pair in asked}), **judged(images, asked, critic, grounds)}
+    result = {"pairs": len({pair[1:] for pair in asked}), **judged(images, asked, critic)}
     if not render.FONT.exists():
         print(f"{name}: no measures of cleanliness without the font {render.FONT}", flush=True)
         return {**result, "cleanliness": None}
-    renders_of = renderer(args.vocabulary)
-    return {**result, "cleanliness": cleanliness(images, asked, renders_of, grounds)}
+    return {**result, "cleanliness": cleanliness(images, asked, renderer())}
 
 
-def renderer(known):
-    """A function (thing, ground) -> every plain render of it [M, 3, H, W] in [-1, 1].
-
-    Args:
-        known: the Vocabulary that names both.
-    """
-    emoji = dict(zip(known.names, known.things, strict=True))
+def renderer():
+    """A function (thing, ground) -> every plain render of it [M, 3, H, W] in [-1, 1]."""
+    emoji = dict(zip(NAMES, THINGS, strict=True))
     sprite = functools.cache(render.sprite)
 
     def renders_of(thing, ground):
-        images = render.all_plain(sprite(emoji[thing]), known.grounds[ground], judge.SIZE)
+        images = render.all_plain(sprite(emoji[thing]), GROUNDS[ground], judge.SIZE)
         return torch.stack([to_tensor(image) for image in images])
 
     return renders_of
@@ -261,8 +249,7 @@ def main(argv=None):
     args.output.mkdir(parents=True, exist_ok=True)
     if not args.judge.exists():
         few = ["--steps", "4", "--batch-size", "16"] if args.quick else []
-        of = ["--wide"] if args.wide else []
-        judge.main(["--output", str(args.judge), *of, *few])
+        judge.main(["--output", str(args.judge), *few])
     try:
         critic = judge.load(args.judge)
     except ValueError as error:
@@ -282,7 +269,7 @@ def main(argv=None):
         "judge": hash_file(args.judge),
         "device": device.type,
         "dtype": str(dtype).removeprefix("torch."),
-        **{name: getattr(args, name) for name in ("core", "wide", "method", "steps", "seed")},
+        **{name: getattr(args, name) for name in ("core", "method", "steps", "seed")},
         "interval": list(WHOLE),  # earlier evaluations guided at some timesteps alone
     }
 

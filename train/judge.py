@@ -20,11 +20,9 @@ from torch.nn import functional as F
 
 from train.data import replace_file
 from train.precision import mixed_precision
-from train.vocabulary import BUNDLED, GROUNDS
-from train.wide import WIDE
+from train.vocabulary import GROUNDS
 
-JUDGE = Path("runs/judge.safetensors")  # of what the bundled model knows
-WIDE_JUDGE = Path("runs/judge_wide.safetensors")
+JUDGE = Path("runs/judge.safetensors")
 KINDS = ("plain", "plain", "plain", "small", "two")  # of the renders; the first is the commonest
 SIZE = 64
 
@@ -68,7 +66,7 @@ def render_layers(sprites, kinds=KINDS, seed=0):
     return torch.from_numpy(np.stack(layers)), torch.tensor(labels)
 
 
-def augmented(layers, generator, grounds=GROUNDS):
+def augmented(layers, generator):
     """Layers [N, 4, H, W] as pictures [N, 3, H, W] in [-1, 1], each a little off in its own way.
 
     Moved, scaled and turned a little, on one of the grounds, brighter or darker, with more or less
@@ -86,7 +84,7 @@ def augmented(layers, generator, grounds=GROUNDS):
     grid = F.affine_grid(theta, list(layers.shape), align_corners=False)
     layers = F.grid_sample(layers, grid, align_corners=False)
 
-    colours = torch.tensor(list(grounds.values())) / 255
+    colours = torch.tensor(list(GROUNDS.values())) / 255
     ground = colours[torch.randint(len(colours), (n,), generator=generator)]
     ground = (ground + uniform(-0.06, 0.06, 3)).clamp(0, 1)[:, :, None, None]
     x = (layers[:, :3] + (1 - layers[:, 3:]) * ground) * 2 - 1
@@ -96,7 +94,7 @@ def augmented(layers, generator, grounds=GROUNDS):
     return x + uniform(0, 0.1, 1, 1, 1) * torch.randn(x.shape, generator=generator)
 
 
-def train(names, sprites, steps=400, batch_size=256, lr=3e-3, seed=0, log=print, grounds=GROUNDS):
+def train(names, sprites, steps=400, batch_size=256, lr=3e-3, seed=0, log=print):
     """A judge of the things called `names`, whose pictures are `sprites` (PIL images RGBA).
 
     Returns:
@@ -111,9 +109,8 @@ def train(names, sprites, steps=400, batch_size=256, lr=3e-3, seed=0, log=print,
     losses, start = [], time.time()
     for step in range(steps):
         chosen = torch.randint(len(layers), (batch_size,), generator=generator)
-        x = augmented(layers[chosen], generator, grounds).contiguous(
-            memory_format=torch.channels_last
-        )
+        x = augmented(layers[chosen], generator)
+        x = x.contiguous(memory_format=torch.channels_last)
         with mixed_precision(torch.device("cpu")):
             logits = net(x)
         loss = F.cross_entropy(logits.float(), labels[chosen], label_smoothing=0.05)
@@ -136,7 +133,7 @@ def ranking(net, images):
     return torch.cat(parts).argsort(dim=1, descending=True)
 
 
-def clean_accuracy(net, sprites, seed=1, grounds=GROUNDS):
+def clean_accuracy(net, sprites, seed=1):
     """The share of plain renders, none of them learnt from, that the judge knows, for each kind."""
     from media.tensors import to_tensor
     from train.render import compose
@@ -147,9 +144,9 @@ def clean_accuracy(net, sprites, seed=1, grounds=GROUNDS):
         images = [
             to_tensor(compose(picture, ground, SIZE, kind, rng))
             for picture in sprites
-            for ground in grounds.values()
+            for ground in GROUNDS.values()
         ]
-        labels = torch.arange(len(sprites)).repeat_interleave(len(grounds))
+        labels = torch.arange(len(sprites)).repeat_interleave(len(GROUNDS))
         shares[kind] = (ranking(net, torch.stack(images))[:, 0] == labels).float().mean().item()
     return shares
 
@@ -178,8 +175,7 @@ def load(path=JUDGE):
 
 def main(argv=None):
     p = argparse.ArgumentParser(usage="python -m train.judge [flags]", description=__doc__)
-    p.add_argument("--output", type=Path, help=f"default: {JUDGE}, or {WIDE_JUDGE}")
-    p.add_argument("--wide", action="store_true", help="of the things of render --wide")
+    p.add_argument("--output", type=Path, default=JUDGE)
     p.add_argument("--steps", type=int, default=400)
     p.add_argument("--batch-size", type=int, default=256)
     p.add_argument("--seed", type=int, default=0)
@@ -187,12 +183,11 @@ def main(argv=None):
 
     from train.render import read_things, sprite
 
-    vocabulary = WIDE if args.wide else BUNDLED
-    things, grounds = read_things(vocabulary), vocabulary.grounds
+    things = read_things()
     names, sprites = [thing.name for thing in things], [sprite(thing.emoji) for thing in things]
-    net, _ = train(names, sprites, args.steps, args.batch_size, seed=args.seed, grounds=grounds)
-    save(net, names, args.output or (WIDE_JUDGE if args.wide else JUDGE))
-    for kind, share in clean_accuracy(net, sprites, grounds=grounds).items():
+    net, _ = train(names, sprites, args.steps, args.batch_size, seed=args.seed)
+    save(net, names, args.output)
+    for kind, share in clean_accuracy(net, sprites).items():
         print(f"judge: {share:.1%} of {kind} renders are right")
 
 

@@ -20,35 +20,33 @@ def interval(hits, count):
     return {"share": round(share, 4), "low": round(low, 4), "high": round(high, 4), "of": count}
 
 
-def grounds_of(images, grounds=GROUNDS):
+def grounds_of(images):
     """The named colour nearest to the median of each image's border, two pixels wide.
 
     Args:
         images: [N, 3, H, W] in [-1, 1].
-        grounds: name -> colour (red, green, blue) in [0, 255].
     Returns:
-        N keys of `grounds`.
+        N keys of GROUNDS.
     """
     inner = torch.zeros(images.shape[2:], dtype=torch.bool)
     inner[2:-2, 2:-2] = True
     border = images[:, :, ~inner].median(dim=2).values * 127.5 + 127.5
-    colours = torch.tensor(list(grounds.values()), dtype=border.dtype)
-    return [list(grounds)[i] for i in torch.cdist(border, colours).argmin(dim=1).tolist()]
+    colours = torch.tensor(list(GROUNDS.values()), dtype=border.dtype)
+    return [list(GROUNDS)[i] for i in torch.cdist(border, colours).argmin(dim=1).tolist()]
 
 
-def judged(images, asked, critic, grounds=GROUNDS):
+def judged(images, asked, critic):
     """How many drawings show the thing and the ground that they were asked for.
 
     Args:
         images: [N, 3, H, W] in [-1, 1].
         asked: N triples (prompt, thing, ground or None).
         critic: the judge and the names of its things.
-        grounds: of the vocabulary, name -> colour.
     """
     judging, names = critic
     order = judge.ranking(judging, images)
     right = order == torch.tensor([names.index(thing) for _, thing, _ in asked])[:, None]
-    pairs = zip(grounds_of(images, grounds), [ground for _, _, ground in asked], strict=True)
+    pairs = zip(grounds_of(images), [ground for _, _, ground in asked], strict=True)
     colours = [shown == ground for shown, ground in pairs if ground]
     wrong = [
         f"{prompt}: {names[first]}"
@@ -143,19 +141,18 @@ def nearest(image, renders):
     return which.item(), -10 * math.log10(max(error.item() / 4, 1e-10))
 
 
-def cleanliness(images, asked, renders_of, grounds=GROUNDS):
+def cleanliness(images, asked, renders_of):
     """How clean drawings are, beside the nearest renders of what they were to show.
 
     Args:
         images: [N, 3, H, W] in [-1, 1].
         asked: N triples (prompt, thing, ground or None: the one that is shown).
         renders_of: callable (thing, ground) -> [M, 3, H, W] in [-1, 1].
-        grounds: of the vocabulary, name -> colour.
     Returns:
         Figures, ready for JSON: in levels of 255, shares of pixels, decibels.
     """
     shown, ratios, tints = [], [], []
-    seen_on = grounds_of(images, grounds)
+    seen_on = grounds_of(images)
     for image, (_, thing, ground), seen in zip(images, asked, seen_on, strict=True):
         renders = renders_of(thing, ground or seen)
         which, ratio = nearest(image, renders)

@@ -17,8 +17,18 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from train.vocabulary import BUNDLED, CORE, GROUNDS
-from train.wide import WIDE
+from train.first import CORE, FIRST_GROUNDS, FIRST_THINGS
+from train.vocabulary import (
+    GROUND_WORDS,
+    GROUNDS,
+    KINDS,
+    NAMES,
+    NOT_WORDS,
+    PLURALS,
+    SMALL,
+    THINGS,
+    TWO,
+)
 
 FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 ANNOTATIONS = Path("/usr/share/unicode/cldr/common/annotations/en.xml")
@@ -38,8 +48,8 @@ class Thing:
     keywords: tuple[str, ...]
 
 
-def read_things(vocabulary=BUNDLED, annotations=ANNOTATIONS):
-    """The things of a vocabulary with their CLDR names and keywords."""
+def read_things(annotations=ANNOTATIONS):
+    """The things of the vocabulary with their CLDR names and keywords."""
     names, words = {}, {}
     for node in ET.parse(annotations).getroot().iter("annotation"):
         if node.get("type") == "tts":
@@ -47,7 +57,7 @@ def read_things(vocabulary=BUNDLED, annotations=ANNOTATIONS):
         else:
             words[node.get("cp")] = [word.strip() for word in node.text.split("|")]
     things, given, counts = [], {}, {}
-    for emoji, line in vocabulary.things.items():
+    for emoji, line in THINGS.items():
         key = emoji if emoji in names else emoji.removesuffix("\ufe0f")
         name = names[key].lower()
         short, *more = line.split("|")
@@ -66,16 +76,16 @@ def read_things(vocabulary=BUNDLED, annotations=ANNOTATIONS):
         Thing(
             t.emoji,
             t.name,
-            tuple(w for w in t.keywords if names_one_thing(w, t.emoji) and usable(w, vocabulary)),
+            tuple(w for w in t.keywords if names_one_thing(w, t.emoji) and usable(w)),
         )
         for t in things
     ]
 
 
-def usable(word, vocabulary=BUNDLED):
+def usable(word):
     """Whether a keyword can stand for a thing in a caption: no digit, no colour of a ground."""
-    others = (other for words in vocabulary.ground_words.values() for other in words)
-    taken = {*vocabulary.grounds, *vocabulary.not_words, *others}
+    others = (other for words in GROUND_WORDS.values() for other in words)
+    taken = {*GROUNDS, *NOT_WORDS, *others}
     return len(word) > 2 and word not in taken and not any(c.isdigit() for c in word)
 
 
@@ -133,10 +143,10 @@ def article(words):
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
-def plural(name, plurals=BUNDLED.plurals):
+def plural(name):
     *first, last = name.split(" ")
-    if last in plurals:
-        return " ".join([*first, plurals[last]])
+    if last in PLURALS:
+        return " ".join([*first, PLURALS[last]])
     if name.endswith(("s", "x", "sh", "ch")):
         return name + "es"
     if name.endswith("y") and name[-2] not in "aeiou":
@@ -144,23 +154,18 @@ def plural(name, plurals=BUNDLED.plurals):
     return name + "s"
 
 
-def one_of(words, rng):
-    """One of some words; a single one takes nothing from the generator."""
-    return words[0] if len(words) == 1 else rng.choice(words)
-
-
-def captions(thing, ground, kind, rng, count=4, vocabulary=BUNDLED):
+def captions(thing, ground, kind, rng, count=4):
     """Ways to ask for the image; most name the ground, some use another word for the thing."""
     lines = []
     for _ in range(count):
         name = rng.choice(thing.keywords) if thing.keywords and rng.random() < 0.25 else thing.name
         if kind == "two":
-            two = f"{one_of(vocabulary.two, rng)} {plural(name, vocabulary.plurals)}"
+            two = f"{rng.choice(TWO)} {plural(name)}"
             words = {"n": two, "a": two}
         else:
-            name = f"{one_of(vocabulary.small, rng)} {name}" if kind == "small" else name
+            name = f"{rng.choice(SMALL)} {name}" if kind == "small" else name
             words = {"n": name, "a": article(name)}
-        others = vocabulary.ground_words.get(ground, ())
+        others = GROUND_WORDS.get(ground, ())
         colour = rng.choice(others) if others and rng.random() < 0.2 else ground
         template = rng.choice(TEMPLATES if rng.random() < 0.7 else PLAIN)
         lines.append(template.format(g=article(colour), ground=colour, **words))
@@ -170,19 +175,19 @@ def captions(thing, ground, kind, rng, count=4, vocabulary=BUNDLED):
 def held_out_pairs(things, seed, grounds=GROUNDS):
     """The (thing, ground) pairs that training never sees: at most one ground in four a thing.
 
-    Of the things and grounds that the bundled model knows they are those that it never saw either:
-    a network that begins with its weights is as new to them.
+    Of the first things and grounds they are those that the first weights never saw either: the
+    bundled ones began with them.
     """
-    known = set(BUNDLED.names)
+    known = set(NAMES[: len(FIRST_THINGS)])
     old, new = [], []
     for thing in things:
         for ground in grounds:
-            in_old = ground in GROUNDS and thing.name in known
+            in_old = ground in FIRST_GROUNDS and thing.name in known
             (old if in_old else new).append((thing.name, ground))
 
     chosen, of_thing = [], {}
     for pairs, name, most in (
-        (old, f"held out {seed}", len(GROUNDS) // 4),
+        (old, f"held out {seed}", len(FIRST_GROUNDS) // 4),
         (new, f"held out of the wider {seed}", len(grounds) // 4),
     ):
         random.Random(name).shuffle(pairs)
@@ -197,31 +202,22 @@ def held_out_pairs(things, seed, grounds=GROUNDS):
 def main(argv=None):
     p = argparse.ArgumentParser(usage="python -m train.render [flags]", description=__doc__)
     p.add_argument("--output", type=Path, default=Path("data/emoji"))
-    p.add_argument("--count", type=int, default=30_000)
+    p.add_argument("--count", type=int, default=60_000)
     p.add_argument("--size", type=int, default=64)
     p.add_argument("--seed", type=int, default=0)
-    of = p.add_mutually_exclusive_group()
-    of.add_argument(
+    p.add_argument(
         "--core", action="store_true", help=f"only {len(CORE)} simple things, one to an image"
     )
-    of.add_argument(
-        "--wide",
-        action="store_true",
-        help=f"{len(WIDE.things)} things on {len(WIDE.grounds)} grounds, not the "
-        f"{len(BUNDLED.things)} on {len(GROUNDS)} of the bundled model",
-    )
     args = p.parse_args(argv)
-    vocabulary = WIDE if args.wide else BUNDLED
-    grounds = vocabulary.grounds
 
     for needed, package in ((FONT, "fonts-noto-color-emoji"), (ANNOTATIONS, "unicode-cldr-core")):
         if not needed.is_file():
             sys.exit(f"{needed} is missing: install it (Debian: apt-get install {package})")
-    things = [t for t in read_things(vocabulary) if t.name in CORE or not args.core]
+    things = [t for t in read_things() if t.name in CORE or not args.core]
     sprites = {thing.name: sprite(thing.emoji) for thing in things}
-    held_out = held_out_pairs(things, args.seed, grounds)
+    held_out = held_out_pairs(things, args.seed)
     allowed = {
-        thing.name: [g for g in grounds if (thing.name, g) not in set(held_out)] for thing in things
+        thing.name: [g for g in GROUNDS if (thing.name, g) not in set(held_out)] for thing in things
     }
     args.output.mkdir(parents=True, exist_ok=True)
 
@@ -229,18 +225,18 @@ def main(argv=None):
         rng = random.Random(f"{args.seed} {i}")
         thing = things[i % len(things)]  # each equally often
         ground = rng.choice(allowed[thing.name])
-        kind = rng.choices(list(vocabulary.kinds), vocabulary.kinds.values())[0]
+        kind = rng.choices(list(KINDS), KINDS.values())[0]
         kind = "plain" if args.core else kind
-        image = compose(sprites[thing.name], grounds[ground], args.size, kind, rng)
+        image = compose(sprites[thing.name], GROUNDS[ground], args.size, kind, rng)
         image.save(args.output / f"{i:06}.png", compress_level=1)
-        lines = captions(thing, ground, kind, rng, vocabulary=vocabulary)
+        lines = captions(thing, ground, kind, rng)
         (args.output / f"{i:06}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(write, range(args.count)))
     listed = {
         "things": [{"emoji": t.emoji, "name": t.name, "keywords": t.keywords} for t in things],
-        "grounds": grounds,
+        "grounds": GROUNDS,
         "held_out": held_out,
         "seed": args.seed,
     }

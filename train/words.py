@@ -1,7 +1,6 @@
 """Writes what a trained network's captions said: `python -m train.words -o checkpoints/emoji.json`.
 
-`--list-prompts` shows it, and prompts of other words are noted. It belongs to the weights: after a
-training on `train.render --wide` write it with --wide.
+`--list-prompts` shows it, and prompts of other words are noted. It belongs to the weights.
 """
 
 import argparse
@@ -9,18 +8,17 @@ import json
 from pathlib import Path
 
 from train import render
-from train.vocabulary import BUNDLED
-from train.wide import WIDE
+from train.vocabulary import GROUND_WORDS, GROUNDS, PLURALS, SMALL, TWO
 
 
-def listed(vocabulary):
+def listed():
     """The things and grounds, each with its other words, and whatever else captions say."""
-    things = {thing.name: list(thing.keywords) for thing in render.read_things(vocabulary)}
-    said = [*vocabulary.small, *vocabulary.two, *vocabulary.plurals.values()]
+    things = {thing.name: list(thing.keywords) for thing in render.read_things()}
+    said = [*SMALL, *TWO, *PLURALS.values()]
     words = {word for text in [*said, *render.TEMPLATES, "an"] for word in words_of(text)}
     return {
         "things": things,
-        "grounds": {name: vocabulary.ground_words.get(name, ()) for name in vocabulary.grounds},
+        "grounds": {name: GROUND_WORDS.get(name, ()) for name in GROUNDS},
         "more_words": sorted(words),
     }
 
@@ -35,10 +33,9 @@ def words_of(text):
 def main(argv=None):
     p = argparse.ArgumentParser(prog="python -m train.words", description=__doc__)
     p.add_argument("-o", "--output", type=Path, required=True)
-    p.add_argument("--wide", action="store_true", help="of the wider vocabulary")
     args = p.parse_args(argv)
-    found = listed(WIDE if args.wide else BUNDLED)
-    args.output.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    text = json.dumps(listed(), indent=1, ensure_ascii=False)
+    args.output.write_text(text + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ import diffusion
 import models
 from models.zoo import NETWORKS
 from train import drawing, evaluate, judge, measures, pictures
-from train.vocabulary import CORE, GROUNDS
-from train.wide import WIDE
+from train.first import CORE, FIRST_GROUNDS
+from train.vocabulary import GROUNDS
 
 NAMES = [*CORE, "tiger", "key", "lock"]
 
@@ -119,16 +119,11 @@ def test_new_is_a_pair_that_was_held_out_of_both_trainings():
     things, of_core, new_core = evaluate.vocabulary(NAMES, core=True)
     assert things == list(CORE)
     _, of_all, new = evaluate.vocabulary(NAMES, core=False)
-    assert set(new_core) == set(of_core) & set(of_all) == {p for p in new if p[0] in CORE}
-    assert {p for p in new if p[0] not in CORE} == {p for p in of_all if p[0] not in CORE}
-
-
-def test_new_to_a_wider_model_is_what_the_bundled_one_never_saw_either():
-    _, _, new = evaluate.vocabulary(NAMES, core=False)
-    _, not_seen, wider = evaluate.vocabulary(NAMES, core=False, grounds=WIDE.grounds)
-    assert [pair for pair in wider if pair[1] in GROUNDS] == new
-    assert {pair for pair in not_seen if pair[1] not in GROUNDS} <= set(wider)
-    assert {ground for _, ground in wider} - set(GROUNDS)
+    assert set(new_core) == {pair for pair in new if pair[0] in CORE}
+    assert {p for p in new_core if p[1] in FIRST_GROUNDS} == set(of_core) & set(of_all)
+    in_core = {pair for pair in of_all if pair[0] in CORE and pair[1] in FIRST_GROUNDS}
+    assert {pair for pair in of_all if pair not in in_core} <= set(new)
+    assert {ground for _, ground in new} - set(FIRST_GROUNDS)
 
 
 def test_interval_is_the_one_of_wilson():

@@ -8,8 +8,8 @@ from PIL import Image
 
 from models.zoo import CLIPS
 from train import render
-from train.vocabulary import BUNDLED, CORE, GROUNDS, THINGS
-from train.wide import WIDE
+from train.first import CORE, FIRST_GROUNDS, FIRST_THINGS
+from train.vocabulary import GROUND_WORDS, GROUNDS, NAMES, THINGS
 
 installed = pytest.mark.skipif(
     not (Path(render.FONT).exists() and Path(render.ANNOTATIONS).exists()),
@@ -63,35 +63,28 @@ def test_every_thing_keeps_some_ground_and_every_word_means_one_thing(things):
     assert len(words) == len(set(words))
 
 
-@pytest.fixture(scope="module")
-def wide_things():
-    return render.read_things(WIDE)
-
-
 def test_vocabulary_is_wide_and_its_names_are_plain():
-    names = WIDE.names
-    assert len(set(names)) == len(WIDE.things) == 328
-    assert len(WIDE.grounds) == 18
-    assert names[: len(THINGS)] == BUNDLED.names
-    assert all(name == name.lower() and name for name in names)
+    assert len(set(NAMES)) == len(THINGS) == 328
+    assert len(GROUNDS) == 18
+    assert list(THINGS)[: len(FIRST_THINGS)] == list(FIRST_THINGS)
+    assert all(name == name.lower() and name for name in NAMES)
 
 
-def test_pairs_that_the_bundled_model_never_saw_stay_held_out():
-    # And no others of its things and grounds.
-    names = WIDE.names
-    of = [render.Thing("", name, ()) for name in names]
-    first, grounds = set(BUNDLED.names), set(GROUNDS)
-    held_out = render.held_out_pairs(of, seed=0, grounds=WIDE.grounds)
-    old = [pair for pair in held_out if pair[0] in first and pair[1] in grounds]
+def test_pairs_that_the_first_weights_never_saw_stay_held_out():
+    # And no others of their things and grounds.
+    first = NAMES[: len(FIRST_THINGS)]
+    held_out = render.held_out_pairs([render.Thing("", name, ()) for name in NAMES], seed=0)
+    old = [pair for pair in held_out if pair[0] in first and pair[1] in FIRST_GROUNDS]
     assert len(old) == 84
     assert {("alarm clock", "black"), ("alien", "white"), ("yellow heart", "green")} <= set(old)
-    assert old == render.held_out_pairs(of[: len(THINGS)], seed=0)
+    of_first = [render.Thing("", name, ()) for name in first]
+    assert old == render.held_out_pairs(of_first, seed=0, grounds=FIRST_GROUNDS)
 
 
 @installed
-def test_word_that_the_vocabulary_gives_to_a_thing_is_no_other_things(wide_things):
-    words = {word: thing.name for thing in wide_things for word in (thing.name, *thing.keywords)}
-    for emoji, given in WIDE.things.items():
+def test_word_that_the_vocabulary_gives_to_a_thing_is_no_other_things(things):
+    words = {word: thing.name for thing in things for word in (thing.name, *thing.keywords)}
+    for emoji, given in THINGS.items():
         name, *others = given.split("|")
         for word in (name, *others):
             assert words[word] == name, (emoji, word)
@@ -100,14 +93,14 @@ def test_word_that_the_vocabulary_gives_to_a_thing_is_no_other_things(wide_thing
 
 
 @installed
-def test_every_caption_fits_the_clip(wide_things):
+def test_every_caption_fits_the_clip(things):
     tokenizer = SimpleTokenizer()
     longest = CLIPS["emoji"].config["text_cfg"]["context_length"] - 2  # its start and its end
-    others = [word for words in WIDE.ground_words.values() for word in words]
-    longest_ground = render.article(max([*WIDE.grounds, *others], key=len))
-    for thing in wide_things:
+    others = [word for words in GROUND_WORDS.values() for word in words]
+    longest_ground = render.article(max([*GROUNDS, *others], key=len))
+    for thing in things:
         for word in (thing.name, *thing.keywords):
-            two = f"a pair of {render.plural(word, WIDE.plurals)}"
+            two = f"a pair of {render.plural(word)}"
             line = f"{two} on {longest_ground} background"
             assert len(tokenizer.encode(line)) <= longest, line
 
@@ -132,7 +125,7 @@ def test_every_caption_fits_the_clip(wide_things):
     ],
 )
 def test_plural_is_what_people_write(one, two):
-    assert render.plural(one, WIDE.plurals) == two
+    assert render.plural(one) == two
 
 
 def test_every_plain_render_is_among_all_of_them():
@@ -167,31 +160,22 @@ def test_captions_name_the_thing_in_plain_words():
     plain = {line for _ in range(99) for line in render.captions(thing, "blue", "plain", rng)}
     assert {"a red apple", "an apple", "a red apple on a blue background"} <= plain
     small = render.captions(thing, "blue", "small", rng, count=50)
-    assert all(line.startswith(("a small ", "small ")) for line in small)
+    assert {line.removeprefix("a ").split()[0] for line in small} == {"small", "tiny", "little"}
     two = render.captions(thing, "blue", "two", rng, count=50)
-    assert all(line.startswith(("two red apples", "two apples")) for line in two)
+    assert all(" apples" in line or line.endswith("apples") for line in two)
+    assert {line.split()[0] for line in two} == {"two", "2", "a"}
     assert 0.5 < sum("blue" in line for line in small + two) / 100 < 0.9
 
-
-def test_wide_captions_say_sizes_numbers_and_grounds_in_several_ways():
-    thing = render.Thing("🍎", "red apple", ("apple",))
-    rng = render.random.Random(0)
-
-    def lines(kind, ground):
-        return render.captions(thing, ground, kind, rng, count=99, vocabulary=WIDE)
-
-    small = [line.removeprefix("a ") for line in lines("small", "blue")]
-    assert {line.split()[0] for line in small} == {"small", "tiny", "little"}
-    assert {line.split()[0] for line in lines("two", "blue")} == {"two", "2", "a"}
-    assert {"gray", "grey"} <= set(" ".join(lines("plain", "gray")).split())
+    gray = render.captions(thing, "gray", "plain", rng, count=99)
+    assert {"gray", "grey"} <= set(" ".join(gray).split())
 
 
 @installed
-def test_wide_folder_lists_its_own_things_and_grounds(tmp_path):
-    render.main(["--output", str(tmp_path), "--count", "2", "--wide"])
+def test_folder_lists_its_things_and_grounds(tmp_path):
+    render.main(["--output", str(tmp_path), "--count", "2"])
     listed = json.loads((tmp_path / "vocabulary.json").read_text())
-    assert [thing["name"] for thing in listed["things"]] == WIDE.names
-    assert list(listed["grounds"]) == list(WIDE.grounds)
+    assert [thing["name"] for thing in listed["things"]] == NAMES
+    assert list(listed["grounds"]) == list(GROUNDS)
 
 
 @installed
