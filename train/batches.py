@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import torch
+from torchvision.transforms.functional import center_crop
 
 from train.data import replace_file
 
@@ -12,10 +13,14 @@ from train.data import replace_file
 def embed(clip, images, captions):
     """Everything a condition can be.
 
+    Of an image that is not a square CLIP sees the square in its middle.
+
     Returns:
         (image embeddings [N, D], text embeddings [M, D] of the distinct captions, and for each
         image the rows of its captions).
     """
+    side = min(images.shape[2:])
+    square = center_crop(images, [side, side])
     texts = sorted({line for lines in captions for line in lines})
     row = {text: i for i, text in enumerate(texts)}
     image_embeds = torch.cat(
@@ -25,7 +30,7 @@ def embed(clip, images, captions):
                     part.float() / 127.5 - 1, clip.image_size, mode="area"
                 )
             )
-            for part in images.split(256)
+            for part in square.split(256)
         ]
     )
     return image_embeds, clip.encode_text(texts), [[row[t] for t in lines] for lines in captions]

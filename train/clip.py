@@ -101,7 +101,7 @@ def main(argv=None):
     device = torch.device(args.device)
     config = CLIPS["emoji"].config
     args.run.mkdir(parents=True, exist_ok=True)
-    images, captions = read_folder(args.data, config["vision_cfg"]["image_size"])
+    images, captions = read_folder(args.data, 2 * (config["vision_cfg"]["image_size"],))
 
     texts = sorted({line for lines in captions for line in lines})
     row = {text: i for i, text in enumerate(texts)}

@@ -15,9 +15,10 @@ def read_folder(folder, size):
 
     Args:
         folder: holds `name.png` (or .jpg, .webp) and `name.txt`, one caption a line.
-        size: the side in pixels that images are scaled and centre-cropped to.
+        size: (width, height) in pixels that images are scaled and centre-cropped to; None: that of
+            the first of them.
     Returns:
-        (images, captions): uint8 tensor [N, 3, size, size], and a list of N lists of captions.
+        (images, captions): uint8 tensor [N, 3, H, W], and a list of N lists of captions.
     Raises:
         SystemExit: if there are none, or an image has no captions or cannot be read.
     """
@@ -27,7 +28,14 @@ def read_folder(folder, size):
     files = sorted(p for p in folder.glob("*") if p.suffix in (".png", ".jpg", ".jpeg", ".webp"))
     if not files:
         sys.exit(f"{folder}: no images in it: name a folder with name.png and name.txt files")
-    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    if size is None:
+        try:
+            with Image.open(files[0]) as image:
+                size = image.size
+        except OSError as error:
+            sys.exit(f"{files[0]}: {error}")
+    width, height = size
+    images = torch.empty(len(files), 3, height, width, dtype=torch.uint8)
     captions = [None] * len(files)
 
     def read(i):
@@ -39,10 +47,10 @@ def read_folder(folder, size):
         if not captions[i]:
             raise ValueError(f"{files[i]} has no captions: write some to {files[i].stem}.txt")
         with Image.open(files[i]) as image:
-            as_is = image.mode == "RGB" and image.size == (size, size)
+            as_is = image.mode == "RGB" and image.size == size
             picture = np.asarray(image) if as_is else None
         if picture is None:
-            picture = np.asarray(resize_and_crop(open_image(files[i]), (size, size)))
+            picture = np.asarray(resize_and_crop(open_image(files[i]), size))
         images[i] = torch.from_numpy(picture.copy()).permute(2, 0, 1)
 
     try:

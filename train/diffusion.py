@@ -7,6 +7,8 @@ A killed run goes on from its last checkpoint when the same command is given aga
 import argparse
 import dataclasses
 import json
+import math
+import sys
 import time
 from pathlib import Path
 
@@ -44,6 +46,7 @@ def arguments(argv=None):
         "--last-batch-size", type=int, help="what it grows to by doubling; default: it stays"
     )
     p.add_argument("--lr", type=float, default=6e-4)
+    p.add_argument("--optimizer", default="muon", choices=["muon", "adamw"])
     p.add_argument("--decay", type=float, default=0.4, help="share of the run that lowers the lr")
     p.add_argument("--drop", type=float, default=0.2, help="share of zero embeddings")
     p.add_argument("--image-share", type=float, default=0.25, help="conditions that are images")
@@ -51,6 +54,15 @@ def arguments(argv=None):
     p.add_argument(
         "--octaves", type=int, default=0, help="against slow tints: also errors of averages"
     )
+    p.add_argument(
+        "--other-sizes",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="captioned images of another size each, for every other step at the end of the run",
+    )
+    p.add_argument("--other-share", type=float, default=0.2, help="of the run that is its end")
     p.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     p.add_argument("--samples-every", type=int, default=4, help="checkpoints between samples")
     p.add_argument("--seed", type=int, default=0)
@@ -139,24 +151,35 @@ def main(argv=None):
     device = torch.device(args.device)
     args.run.mkdir(parents=True, exist_ok=True)
 
-    images, captions = read_folder(args.data, row.shape[1])
     clip = models.clip.load(row.clip, args.clip_checkpoint)
-    image_embeds, text_embeds, rows = kept_embeddings(
-        args.run / "embeddings.pt", clip, images, captions
-    )
+    images, captions = read_folder(args.data, row.shape[:0:-1])
     previews = [captions[i * len(captions) // 36][0] for i in range(36)]
+    kept = kept_embeddings(args.run / "embeddings.pt", clip, images, captions)
+    folders = [(images, *kept)]
+    for i, folder in enumerate(args.other_sizes, start=1):
+        images, captions = read_folder(folder, None)
+        height, width = images.shape[2:]
+        if height % arch.size_multiple or width % arch.size_multiple:
+            sys.exit(
+                f"{folder} has images of {width} x {height} pixels: the network takes "
+                f"multiples of {arch.size_multiple}"
+            )
+        kept = kept_embeddings(args.run / f"embeddings_{i}.pt", clip, images, captions)
+        folders.append((images, *kept))
 
     torch.manual_seed(args.seed)
     net = UNet(arch).to(device, memory_format=torch.channels_last)
     if args.init:
         taken, count = take_over(load_file(args.init), net)
         print(f"begins with {taken / count:.1%} of its weights from {args.init}", flush=True)
-    learner = Learner(net, args.ema)
+    learner = Learner(net, args.ema, args.optimizer == "muon")
 
     first, seen, spent, dtype = 0, 0, 0.0, None
     state_file, undecayed = args.run / "state.pt", args.run / "state_before_decay.pt"
     if state_file.exists():
         state = torch.load(state_file, map_location=device, weights_only=True)
+        if ("muon" in state) != (args.optimizer == "muon"):
+            sys.exit(f"{args.run} is a run of the other --optimizer: name another --run")
         learner.restore(state)
         first, seen, spent = state["step"], state["samples"], state["seconds"]
         dtype = getattr(torch, state["dtype"])
@@ -164,8 +187,11 @@ def main(argv=None):
 
     call = torch.compile(net) if args.compile else net
 
-    def losses_of(size, generator, dtype):
-        x, cond = batch(images, image_embeds, text_embeds, rows, size, args.image_share, generator)
+    def losses_of(size, generator, dtype, folder=0):
+        images, *embeds = folders[folder]
+        # As many pixels at every size, so that a step takes as long.
+        size = max(1, round(size * math.prod(row.shape) / images[0].numel()))
+        x, cond = batch(images, *embeds, size, args.image_share, generator)
         cond = drop_conditions(cond, args.drop, generator).to(device)
         t = stratified_timesteps(len(x), generator).to(device)
         eps = torch.randn(x.shape, generator=generator).to(device)
@@ -199,11 +225,15 @@ def main(argv=None):
         generator = torch.Generator().manual_seed(args.seed * 1_000_003 + step)
         size = batch_size_at(share, args.batch_size, args.last_batch_size or args.batch_size)
         lr = args.lr * lr_factor(step, share, args.decay)
-        t, losses = losses_of(size, generator, dtype)
+        folder = 0
+        if args.other_sizes and share >= 1 - args.other_share:
+            # Every other step stays with the size that the network is for.
+            folder = step % 2 * (1 + step // 2 % len(args.other_sizes))
+        t, losses = losses_of(size, generator, dtype, folder)
         learner.learn(losses, step, lr, size / args.batch_size)
         told.add(t, losses)
 
-        step, seen = step + 1, seen + size
+        step, seen = step + 1, seen + len(losses)
         now = time.time()
         spent, tick = spent + now - tick, now
         share = share_of(step)

@@ -139,7 +139,7 @@ class Data:
 
     def __init__(self, args, row):
         self.args, self.device = args, torch.device(args.device)
-        self.images, self.captions = read_folder(args.data, row.shape[1])
+        self.images, self.captions = read_folder(args.data, row.shape[:0:-1])
         clip = models.clip.load(row.clip, args.clip_checkpoint)
         kept = args.run / "embeddings.pt"
         self.embeddings = kept_embeddings(kept, clip, self.images, self.captions)

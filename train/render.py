@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from train.first import CORE, FIRST_GROUNDS, FIRST_THINGS
 from train.vocabulary import (
@@ -199,11 +199,21 @@ def held_out_pairs(things, seed, grounds=GROUNDS):
     return sorted(chosen)
 
 
+def width_height(text):
+    """The (width, height) in pixels that "64" or "64x96" says."""
+    sides = [int(side) for side in text.split("x")]
+    if len(sides) > 2 or min(sides) < 1:
+        raise ValueError(text)
+    return sides[0], sides[-1]
+
+
 def main(argv=None):
     p = argparse.ArgumentParser(usage="python -m train.render [flags]", description=__doc__)
     p.add_argument("--output", type=Path, default=Path("data/emoji"))
     p.add_argument("--count", type=int, default=60_000)
-    p.add_argument("--size", type=int, default=64)
+    p.add_argument(
+        "--size", type=width_height, default=(64, 64), metavar="N or WxH", help="in pixels"
+    )
     p.add_argument("--seed", type=int, default=0)
     p.add_argument(
         "--core", action="store_true", help=f"only {len(CORE)} simple things, one to an image"
@@ -227,7 +237,8 @@ def main(argv=None):
         ground = rng.choice(allowed[thing.name])
         kind = rng.choices(list(KINDS), KINDS.values())[0]
         kind = "plain" if args.core else kind
-        image = compose(sprites[thing.name], GROUNDS[ground], args.size, kind, rng)
+        image = compose(sprites[thing.name], GROUNDS[ground], min(args.size), kind, rng)
+        image = ImageOps.pad(image, args.size, color=GROUNDS[ground])
         image.save(args.output / f"{i:06}.png", compress_level=1)
         lines = captions(thing, ground, kind, rng)
         (args.output / f"{i:06}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

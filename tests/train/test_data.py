@@ -15,7 +15,7 @@ def test_images_and_captions_belong_together_in_the_order_of_names(tmp_path):
         Image.new("RGB", (8, 8), (level,) * 3).save(tmp_path / name, quality=100)
         caption(tmp_path / name, f"{name}\n\n  second {name}  \n")
     (tmp_path / "notes.md").write_text("not an image")
-    images, captions = read_folder(tmp_path, 8)
+    images, captions = read_folder(tmp_path, (8, 8))
     assert images.dtype == torch.uint8
     assert images.shape == (3, 3, 8, 8)
     assert images.float().mean(dim=(1, 2, 3)).tolist() == pytest.approx([10, 200, 90], abs=2)
@@ -26,7 +26,7 @@ def test_png_of_the_right_size_is_read_level_by_level(tmp_path):
     levels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     Image.fromarray(levels).save(tmp_path / "a.png")
     caption(tmp_path / "a.png", "noise")
-    images, _ = read_folder(tmp_path, 16)
+    images, _ = read_folder(tmp_path, (16, 16))
     assert (images[0].permute(1, 2, 0).numpy() == levels).all()
 
 
@@ -35,7 +35,7 @@ def test_image_of_any_form_is_cut_to_its_middle_on_white(tmp_path):
     wide.paste((255, 0, 0, 255), (20, 0, 40, 10))
     wide.save(tmp_path / "a.png")
     caption(tmp_path / "a.png", "half red, half nothing")
-    images, _ = read_folder(tmp_path, 20)
+    images, _ = read_folder(tmp_path, (20, 20))
     assert images[0, :, 2, 10].tolist() == [255, 0, 0]
     assert images[0, :, 17, 10].tolist() == [255, 255, 255]
 
@@ -53,7 +53,7 @@ def test_spoilt_folder_is_one_line_that_names_what_is_wrong(tmp_path, spoil):
         (folder / "holiday.png").write_bytes(b"nothing")
         (folder / "holiday.txt").write_text("a caption")
     with pytest.raises(SystemExit) as stop:
-        read_folder(folder, 8)
+        read_folder(folder, (8, 8))
     assert "\n" not in str(stop.value)
     assert str(folder) in str(stop.value)
     assert ("holiday" in str(stop.value)) == (spoil in ("no caption", "blank", "no image"))

@@ -54,9 +54,11 @@ def test_a_few_steps_on_any_folder_lower_the_loss_and_give_a_network(squares, tm
         assert samples.size[0] > 6 * 64
 
 
-def test_killed_run_ends_as_the_unbroken_one(squares, tmp_path, monkeypatch):
+@pytest.mark.parametrize("optimiser", ["muon", "adamw"])
+def test_killed_run_ends_as_the_unbroken_one(squares, tmp_path, monkeypatch, optimiser):
     monkeypatch.setattr(trainer, "draw", lambda *args: torch.zeros(36, 3, 64, 64))  # is slow
-    whole, _ = train(squares, tmp_path / "whole", 6, every=3)
+    more = ["--optimizer", optimiser]
+    whole, _ = train(squares, tmp_path / "whole", 6, every=3, more=more)
 
     calls, loss = [], trainer.v_loss
 
@@ -69,15 +71,71 @@ def test_killed_run_ends_as_the_unbroken_one(squares, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "v_loss", killed)
         with pytest.raises(KeyboardInterrupt):
-            train(squares, tmp_path / "broken", 6, every=3)
+            train(squares, tmp_path / "broken", 6, every=3, more=more)
     assert not (tmp_path / "broken" / "net.safetensors").exists()
-    resumed, log = train(squares, tmp_path / "broken", 6, every=3)
+    resumed, log = train(squares, tmp_path / "broken", 6, every=3, more=more)
     assert [entry["step"] for entry in log] == [3, 6]
     assert resumed.read_bytes() == whole.read_bytes()
+    (other,) = {"muon", "adamw"} - {optimiser}
+    with pytest.raises(SystemExit, match="is a run of the other --optimizer: name another --run"):
+        train(squares, tmp_path / "broken", 9, every=3, more=["--optimizer", other])
+
+
+def test_muon_steps_as_far_in_every_direction_of_a_gradient_and_adamw_in_every_number():
+    net, lr = UNet(NETWORKS["emoji"].architecture), 1e-3
+    before = {name: value.detach().clone() for name, value in net.named_parameters()}
+    learner = learning.Learner(net, 0.9, muon=True)
+    x, t, embeds = torch.randn(4, 3, 16, 16), torch.rand(4), torch.randn(4, 256)
+    # So small that gradients are not clipped.
+    learner.learn(1e-3 * net(x, t, embeds).square().mean(dim=(1, 2, 3)), 0, lr)
+    of_muon = {id(parameter) for parameter in learning.inner_matrices(net)}
+    others = [name for name, value in net.named_parameters() if id(value) not in of_muon]
+    assert {name for name in others if before[name].ndim > 1} == {
+        "mapping_timestep_embed.weight",
+        "timestep_embed.weight",
+        "net.0.main.0.weight",
+        "net.2.main.4.weight",
+    }
+    for name, value in net.named_parameters():
+        # Without what weight decay takes.
+        step = value.detach() - (1 - 0.01 * lr) * before[name]
+        if name in others:
+            there = value.grad.abs() > 1e-6  # AdamW's eps is 1e-8
+            assert (step + lr * value.grad.sign())[there].abs().max() < 0.02 * lr
+            continue
+        step, grad = step.flatten(1), value.grad.flatten(1)
+        u, sizes, vh = torch.linalg.svd(grad, full_matrices=False)
+        along = -(u.T @ step @ vh.T).diagonal() / (0.2 * lr * max(step.shape) ** 0.5)
+        assert (along[sizes > 0.05 * sizes.norm()] > 0.4).all()
+        assert along.max() < 1.4
+
+
+def test_other_sizes_come_at_the_end_and_cost_as_much(squares, tmp_path, no_samples):
+    large = tmp_path / "large"
+    large.mkdir()
+    for i in range(4):
+        Image.new("RGB", (96, 128), (i * 60, 90, 30)).save(large / f"{i}.png")
+        (large / f"{i}.txt").write_text("a square\n")
+    more = ["--other-sizes", large, "--other-share", 0.5, "--samples-every", 99]
+    _, log = train(squares, tmp_path / "run", 8, every=1, more=more)
+    seen = [b["samples"] - a["samples"] for a, b in itertools.pairwise(log)]
+    # An image of 96 x 128 has as many pixels as three of 64 x 64.
+    assert [log[0]["samples"], *seen] == [8, 8, 8, 8, 8, 3, 8, 3]
+    Image.new("RGB", (42, 64)).save(large / "0.png")
+    with pytest.raises(SystemExit, match=r"large has images of 42 x 64 pixels: .* multiples of"):
+        train(squares, tmp_path / "wrong", 1, every=1, more=more)
+
+
+def test_clip_sees_the_square_in_the_middle_of_an_image(squares):
+    clip, (images, captions) = load("emoji"), read_folder(squares, (64, 64))
+    wide = torch.zeros(len(images), 3, 64, 96, dtype=torch.uint8)
+    wide[..., 16:80] = images
+    found, expected = (batches.embed(clip, of, captions)[0] for of in (wide, images))
+    assert torch.equal(found, expected)
 
 
 def test_embeddings_are_kept_until_what_they_are_made_of_changes(squares, tmp_path, monkeypatch):
-    clip, (images, captions) = load("emoji"), read_folder(squares, 64)
+    clip, (images, captions) = load("emoji"), read_folder(squares, (64, 64))
     first = batches.kept_embeddings(tmp_path / "kept.pt", clip, images, captions)
     with monkeypatch.context() as patch:
         patch.setattr(batches, "embed", None)

@@ -171,6 +171,28 @@ def test_captions_name_the_thing_in_plain_words():
 
 
 @installed
+def test_size_is_that_of_the_images_and_things_stay_in_the_middle(tmp_path):
+    for name in ("64", "96x64", "64x96", "128"):
+        render.main(["--output", str(tmp_path / name), "--count", "9", "--size", name])
+    folders = {name: tmp_path / name for name in ("64", "96x64", "64x96", "128")}
+    for i in range(9):
+        found = {n: np.asarray(Image.open(f / f"{i:06}.png")) for n, f in folders.items()}
+        assert {n: a.shape[:2] for n, a in found.items()} == {
+            "64": (64, 64),
+            "96x64": (64, 96),
+            "64x96": (96, 64),
+            "128": (128, 128),
+        }
+        assert np.array_equal(found["96x64"][:, 16:80], found["64"])
+        assert np.array_equal(found["64x96"][16:80], found["64"])
+        assert (found["96x64"][:, :16] == found["64"][0, 0]).all()
+        texts = {(f / f"{i:06}.txt").read_text() for f in folders.values()}
+        assert len(texts) == 1
+    with pytest.raises(SystemExit):
+        render.main(["--output", str(tmp_path / "no"), "--size", "64x64x64"])
+
+
+@installed
 def test_folder_lists_its_things_and_grounds(tmp_path):
     render.main(["--output", str(tmp_path), "--count", "2"])
     listed = json.loads((tmp_path / "vocabulary.json").read_text())
