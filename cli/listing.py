@@ -38,7 +38,7 @@ def prompts(name):
 def _one(row):
     path, clip = present(row), CLIPS.get(row.clip)
     known = vocabulary(row)
-    rows = [("model", row.name), ("draws", row.draws), ("trained on", f"{_size(row)} pixels")]
+    rows = [("model", row.name), ("draws", row.draws), ("trained on", _sizes(row))]
     rows.append(("sizes", f"multiples of {row.size_multiple}, best as it was trained"))
     rows.append(("prompts", "yes" if row.clip else "none; clip_sample.py steers it"))
     if clip:
@@ -53,6 +53,11 @@ def _one(row):
     rows += [("SHA-256", row.sha256)] if row.sha256 else []
     rows += [("licence", row.licence)] if row.licence else []
     return "\n".join(_columns(rows))
+
+
+def _sizes(row):
+    others = ", ".join(f"{width} x {height}" for width, height in row.other_sizes)
+    return f"{_size(row)} pixels" + (f", and on {others}" if others else "")
 
 
 def _size(row):

@@ -71,10 +71,9 @@ def _unknown(row, known, text):
 
 
 def _untrained(row, size):
-    trained = row.shape[:0:-1]
-    if size == trained:
+    w, h = row.shape[:0:-1]
+    if tuple(size) in {(w, h), *row.other_sizes}:
         return None
-    w, h = trained
     return (
         f"{row.name} was trained on {w} x {h} pixels: at {size[0]} x {size[1]} it may draw "
         "nothing that one knows"

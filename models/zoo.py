@@ -69,6 +69,7 @@ class Network:
         sha256: of the checkpoint; None: not known beforehand.
         shape: (channels, height, width) of the images it was trained on, in pixels.
         architecture: its U-Net.
+        other_sizes: (width, height) of other images that it was trained on, in pixels.
         min_t, max_t: the range of timesteps it was trained on.
         clip: the CLIP that conditions it; None: it takes no condition.
         draws: what, in a few words.
@@ -87,6 +88,7 @@ class Network:
     sha256: str | None
     shape: tuple[int, int, int]
     architecture: Architecture
+    other_sizes: tuple[tuple[int, int], ...] = ()
     mirrors: tuple[str, ...] = ()
     min_t: float = 0.0
     max_t: float = 1.0
@@ -155,6 +157,7 @@ ROWS = (
         sha256="3e45349aeb1cc70a09d1837ee77ad222cd738063770932705057cb9058e61eb7",
         shape=(3, 64, 64),
         architecture=EMOJI,
+        other_sizes=((64, 96), (96, 64), (128, 128)),
         clip="emoji",
         draws="emoji on plain backgrounds",
         licence="MIT",
