@@ -19,7 +19,7 @@ from jobs.frames import frames_of, with_latents
 from jobs.job_files import entries, placed, read_entry
 from jobs.resolve import resolve, resolve_image
 from jobs.resolved import ImageOptions
-from jobs.sweeps import option_of, sweep_of
+from jobs.sweeps import combination_named, option_of, sweep_of
 from recipes import exif_texts, png_texts
 from values.errors import UserError, be_quiet, note, printable, say
 from values.files import file_name, open_regular
@@ -191,7 +191,8 @@ class Jobs:
         """The jobs of a line if nothing is wrong with any of them."""
         try:
             for job in jobs:
-                self._look(job.image)
+                with combination_named(job.swept):
+                    self._look(job.image)
         except UserError as error:
             if entry is None:
                 raise
@@ -211,7 +212,8 @@ class Jobs:
     def _leave_out(self, entry, error, look=lambda image: None):
         def use(said):
             for job in self._variants(entry.line, with_latents(self.script, said)):
-                look(job.image)
+                with combination_named(job.swept):
+                    look(job.image)
 
         error = placed(error, entry, self.script, use)
         line = entry.line + error.line
@@ -236,7 +238,8 @@ class Jobs:
             told = [value if type(value) in (int, float) else shown for shown, value in values]
             swept = dict(zip(names, told, strict=True))
             for frame_said, frame in frames_of(self.script, all_said):
-                image = resolve_image(self.script, frame_said, frame)
+                with combination_named(swept):
+                    image = resolve_image(self.script, frame_said, frame)
                 yield Job(line, image, swept, i // across)
 
 

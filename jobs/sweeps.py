@@ -1,5 +1,6 @@
 """What `--sweep` varies: the options, and the values that each of them takes."""
 
+import contextlib
 import difflib
 import math
 
@@ -43,6 +44,23 @@ def option_of(script, name):
 def is_text(option):
     """Whether the values of an option are text prompts."""
     return isinstance(option.type, TextPrompt) and not isinstance(option.type, ImagePrompt)
+
+
+@contextlib.contextmanager
+def combination_named(swept):
+    """A context in which a UserError says of which combination of a sweep it is.
+
+    Args:
+        swept: what is swept -> its value in the combination; nothing: there is no sweep.
+    """
+    try:
+        yield
+    except UserError as error:
+        if swept:
+            texts = {n: " ".join(v) if isinstance(v, list) else str(v) for n, v in swept.items()}
+            values = ", ".join(f"{name}={printable(text, 60)}" for name, text in texts.items())
+            error.args = (f"{error} (--sweep, where {values})", *error.args[1:])
+        raise
 
 
 def _checked(script, flag, texts):

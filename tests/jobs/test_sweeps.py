@@ -37,6 +37,35 @@ def test_sweeps_that_make_no_sense_are_refused(sweep):
     assert sweep.split("=")[0] in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("sweep", "combination"),
+    [
+        (("method=ddim,ab23", "eta=0,0.5"), "where method=ab23, eta=0.5"),
+        (
+            ("steps=9", "guidance-interval=0.1 1,0.9 0.2"),
+            "where steps=9, guidance-interval=0.9 0.2",
+        ),
+    ],
+)
+def test_combination_that_makes_no_sense_is_named(sweep, combination, read):
+    with pytest.raises(UserError) as refused:
+        Jobs(CFG, [*FLAGS, "cat", "--sweep", *sweep])
+    assert str(refused.value).endswith(f" (--sweep, {combination})")
+    with pytest.raises(UserError, match=f"line 1, column 1: .*{combination}"):
+        read("cat\n", "--sweep", *sweep)
+
+
+def test_file_that_one_combination_names_is_told_with_it(read):
+    jobs = read("cat\ndog --steps 9\n", "--sweep", "init=a.png,b.png")
+
+    def look(image):
+        if image.init == "b.png":
+            raise UserError("b.png: no such file")
+
+    with pytest.raises(UserError, match=r"line 1, .*b.png: no such file \(--sweep, where init=b"):
+        jobs.check(look)
+
+
 def test_sweep_of_more_than_anyone_looks_at_is_refused():
     many = "seed=" + ",".join(map(str, range(1, 201)))
     with pytest.raises(UserError, match="10,000 combinations"):
