@@ -9,9 +9,11 @@ from torch.nn.functional import interpolate, pad
 import diffusion
 from media.saving import as_saved, is_lossy
 from media.tensors import in_levels, to_image, to_tensor
+from values.errors import counted, printable
 
 ROUNDING = 1 / math.sqrt(12)  # grey levels: the standard deviation of what 8 bits leave out
 MISFIT = 16  # grey levels: photos that were blurred as is said come within two
+NAMED = 3  # photos of a batch, in the line about it
 TRAVEL_STEPS = 2  # of each part of the way that --travel goes again
 
 
@@ -28,6 +30,7 @@ class Known:
     def __init__(self, run, batch):
         image, photos = batch.image, run.photos(batch).float()
         self.run, self.image, parameters = run, image, {}
+        self.names = list(dict.fromkeys(str(item.photo) for item in batch.items))
         for task in image.task:
             parameters[task] = ()
             if task == "inpaint":
@@ -94,7 +97,10 @@ class Known:
             told = self._told(self._as_saved(images))
             if "deblur" in self.image.task and not self.image.noise and self._off(images) > MISFIT:
                 told += f": the photo is hardly one that --blur {self.image.blur:g} has made"
-            self.run.say(told, sys.stderr)
+            names = ", ".join(printable(name, 200) for name in self.names[:NAMED])
+            if len(self.names) > NAMED:
+                names += f" and {counted(len(self.names) - NAMED, 'more photo')}"
+            self.run.say(f"{names}: {told}", sys.stderr)
         return images
 
     def _as_saved(self, images):

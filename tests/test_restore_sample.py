@@ -73,7 +73,7 @@ def test_what_is_around_a_hole_stays_to_the_bit(restore_sample, flags):
     known = pixels("hole.png") == 0
     assert np.array_equal(found[known], pixels("photo.png")[known])
     assert abs(found - pixels("photo.png"))[~known].mean() > 3
-    assert "what is known is kept to the bit" in err
+    assert "photo.png: what is known is kept to the bit\n" in err
 
 
 @pytest.mark.slow
