@@ -2,7 +2,7 @@
 
 FIRST_THINGS = {
     # faces
-    "😀": "smiling face|happy face|smiley",
+    "😀": "smiling face|happy face|smiley|face",
     "😂": "laughing face",
     "😍": "love face",
     "😎": "cool face",
@@ -38,12 +38,12 @@ FIRST_THINGS = {
     "🐝": "bee",
     "🐘": "elephant",
     # food
-    "🍎": "red apple",
+    "🍎": "red apple|apple",
     "🍏": "green apple",
     "🍊": "tangerine|orange fruit",
     "🍋": "lemon",
     "🍌": "banana",
-    "🍉": "watermelon",
+    "🍉": "watermelon|slice of watermelon",
     "🍇": "grapes|grape",
     "🍓": "strawberry",
     "🍒": "cherries|cherry",
@@ -52,13 +52,13 @@ FIRST_THINGS = {
     "🥕": "carrot",
     "🌽": "corn",
     "🍄": "mushroom",
-    "🧀": "cheese",
+    "🧀": "cheese|slice of cheese|piece of cheese",
     "🥚": "egg",
     "🍔": "hamburger",
-    "🍕": "pizza",
+    "🍕": "pizza|slice of pizza|piece of pizza",
     "🍩": "doughnut",
     "🎂": "birthday cake|cake",
-    "🍦": "ice cream",
+    "🍦": "ice cream|ice cream cone",
     # hearts and shapes
     "❤️": "red heart|heart",
     "💙": "blue heart",
@@ -84,7 +84,7 @@ FIRST_THINGS = {
     "💧": "droplet",
     "🌍": "earth",
     # objects
-    "⚽": "soccer ball",
+    "⚽": "soccer ball|ball",
     "🏀": "basketball",
     "🎾": "tennis ball",
     "🎱": "pool 8 ball",
@@ -94,7 +94,7 @@ FIRST_THINGS = {
     "📷": "camera",
     "📺": "television",
     "💡": "light bulb|light",
-    "⏰": "alarm clock",
+    "⏰": "alarm clock|clock",
     "🔑": "key",
     "🔒": "lock",
     "🔔": "bell",
@@ -110,7 +110,7 @@ FIRST_THINGS = {
     "🚗": "car|red car",
     "🚌": "bus",
     "🚲": "bicycle",
-    "🚀": "rocket",
+    "🚀": "rocket|rocket ship|spaceship",
     "🚁": "helicopter",
     "⛵": "sailboat|boat",
 }

@@ -144,6 +144,9 @@ def article(words):
 
 
 def plural(name):
+    if " of " in name:  # "slice of cake"
+        head, of, rest = name.partition(" of ")
+        return plural(head) + of + rest
     *first, last = name.split(" ")
     if last in PLURALS:
         return " ".join([*first, PLURALS[last]])

@@ -122,6 +122,8 @@ def test_every_caption_fits_the_clip(things):
         ("cherry", "cherries"),
         ("tomato", "tomatoes"),
         ("sunglasses", "sunglasses"),
+        ("slice of pizza", "slices of pizza"),
+        ("pair of eyes", "pairs of eyes"),
     ],
 )
 def test_plural_is_what_people_write(one, two):
