@@ -79,7 +79,7 @@ def test_without_a_model_the_published_default_is_used_where_it_is_there(
 def test_the_more_clip_steers_the_more_it_sees_what_was_asked_for(clip_sample):
     prompt = "a red apple on a blue background"
     means = []
-    for scale in (0, 50, 500):
+    for scale in (0, 10, 50):
         common = ("--model", "emoji", "--method", "ddim", "--steps", 8, "-n", 16, "-bs", 16)
         status, out, err = clip_sample(*common, prompt, "-cs", scale, "-o", f"{scale}_{{seed}}.png")
         assert status == 0, err
@@ -88,7 +88,8 @@ def test_the_more_clip_steers_the_more_it_sees_what_was_asked_for(clip_sample):
             wanted = normalize(reader.encode_text([prompt]))
             seen = reader.encode_image(torch.stack([to_tensor(Image.open(name)) for name in out]))
             means.append(float((seen @ wanted.T).mean()))
-    assert means[0] + 0.01 < means[1] < means[2]
+    assert means[0] + 0.005 < means[1]
+    assert means[1] + 0.005 < means[2]
 
 
 def test_image_of_a_seed_does_not_depend_on_the_run_it_is_in(clip_sample):
