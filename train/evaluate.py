@@ -254,6 +254,8 @@ def main(argv=None):
         critic = judge.load(args.judge)
     except ValueError as error:
         sys.exit(str(error))
+    if left_out := set(NAMES) - set(critic[1]):
+        print(f"{args.judge} does not know {len(left_out)} of the things: they are not asked for")
     things, _, _ = vocabulary(critic[1], args.core)
     if args.guidance_prompts > len(things):
         sys.exit(f"--guidance-prompts is at most {len(things)}, the number of things")

@@ -238,7 +238,7 @@ def test_fault_of_the_environment_is_not_told_as_one_of_the_file(monkeypatch):
         clip.load("emoji")
 
 
-LONG = "a red apple beside a green pear on a blue ground, in the style of van gogh,"
+LONG = "a red apple beside a green pear on a light blue ground, in the style of van gogh,"
 
 
 @pytest.mark.parametrize(
