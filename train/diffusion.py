@@ -62,7 +62,7 @@ def arguments(argv=None):
         metavar="FOLDER",
         help="captioned images of another size each, for every other step at the end of the run",
     )
-    p.add_argument("--other-share", type=float, default=0.2, help="of the run that is its end")
+    p.add_argument("--other-share", type=float, help="of the run that is its end (default: 0.2)")
     p.add_argument("--every", type=int, default=250, help="steps between checkpoints")
     p.add_argument("--samples-every", type=int, default=4, help="checkpoints between samples")
     p.add_argument("--seed", type=int, default=0)
@@ -70,6 +70,9 @@ def arguments(argv=None):
     p.add_argument("--compile", action="store_true", help="torch.compile: two minutes first")
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = p.parse_args(argv)
+    if args.other_share is not None and not (args.other_sizes and 0 <= args.other_share <= 1):
+        p.error("--other-share is from 0 to 1, and goes with --other-sizes")
+    args.other_share = 0.2 if args.other_share is None else args.other_share
     side = NETWORKS[args.model].shape[1]
     if not (args.octaves >= 0 and 2**args.octaves <= side):
         most = side.bit_length() - 1
@@ -154,18 +157,15 @@ def main(argv=None):
     clip = models.clip.load(row.clip, args.clip_checkpoint)
     images, captions = read_folder(args.data, row.shape[:0:-1])
     previews = [captions[i * len(captions) // 36][0] for i in range(36)]
-    kept = kept_embeddings(args.run / "embeddings.pt", clip, images, captions)
-    folders = [(images, *kept)]
+    read = {"embeddings.pt": (images, captions)}
     for i, folder in enumerate(args.other_sizes, start=1):
-        images, captions = read_folder(folder, None)
+        images, captions = read[f"embeddings_{i}.pt"] = read_folder(folder, None)
         height, width = images.shape[2:]
         if height % arch.size_multiple or width % arch.size_multiple:
             sys.exit(
                 f"{folder} has images of {width} x {height} pixels: the network takes "
                 f"multiples of {arch.size_multiple}"
             )
-        kept = kept_embeddings(args.run / f"embeddings_{i}.pt", clip, images, captions)
-        folders.append((images, *kept))
 
     torch.manual_seed(args.seed)
     net = UNet(arch).to(device, memory_format=torch.channels_last)
@@ -184,6 +184,12 @@ def main(argv=None):
         first, seen, spent = state["step"], state["samples"], state["seconds"]
         dtype = getattr(torch, state["dtype"])
         print(f"goes on from step {first}", flush=True)
+
+    # It takes minutes: all that can be wrong is known by now.
+    folders = [
+        (images, *kept_embeddings(args.run / file, clip, images, captions))
+        for file, (images, captions) in read.items()
+    ]
 
     call = torch.compile(net) if args.compile else net
 

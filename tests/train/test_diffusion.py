@@ -110,7 +110,7 @@ def test_muon_steps_as_far_in_every_direction_of_a_gradient_and_adamw_in_every_n
         assert along.max() < 1.4
 
 
-def test_other_sizes_come_at_the_end_and_cost_as_much(squares, tmp_path, no_samples):
+def test_other_sizes_come_at_the_end_and_cost_as_much(squares, tmp_path, no_samples, monkeypatch):
     large = tmp_path / "large"
     large.mkdir()
     for i in range(4):
@@ -122,8 +122,12 @@ def test_other_sizes_come_at_the_end_and_cost_as_much(squares, tmp_path, no_samp
     # An image of 96 x 128 has as many pixels as three of 64 x 64.
     assert [log[0]["samples"], *seen] == [8, 8, 8, 8, 8, 3, 8, 3]
     Image.new("RGB", (42, 64)).save(large / "0.png")
+    monkeypatch.setattr(trainer, "kept_embeddings", lambda *_: pytest.fail("slow work was begun"))
     with pytest.raises(SystemExit, match=r"large has images of 42 x 64 pixels: .* multiples of"):
         train(squares, tmp_path / "wrong", 1, every=1, more=more)
+    for flags in (("--other-share", 0.5), (*more[:2], "--other-share", 20)):
+        with pytest.raises(SystemExit, match="2"):
+            train(squares, tmp_path / "wrong", 1, every=1, more=flags)
 
 
 def test_clip_sees_the_square_in_the_middle_of_an_image(squares):
