@@ -46,9 +46,12 @@ def _one(row):
         rows.append(("reads", f"{at_least}{clip.tokens} tokens of each, by CLIP {row.clip}"))
     if known:
         rows.append(("knows", f"{len(known.words)} words; --list-prompts {row.name} shows things"))
-    rows.append(
-        ("file", str(path) if path else f"{row.file}, not here: --model {row.name} downloads it")
-    )
+    if row.teacher:
+        rows.append(("evaluations", f"{row.evaluations}, of one prompt; else take {row.teacher}"))
+    made = f"--model {row.name} downloads it"
+    if row.teacher:
+        made = f"python -m train.distil --teacher {row.teacher} makes it"
+    rows.append(("file", str(path) if path else f"{row.file}, not here: {made}"))
     rows += [("address", row.url)] if row.url else []
     rows += [("SHA-256", row.sha256)] if row.sha256 else []
     rows += [("licence", row.licence)] if row.licence else []

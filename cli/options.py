@@ -71,6 +71,9 @@ FREE = (CFG, *PHOTOS)  # those whose guidance is classifier-free
 
 STEADY = {name: row for name, row in METHODS.items() if row.eta != 1}  # without noise of their own
 TRAINED = [name for name, row in METHODS.items() if not row.schedule]  # on the model's schedule
+MODELS_OF = {  # students draw from noise by prompts alone
+    s: [name for name, row in NETWORKS.items() if s is CFG or not row.teacher] for s in SAMPLING
+}
 METHODS_OF = {
     CFG: METHODS,
     CLIP: METHODS,
@@ -230,7 +233,7 @@ TABLE = {
 ),
 "the model": (
     Option("--model", SAMPLING, Name("model", NETWORKS), "NAME", None, RECORDED,
-        {s: f"one of {', '.join(NETWORKS)}; default: {s.large} if its checkpoint is there or "
+        {s: f"one of {', '.join(MODELS_OF[s])}; default: {s.large} if its checkpoint is there or "
         "given, else emoji, which comes with the suite" for s in SAMPLING}),
     Option("--list-models", SAMPLING, Name("model", NETWORKS), "NAME", None, Is.RUNS,
         "list the models and stop, or say more of one", many="?", takes=is_name),

@@ -78,9 +78,11 @@ def find(network, checkpoint=None, mirror=None, progress=True):
 def fetch(network, path, mirror, progress):
     """Downloads a published checkpoint to its place, from the first address that gives it."""
     if not network.url or not network.sha256:
+        put = "put it there"
+        if network.teacher:
+            put = f"python -m train.distil --teacher {network.teacher} makes it (train/README.md)"
         raise CheckpointError(
-            f"{path} is missing, and is published nowhere: put it there, or name a file with "
-            "--checkpoint"
+            f"{path} is missing, and is published nowhere: {put}, or name a file with --checkpoint"
         )
     mirror = mirror or os.environ.get("V_DIFFUSION_MIRROR")
     urls = [network.url, *network.mirrors]

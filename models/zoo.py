@@ -227,7 +227,32 @@ ROWS = (
     ),
 )
 
-NETWORKS = {row.name: row for row in ROWS}
+
+def student(teacher, evaluations):
+    """The row of a student, which `train.distil` makes of a network that can do without a prompt.
+
+    Args:
+        teacher: its name.
+        evaluations: in which the student draws one prompt of one weight.
+    """
+    (row,) = (row for row in ROWS if row.name == teacher)
+    return replace(
+        row,
+        name=f"{teacher}_{evaluations}",
+        file=f"{teacher}_{evaluations}.safetensors",
+        url=None,
+        sha256=None,
+        architecture=replace(row.architecture, takes_weight=True),
+        other_sizes=(),
+        draws=f"{row.draws}, in {evaluations} evaluations: train.distil makes it",
+        teacher=teacher,
+        evaluations=evaluations,
+    )
+
+
+STUDENTS = tuple(student(teacher, 4) for teacher in ("emoji", "cc12m_1_cfg"))
+
+NETWORKS = {row.name: row for row in (*ROWS, *STUDENTS)}
 
 
 def names():

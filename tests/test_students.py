@@ -20,22 +20,11 @@ from models.zoo import NETWORKS
 @pytest.fixture(autouse=True)
 def student(monkeypatch, tmp_path_factory):
     """The checkpoint of `emoji_4`, a tiny network that was never trained."""
-    row = NETWORKS["emoji"]
+    row = NETWORKS["emoji_4"]
     architecture = dataclasses.replace(
-        row.architecture,
-        channels=(16, 32),
-        head_channels=16,
-        features=32,
-        takes_weight=True,
+        row.architecture, channels=(16, 32), head_channels=16, features=32
     )
-    row = dataclasses.replace(
-        row,
-        name="emoji_4",
-        file="emoji_4.safetensors",
-        architecture=architecture,
-        teacher="emoji",
-        evaluations=4,
-    )
+    row = dataclasses.replace(row, architecture=architecture)
     monkeypatch.setitem(NETWORKS, "emoji_4", row)
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("student") / "emoji_4.safetensors"

@@ -1,16 +1,17 @@
 """Trains a student that draws in a few evaluations what its teacher draws in many with guidance:
 `python -m train.distil`.
 
-The teacher is any conditional network of the zoo; the student is a copy of it that takes the weight
-of guidance as an input. In the first stage it learns what guidance makes of the teacher's two
-evaluations (Meng et al., 2022, arXiv 2210.03142). Then, stage after stage, it learns to take two
-steps of DDIM in one (Salimans and Ho, 2022, arXiv 2202.00512). A killed run goes on from its last
-checkpoint when the same command is given again.
+The teacher is a network of the zoo that draws with and without prompts; the student is a copy of it
+that takes the weight of guidance as an input. In the first stage it learns what guidance makes of
+the teacher's two evaluations (Meng et al., 2022, arXiv 2210.03142). Then, stage after stage, it
+learns to take two steps of DDIM in one (Salimans and Ho, 2022, arXiv 2202.00512). A killed run goes
+on from its last checkpoint when the same command is given again.
 """
 
 import argparse
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -33,7 +34,7 @@ from train.data import read_folder, replace_file
 from train.learning import Learner, Losses, lr_factor, save_weights
 from train.precision import computing, fastest_dtype
 
-TEACHERS = [name for name, row in NETWORKS.items() if row.clip and not row.takes_weight]
+STUDENT_OF = {row.teacher: name for name, row in NETWORKS.items() if row.teacher}
 PREVIEWS = 12  # captions that both are asked to draw after each stage
 USUAL_WEIGHT = 3.0  # of the prompts of cfg_sample.py
 REFERENCE = ("spliced", 50, "plms")  # how the teacher draws what students are compared with
@@ -58,7 +59,7 @@ class Stage:
 
 def arguments(argv=None):
     p = argparse.ArgumentParser(usage="python -m train.distil [flags]", description=__doc__)
-    p.add_argument("--teacher", default="emoji", choices=TEACHERS)
+    p.add_argument("--teacher", default="emoji", choices=STUDENT_OF)
     p.add_argument("--checkpoint", type=Path, help="the teacher's weights, if not the zoo's")
     p.add_argument("--data", type=Path, default=Path("data/emoji"), help="captioned images")
     p.add_argument("--clip-checkpoint", type=Path, help="weights of the teacher's CLIP")
@@ -74,6 +75,7 @@ def arguments(argv=None):
     p.add_argument("--batch-size", type=int, default=64)
     p.add_argument("--lr", type=float, default=2e-4, help="of the first stage")
     p.add_argument("--halving-lr", type=float, default=1e-4, help="of each later one")
+    p.add_argument("--optimizer", default="muon", choices=["muon", "adamw"])
     p.add_argument("--decay", type=float, default=1.0, help="share of a stage that lowers the lr")
     p.add_argument("--drop", type=float, default=0.1, help="share of zero embeddings")
     p.add_argument("--image-share", type=float, default=0.25, help="conditions that are images")
@@ -180,10 +182,13 @@ def learn(args, stage, index, student, teacher, data, dtype):
     Returns:
         The moving average of its weights, a network.
     """
-    learner, first, state_file = Learner(student, args.ema), 0, args.run / "state.pt"
+    learner, first = Learner(student, args.ema, args.optimizer == "muon"), 0
+    state_file = args.run / "state.pt"
     if state_file.exists():
         state = torch.load(state_file, map_location=args.device, weights_only=True)
         if state["stage"] == stage.name:
+            if ("muon" in state) != (args.optimizer == "muon"):
+                sys.exit(f"{args.run} is a run of the other --optimizer: name another --run")
             learner.restore(state)
             first = state["step"]
             print(f"{stage.name}: goes on from step {first}", flush=True)
@@ -267,8 +272,10 @@ def main(argv=None):
         teacher.load_state_dict(student.state_dict())
 
     output = args.output or args.run / "student.safetensors"
-    save_weights(student, output, f"{args.teacher}_{args.evaluations}")
-    print(f"{output}: README tells how to draw with it", flush=True)
+    own = NETWORKS[STUDENT_OF[args.teacher]]
+    save_weights(student, output, own.name)
+    steps = "" if args.evaluations == own.evaluations else f" --steps {args.evaluations}"
+    print(f"to draw with it: --model {own.name} --checkpoint {output}{steps}", flush=True)
 
 
 def chosen_dtype(args, stage, student, teacher, data):

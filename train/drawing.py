@@ -30,8 +30,7 @@ def one_each(net, embeds):
 def sampled(args, model, seeds, device):
     """Images of a model, one a seed, as their PNGs would hold them: float32 [N, 3, H, W]."""
     x = diffusion.noise(seeds, NETWORKS[args.model].shape).to(device)
-    schedule = diffusion.default_schedule(args.method, NETWORKS[args.model].min_t)
-    timesteps = diffusion.schedule(schedule, args.steps)
+    timesteps = diffusion.schedule(args.schedule, args.steps)
     images = diffusion.sample(model, x, timesteps, args.method)
     return torch.stack([to_tensor(to_image(image)) for image in images])
 
@@ -49,7 +48,10 @@ def draw(args, net, embeds, weight, seeds, what):
     images, start = [], time.time()
     for first in range(0, len(embeds), args.batch_size):
         part = embeds[first : first + args.batch_size]
-        model = diffusion.guided(one_each(net, part), part.new_ones(1, 1), [weight])
+        if NETWORKS[args.model].takes_weight:
+            model = diffusion.distilled(net, list(part[:, None]), [[weight]] * len(part))
+        else:
+            model = diffusion.guided(one_each(net, part), part.new_ones(1, 1), [weight])
         images.append(sampled(args, model, seeds[first : first + len(part)], part.device))
         done, seconds = first + len(part), time.time() - start
         print(f"{what}: {done} of {len(embeds)} images, {seconds:.0f} s", flush=True)

@@ -1,7 +1,8 @@
 """Draws with a model of emoji and has an independent judge look: `python -m train.evaluate`.
 
-Writes what it measures as JSON and shows guidance and mixed prompts as pictures. A part that is
-finished is kept: given again, the same command goes on with the next one.
+Writes what it measures as JSON and shows guidance and mixed prompts as pictures. Drawings of a
+student are compared with its teacher's instead of being mixed. A part that is finished is kept:
+given again, the same command goes on with the next one.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import torch
 import diffusion
 import models
 import models.clip
-from diffusion.methods import WHOLE
+from diffusion.methods import DEFAULT, WHOLE
 from media.tensors import to_image, to_tensor
 from models import NETWORKS, checkpoints
 from models.hashes import hash_file
@@ -33,6 +34,8 @@ from train.vocabulary import GROUNDS, NAMES, THINGS
 
 WEIGHT = 3.0
 WEIGHTS = (0.0, 1.0, 3.0, 6.0)  # of the guidance part
+COMPARED = 100  # drawings of a student with its teacher's
+SHOWN_BESIDE = 10  # of them, in a row of a sheet
 SHOWN = 100  # drawings on a sheet
 
 # Rows of the sheet of mixed prompts; an emoji in braces is an image prompt, its render.
@@ -56,6 +59,7 @@ def arguments(argv=None):
     p = argparse.ArgumentParser(usage="python -m train.evaluate [flags]", description=__doc__)
     p.add_argument("--model", default="emoji", choices=[n for n, r in NETWORKS.items() if r.clip])
     p.add_argument("--checkpoint", type=Path, help="weights of the network")
+    p.add_argument("--teacher-checkpoint", type=Path, help="weights of a student's teacher")
     p.add_argument("--clip-checkpoint", type=Path, help="weights of its CLIP")
     p.add_argument("--output", type=Path, default=Path("runs/evaluation"))
     p.add_argument("--judge", type=Path, default=judge.JUDGE, help="trained if it is not there")
@@ -65,19 +69,28 @@ def arguments(argv=None):
     p.add_argument("--guidance-prompts", type=int, default=32, help="for each weight")
     p.add_argument("--guidance-seeds", type=int, default=8, help="for each of these prompts")
     p.add_argument("--mix-seeds", type=int, default=8, help="images in a row of the sheet")
-    p.add_argument("--method", default="ab23", choices=diffusion.METHODS)
-    p.add_argument("--steps", type=int, default=18)
+    p.add_argument("--method", choices=diffusion.METHODS, help="default: that of cfg_sample.py")
+    p.add_argument("--steps", type=int, help="default: those of cfg_sample.py")
     p.add_argument("--batch-size", type=int, default=50)
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--device")
     p.add_argument("--dtype", default="auto", choices=["auto", "float32", "float16", "bfloat16"])
     p.add_argument("--quick", action="store_true", help="few prompts and steps: does it run?")
     args = p.parse_args(argv)
+    row = NETWORKS[args.model]
+    args.method = args.method or ("ddim" if row.teacher else DEFAULT)
+    if args.steps is None:
+        args.steps = row.evaluations or diffusion.default_steps(args.method)
+    if args.teacher_checkpoint and not row.teacher:
+        p.error(f"--teacher-checkpoint: {args.model} is no student")
     if args.quick:
         args.prompts = args.held_out = 6
         args.guidance_prompts = args.guidance_seeds = args.mix_seeds = args.steps = 2
-        args.method = "plms2"
+        args.method = args.method if row.teacher else "plms2"
         args.judge = args.output / "judge.safetensors"
+    args.schedule = diffusion.default_schedule(args.method, row.min_t)
+    if row.teacher:
+        args.schedule = "linear"
     for name in ("prompts", "held_out", "guidance_prompts", "mix_seeds", "steps", "batch_size"):
         if getattr(args, name) < 1:
             p.error(f"--{name.replace('_', '-')} is 1 or more")
@@ -194,6 +207,36 @@ def guidance_part(args, net, clip, critic, weight):
     }
 
 
+def teacher_part(args, net, teacher, clip, critic):
+    """How far a student's drawings are from its teacher's of the same noise and prompts.
+
+    The teacher draws as `cfg_sample.py` does, and for comparison in as many steps of DDIM as the
+    student, which are twice as many evaluations. A sheet shows the three, a row each.
+    """
+    things, not_seen, _ = vocabulary(critic[1], args.core)
+    asked = draw_prompts(min(args.prompts, COMPARED), things, set(not_seen), None, args.seed)
+    with torch.inference_mode():
+        embeds = clip.encode_text([prompt for prompt, _, _ in asked]).to(device_of(net))
+    seeds = range(args.seed, args.seed + len(asked))
+    few = argparse.Namespace(**vars(args) | {"model": NETWORKS[args.model].teacher})
+    usual = arguments(["--model", few.model, "--batch-size", str(args.batch_size)])
+    drawn = [
+        draw(usual, teacher, embeds, WEIGHT, seeds, "teacher"),
+        draw(args, net, embeds, WEIGHT, seeds, "student"),
+        draw(few, teacher, embeds, WEIGHT, seeds, "teacher in few steps"),
+    ]
+    rows = [to_image(image) for images in drawn for image in images[:SHOWN_BESIDE]]
+    pictures.grid(rows, args.output / "teacher.png")
+    rms = [(images - drawn[0]).square().mean(dim=(1, 2, 3)).sqrt() * 127.5 for images in drawn[1:]]
+    return {
+        "rms_grey_levels": round(float(rms[0].median()), 2),
+        "rms_of_teacher_in_few_steps": round(float(rms[1].median()), 2),
+        "teacher": judged(drawn[0], asked, critic),
+        "student": judged(drawn[1], asked, critic),
+        "teacher_in_few_steps": judged(drawn[2], asked, critic),
+    }
+
+
 def mixing_part(args, net, clip, path):
     """Draws the rows of MIXES to a sheet."""
     rows = []
@@ -294,15 +337,26 @@ def main(argv=None):
             weight=weight,
         )
         for weight in WEIGHTS
+        if weight or not row.takes_weight  # a student has learnt weights above 0 alone
     ]
     pictures.guidance_plot(summary["guidance"], args.output / "guidance.png")
     mixes = args.output / "mixing.png"
-    part(
-        "mixing",
-        lambda: mixing_part(args, net, clip, mixes) or {"file": mixes.name},
-        count=args.mix_seeds,
-        rows=[list(row) for row in MIXES],
-    )
+    if row.teacher:
+        path = checkpoints.find(NETWORKS[row.teacher], args.teacher_checkpoint)
+        teacher = models.load(row.teacher, path, device, dtype)
+        summary["teacher"] = part(
+            "teacher",
+            lambda: teacher_part(args, net, teacher, clip, critic),
+            count=args.prompts,
+            teacher=hash_file(path),
+        )
+    else:
+        part(
+            "mixing",
+            lambda: mixing_part(args, net, clip, mixes) or {"file": mixes.name},
+            count=args.mix_seeds,
+            rows=[list(row) for row in MIXES],
+        )
     text = json.dumps(summary, indent=1, ensure_ascii=False) + "\n"
     replace_file(args.output / "evaluation.json", lambda p: p.write_text(text, encoding="utf-8"))
     for line in report(summary):
@@ -326,6 +380,13 @@ def report(summary):
         yield (
             f"weight {part['weight']:g}: top1 {percent(part['top1'])}, distances "
             f"{part['pixel_distance']:g} levels, {part['embedding_distance']:g} of embeddings"
+        )
+    if beside := summary.get("teacher"):
+        for name in ("teacher", "student", "teacher_in_few_steps"):
+            yield f"{name}, the same noise: top1 {percent(beside[name]['top1'])}"
+        yield (
+            f"from the teacher's drawings: {beside['rms_grey_levels']:g} grey levels, of the "
+            f"teacher in as few steps {beside['rms_of_teacher_in_few_steps']:g}"
         )
 
 

@@ -48,6 +48,13 @@ def test_a_model_is_told_in_full():
     assert all(row.draws and row.licence for row in NETWORKS.values())
 
 
+def test_student_that_nobody_trained_names_its_trainer():
+    text = listing.models("emoji_4")
+    assert "python -m train.distil --teacher emoji makes it" in text
+    assert "4, of one prompt; else take emoji" in text
+    assert "downloads" not in text
+
+
 def test_prompts_are_told_of_models_of_few_words_alone():
     text = listing.prompts("emoji")
     known = vocabulary(NETWORKS["emoji"])

@@ -50,6 +50,7 @@ def row(path, **more):
         "file": "small.pth",
         "url": "http://127.0.0.1:9/small.pth",
         "mirrors": (),
+        "teacher": None,
     }
     return SimpleNamespace(**facts | {"sha256": digest(path)} | more)
 

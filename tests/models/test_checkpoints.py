@@ -78,6 +78,8 @@ def test_hash_is_checked_before_anything_is_parsed(folder, monkeypatch):
 
 def test_network_of_no_address_that_is_missing_is_not_looked_for_in_the_web(pth):
     assert "published nowhere: put it there" in complains(find, row(pth, url=None))
+    student = row(pth, url=None, teacher="emoji")
+    assert "published nowhere: python -m train.distil --teacher emoji" in complains(find, student)
 
 
 def test_bundled_network_without_a_hash_is_found(folder):

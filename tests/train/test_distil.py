@@ -24,7 +24,9 @@ def tiny(monkeypatch, tmp_path_factory):
         head_channels=16,
         features=32,
     )
-    monkeypatch.setitem(NETWORKS, "emoji", dataclasses.replace(row, architecture=architecture))
+    for row in (NETWORKS["emoji"], NETWORKS["emoji_4"]):
+        arch = dataclasses.replace(architecture, takes_weight=row.takes_weight)
+        monkeypatch.setitem(NETWORKS, row.name, dataclasses.replace(row, architecture=arch))
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
     weights = models.build("emoji").state_dict()
@@ -93,10 +95,14 @@ def test_student_of_a_halving_learns_to_go_where_two_steps_of_its_teacher_go(tea
     assert torch.allclose(one, two, atol=1e-4)
 
 
-def test_a_few_steps_lower_the_loss_and_the_student_loads(tiny, squares, tmp_path, monkeypatch):
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_few_steps_lower_the_loss_and_the_student_loads(
+    tiny, squares, tmp_path, monkeypatch, capsys, optimizer
+):
     monkeypatch.setattr(distil, "PREVIEWS", 2)
     monkeypatch.setattr(distil, "REFERENCE", ("spliced", 5, "plms2"))
     steps = ["--steps", 60, "--every", 20, "--halvings", 1, "--halving-steps", 4]
+    steps += ["--optimizer", optimizer]
     output, log = train(tiny, squares, tmp_path, *steps)
     guided = [entry["loss"] for entry in log if entry["stage"] == "guided" and "loss" in entry]
     assert len(guided) == 3
@@ -106,10 +112,8 @@ def test_a_few_steps_lower_the_loss_and_the_student_loads(tiny, squares, tmp_pat
     assert all(entry["student_rms_grey_levels"] > 0 for entry in told)
     assert (tmp_path / "samples_steps_4.png").exists()
 
-    row = NETWORKS["emoji"]
-    arch = dataclasses.replace(row.architecture, takes_weight=True)
-    student = dataclasses.replace(row, name="emoji_4", architecture=arch)
-    monkeypatch.setitem(NETWORKS, "emoji_4", student)
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told == f"to draw with it: --model emoji_4 --checkpoint {output}"
     net, (x, t, embeds) = models.load("emoji_4", output), inputs()
     with torch.inference_mode():
         weak, strong = (diffusion.distilled(net, embeds[0], w)(x, t) for w in (1.0, 6.0))
@@ -148,6 +152,14 @@ def test_stages_halve_the_steps_until_those_that_are_asked_for():
     assert [stage.evaluations for stage in distil.stages(args)] == [None, 16, 8, 4]
     args = distil.arguments(["--halvings", "0"])
     assert [stage.evaluations for stage in distil.stages(args)] == [None]
+
+
+def test_run_of_the_other_optimiser_is_refused(tiny, squares, tmp_path, no_samples):
+    steps = ["--steps", 2, "--every", 1, "--halvings", 0]
+    train(tiny, squares, tmp_path, *steps)
+    (tmp_path / "guided.safetensors").unlink()  # as if it had been killed just before
+    with pytest.raises(SystemExit, match="is a run of the other --optimizer: name another --run"):
+        train(tiny, squares, tmp_path, *steps, "--optimizer", "adamw")
 
 
 @pytest.mark.parametrize("flags", [["--weights", "3", "1"], ["--evaluations", "0"]])

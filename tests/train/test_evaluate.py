@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import diffusion
 import models
@@ -64,6 +64,31 @@ def test_quick_evaluation_writes_its_figures_and_pictures(quick, capsys):
     out = capsys.readouterr().out
     assert "prompts top1: " in out
     assert f"judge.safetensors does not know {328 - len(NAMES)} of the things" in out
+
+
+def test_student_is_compared_with_its_teacher(tiny, quick, monkeypatch, tmp_path, capsys):
+    arch = dataclasses.replace(NETWORKS["emoji"].architecture, takes_weight=True)
+    row = dataclasses.replace(NETWORKS["emoji_4"], architecture=arch)
+    monkeypatch.setitem(NETWORKS, "emoji_4", row)
+    student = {k: v.contiguous() for k, v in models.build("emoji_4").state_dict().items()}
+    student.update(load_file(tiny))  # at weight 1 it does as its teacher
+    save_file(student, tmp_path / "student.safetensors")
+    monkeypatch.setattr(evaluate, "WEIGHT", 1.0)
+    of_student = ["--model", "emoji_4", "--checkpoint", str(tmp_path / "student.safetensors")]
+    folder = quick(*of_student, "--teacher-checkpoint", str(tiny), "--device", "cpu")
+    summary = json.loads((folder / "evaluation.json").read_text())
+    beside = summary["teacher"]
+    assert beside["rms_grey_levels"] == beside["rms_of_teacher_in_few_steps"] > 0
+    assert beside["student"] == beside["teacher_in_few_steps"]
+    assert [part["weight"] for part in summary["guidance"]] == [1, 3, 6]
+    assert not (folder / "mixing.png").exists()
+    assert "from the teacher's drawings: " in capsys.readouterr().out
+
+
+def test_teacher_of_no_student_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        evaluate.arguments(["--teacher-checkpoint", "net.safetensors"])
+    assert capsys.readouterr().err.splitlines()[-1].endswith("emoji is no student")
 
 
 def test_finished_parts_are_kept_and_those_of_other_settings_are_not(quick, monkeypatch, capsys):
