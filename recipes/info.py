@@ -86,6 +86,8 @@ def _shown(name, value):
         return f"up to {max(rows for rows, _ in value)} at once"
     if name == "guidance_interval":
         return " to ".join(map(number, value))
+    if isinstance(value, dict):
+        return "\n".join(f"{_safe(name)} {digest}" for name, digest in value.items())
     if isinstance(value, list):
         return " ".join(_safe(part) if isinstance(part, str) else number(part) for part in value)
     if isinstance(value, bool):

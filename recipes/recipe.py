@@ -15,7 +15,7 @@ from cli.scripts import SAMPLING
 from recipes import parameters, picture_texts
 from values.errors import UserError, printable
 from values.prompts import Prompt
-from values.types import MAX_FRAMES, SOURCE, Text, Whole
+from values.types import MAX_FRAMES, MAX_IMAGES, SOURCE, Text, Whole
 
 KEY = picture_texts.RECIPE
 VERSION = 1  # of recipes
@@ -25,6 +25,12 @@ def _hash(value):
     if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
         raise UserError("no SHA-256")
     return value
+
+
+def _hashes(value):
+    if not isinstance(value, dict) or not 0 < len(value) <= MAX_IMAGES:
+        raise UserError("no hashes of files")
+    return {SOURCE.stored(name): _hash(digest) for name, digest in value.items()}
 
 
 def _flag(value):
@@ -59,6 +65,7 @@ FACTS = {
     "clip_sha256": _hash,
     "guiding_clip_sha256": _hash,
     "guide_sha256": _hash,
+    "files_sha256": _hashes,  # of the pictures and latents that it is made of, by their names
     "device": Text().stored,  # its kind, such as "cuda"
     "software": Text().stored,  # name and version of this program
 }

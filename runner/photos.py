@@ -1,11 +1,14 @@
 """Photos and masks that jobs name: whether they can be read, and what becomes of them."""
 
+import os
+
 from jobs import remarks
 from media.colour import has_colours
 from media.images import fitted, left_out_of, left_out_of_mask, size_before
 from runner import films
 from runner.masks import mask_of, region_of
 from values.errors import printable
+from values.files import file_name
 from values.wildcards import Wildcards
 
 
@@ -26,6 +29,20 @@ def look_at(options, image, animated=False):
             region_of(prompt.mask, image.size)
     if image.makes_choices:
         Wildcards(options.wildcards).check([prompt.text for prompt in image.prompts])
+
+
+def files_of(image):
+    """The pictures and latents on this disk that an image is made of.
+
+    Returns:
+        a dict from the names that recipes have for them, those of files without folders, to paths.
+    """
+    prompts = [*image.conditions, *(image.source or [])]
+    named = [image.init, image.mask, image.latent, *(p.text for p in image.images)]
+    named += [prompt.mask for prompt in prompts]
+    named += [image.variation.other] if image.variation else []
+    files = [name for name in named if isinstance(name, str | os.PathLike) and os.path.isfile(name)]
+    return {file_name(file): file for file in files}
 
 
 def photos_told(jobs):

@@ -22,6 +22,7 @@ from jobs.jobs import said_of
 from media.saving import publish
 from media.tensors import to_image, to_tensor
 from models import checkpoints, networks
+from models.hashes import hash_file
 from models.unet import recompute_gradients
 from recipes import recipe as recipes
 from runner import memory, precision, results, threads
@@ -30,6 +31,7 @@ from runner.conditions import Reader
 from runner.device import compiled, pick_device, pick_dtype
 from runner.exit import finished_images_are_kept
 from runner.masks import mask_of
+from runner.photos import files_of
 from runner.progress import Progress
 from runner.start import photos, start
 from values.errors import counted, note, prefix, printable, say
@@ -70,6 +72,7 @@ class Run:
         self._sha256 = ThreadPoolExecutor(1).submit(checkpoints.sha256, self.checkpoint)
         self._clip_sha256 = functools.cache(checkpoints.clip_sha256)
         self._guide_sha256 = functools.cache(checkpoints.sha256)
+        self._file_sha256 = functools.cache(hash_file)
         self._told = set()  # what was said of lines of a job file
         if options.verbose and plan.jobs.all:
             first = plan.jobs.all[0].image
@@ -79,7 +82,7 @@ class Run:
                 f"{first.size[0]} x {first.size[1]} pixels"
             )
         if any(options.expected.values()):
-            self._note_other_weights(plan.jobs.all[0].image)
+            self._note_other_files(plan.jobs.all[0].image)
 
     @property
     def needs_gradients(self):
@@ -367,8 +370,9 @@ class Run:
         }
 
     def facts(self, image):
-        """What was computed with: weights, dtype and device."""
+        """What was computed with: weights, other files, dtype and device."""
         guide = self.options.guide
+        files = {name: self._file_sha256(path) for name, path in files_of(image).items()}
         return {
             "model_sha256": self._sha256.result(),
             "checkpoint": self.checkpoint.name,
@@ -376,6 +380,7 @@ class Run:
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device.type,
             **{name: self._clip_sha256(*which) for name, which in self._clips(image).items()},
+            "files_sha256": files or None,
         }
 
     def _clips(self, image):
@@ -394,9 +399,13 @@ class Run:
         steered = options.script is CLIP and options.clip_model != options.network.clip
         return None if steered else options.clip_checkpoint
 
-    def _note_other_weights(self, image):
-        facts = self.facts(image)
-        for name, digest in self.options.expected.items():
+    def _note_other_files(self, image):
+        facts, expected = self.facts(image), dict(self.options.expected)
+        files, known = facts.get("files_sha256") or {}, expected.pop("files_sha256", None) or {}
+        for name, digest in expected.items():
             if digest is not None and facts.get(name) not in (None, digest):
                 whose = name.removesuffix("_sha256").replace("_", " ")
                 note(f"note: the {whose}'s weights are not those of the recipe")
+        for name, digest in known.items():
+            if files.get(name) not in (None, digest):
+                note(f"note: {printable(name, 200)} is not the file that it was for the recipe")

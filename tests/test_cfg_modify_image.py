@@ -104,6 +104,19 @@ def test_recipe_edits_again(cfg_modify_image, photo, way):
     assert not np.array_equal(pixels("a.png"), pixels("b.png"))
 
 
+def test_changed_photo_and_mask_are_noted_when_an_edit_is_made_again(cfg_modify_image, photo):
+    argv = (photo, "a banana:5", "--mask", "mask.png", *FAST)
+    assert cfg_modify_image(*argv)[0] == 0
+    again = ("--from-png", "out.png", "-o")
+    assert "is not the file" not in cfg_modify_image(*again, "same.png")[2]
+    with Image.open(photo) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save("mask.png")
+    status, _, err = cfg_modify_image(*again, "of_another_mask.png")
+    assert (status, "note: mask.png is not the file that it was" in err) == (0, True)
+    assert "photo.png is not" not in err
+    assert pixels("same.png").tolist() == pixels("out.png").tolist()
+
+
 def test_mask_of_another_shape_than_the_photo_is_told(cfg_modify_image, photo):
     Image.new("RGB", (48, 32)).save("wide.png")
     told = "mask.png is of another shape than the photo: it is laid over the photo as it is scaled"

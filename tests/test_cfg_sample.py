@@ -1,6 +1,7 @@
 """cfg_sample.py from its command line to its files, with the bundled model."""
 
 import functools
+import hashlib
 import io
 import json
 import os
@@ -468,6 +469,23 @@ def test_other_weights_than_those_of_the_recipe_are_noted(cfg_sample):
     status, _, err = cfg_sample("--from-png", "first.png", "--checkpoint", "mine.safetensors")
     assert status == 0
     assert "note: the model's weights are not those of the recipe" in err
+
+
+def test_other_files_than_those_of_the_recipe_are_noted(cfg_sample):
+    Image.new("RGB", (64, 64), (215, 40, 40)).save("prompt.png")
+    Image.new("RGB", (64, 64), (40, 40, 215)).save("start.png")
+    files = ("--images", "prompt.png:2", "--init", "start.png", "-st", "0.8")
+    assert cfg_sample(*FAST, *files, "-o", "first.png")[0] == 0
+    recipe = recipes.read("first.png")
+    assert recipe["files_sha256"] == {
+        name: hashlib.sha256(Path(name).read_bytes()).hexdigest()
+        for name in ("prompt.png", "start.png")
+    }
+    Path("prompt.png").write_bytes(Path("start.png").read_bytes())
+    status, _, err = cfg_sample("--from-png", "first.png", "-o", "second.png")
+    assert status == 0
+    told = [line for line in err.splitlines() if "not the file" in line]
+    assert told == ["note: prompt.png is not the file that it was for the recipe"]
 
 
 def test_image_prompts_leave_no_folders_in_file_names(cfg_sample):

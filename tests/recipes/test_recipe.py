@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from media.images import open_image
 from media.saving import save_png
-from recipes import parameters, png_texts
+from recipes import info, parameters, png_texts
 from recipes import recipe as recipes
 from values.errors import UserError
 
@@ -64,6 +64,7 @@ RECIPE = {
     "guidance": "rescale:0.7",
     "guide": "weak.safetensors",
     "guide_sha256": "7" * 64,
+    "files_sha256": {"photo.png": "8" * 64},
     "guidance_interval": [0.1, 0.9],
     "low_memory": True,
     "timesteps_of_latent": True,
@@ -106,6 +107,12 @@ def test_recipe_comes_back_as_it_was_written(tmp_path):
     assert set(RECIPE) == set(recipes.fields())
     assert recipes.read(written(tmp_path, RECIPE)) == RECIPE
     assert recipes.read(written(tmp_path, {})) == {}
+
+
+def test_every_field_can_be_shown(tmp_path):
+    shown = dict(info.rows(info.find(written(tmp_path, RECIPE))))
+    assert set(shown) == {name.replace("_", " ") for name in RECIPE}
+    assert shown["files sha256"] == f"photo.png {'8' * 64}"
 
 
 def test_any_prompt_comes_back(tmp_path):
@@ -177,6 +184,8 @@ def test_recipe_is_json_of_version_1_under_our_key(tmp_path):
         {"region": [["a cat", 3.0]]},
         {"region": [["a cat", 3.0, "x", "left.png"]]},
         {"model_sha256": "abc"},
+        {"files_sha256": {"photo.png": "abc"}},
+        {"files_sha256": ["8" * 64]},
     ],
 )
 def test_wrong_recipe_is_not_written(wrong):
