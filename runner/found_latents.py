@@ -57,7 +57,7 @@ def facts_of(run, item, timesteps):
         "images": [[file_name(p.text), *p.stored[1:]] for p in image.images],
         "guidance": image.guidance if image.guidance != PLAIN else None,
         "guide": options.guide and file_name(options.guide),
-        **{k: v for k, v in run.facts(image).items() if k not in ("clip_sha256", "files_sha256")},
+        **{k: v for k, v in run.facts.computed_with(image).items() if k != "clip_sha256"},
         "software": SOFTWARE,
         "timesteps": timesteps,
         "timestep": timesteps[-1],

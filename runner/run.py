@@ -16,22 +16,19 @@ import torch
 
 import diffusion
 import models
-from cli.scripts import CFG, CLIP, RESTORE, SOFTWARE
-from diffusion.guidance_rules import PLAIN
+from cli.scripts import CLIP, RESTORE
 from jobs.jobs import said_of
 from media.saving import publish
 from media.tensors import to_image, to_tensor
 from models import checkpoints, networks
-from models.hashes import hash_file
 from models.unet import recompute_gradients
-from recipes import recipe as recipes
 from runner import memory, precision, results, threads
 from runner.batch import Batch
 from runner.conditions import Reader
 from runner.device import compiled, pick_device, pick_dtype
 from runner.exit import finished_images_are_kept
+from runner.facts import Facts
 from runner.masks import mask_of
-from runner.photos import files_of
 from runner.progress import Progress
 from runner.start import photos, start
 from values.errors import counted, note, prefix, printable, say
@@ -45,6 +42,7 @@ class Run:
     Attributes:
         options: the RunOptions.
         device, dtype: what the network computes on, and in.
+        facts: what recipes say, `runner.facts.Facts`.
     Raises:
         UserError: for a device that is not there.
         CheckpointError: if the network has no usable weights.
@@ -68,11 +66,7 @@ class Run:
             networks.check(options.network.name, self.checkpoint)
         if options.guide:
             networks.check(options.network.name, options.guide)
-        # Of a new file of 2.4 GB this takes two seconds, in which libraries are loaded.
-        self._sha256 = ThreadPoolExecutor(1).submit(checkpoints.sha256, self.checkpoint)
-        self._clip_sha256 = functools.cache(checkpoints.clip_sha256)
-        self._guide_sha256 = functools.cache(checkpoints.sha256)
-        self._file_sha256 = functools.cache(hash_file)
+        self.facts = Facts(options, self.checkpoint, self.device, self.dtype)
         self._told = set()  # what was said of lines of a job file
         if options.verbose and plan.jobs.all:
             first = plan.jobs.all[0].image
@@ -82,7 +76,7 @@ class Run:
                 f"{first.size[0]} x {first.size[1]} pixels"
             )
         if any(options.expected.values()):
-            self._note_other_files(plan.jobs.all[0].image)
+            self.facts.note_other_files(plan.jobs.all[0].image)
 
     @property
     def needs_gradients(self):
@@ -107,7 +101,7 @@ class Run:
         lean = self.options.low_memory
         net = models.load(name, self.checkpoint, self.device, self.dtype, packed, lean)
         if self.dtype == torch.int8 and self.plan.worker.rank == 0:
-            precision.tell(name, self.checkpoint, self._sha256.result(), net)
+            precision.tell(name, self.checkpoint, self.facts.model_sha256, net)
         if lean and self.needs_gradients:
             recompute_gradients(net)
         if compiling:
@@ -318,7 +312,7 @@ class Run:
             item, recipe = batch.items[i], None
             if not options.no_metadata:
                 place = item.image.batch or [len(batch.items), i]
-                recipe = {**self.recipe(item), "batch": place}
+                recipe = {**self.facts.recipe(item), "batch": place}
             picture = to_image(drawn[i])
             path = publish(picture, plan.files.target(item.fields), recipe)
             if path is None:
@@ -346,66 +340,3 @@ class Run:
             )
         text = results.as_text(line) if self.options.json else printable(path, 1000)
         self.say(text, picture=picture)
-
-    def recipe(self, item):
-        """How an image is made, but for its place in a batch."""
-        options, image = self.options, item.image
-        guided = item.conditions or options.script is not CFG
-        return {
-            **recipes.of(options, image),
-            "script": options.script.name,
-            **recipes.of_prompts(image, item.prompts),
-            "guidance_interval": image.guidance_interval if guided else None,
-            "guidance": image.guidance if image.guidance != PLAIN else None,
-            "direct": image.direct or None,
-            "seed": item.seed,
-            "eta": image.eta or 0.0,
-            "starting_timestep": image.starting_timestep if image.init else None,
-            "init": image.init,
-            "timesteps_of_latent": True if image.latent_timesteps else None,
-            "latent_index": image.latent_indices[item.number] if image.latent else None,
-            "clip": options.network.clip,
-            "software": SOFTWARE,
-            **self.facts(image),
-        }
-
-    def facts(self, image):
-        """What was computed with: weights, other files, dtype and device."""
-        guide = self.options.guide
-        files = {name: self._file_sha256(path) for name, path in files_of(image).items()}
-        return {
-            "model_sha256": self._sha256.result(),
-            "checkpoint": self.checkpoint.name,
-            **({"guide_sha256": self._guide_sha256(guide)} if guide else {}),
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "device": self.device.type,
-            **{name: self._clip_sha256(*which) for name, which in self._clips(image).items()},
-            "files_sha256": files or None,
-        }
-
-    def _clips(self, image):
-        """The CLIPs that read the prompts of an image, as (name, checkpoint or None)."""
-        options, row, read = self.options, self.options.network, {}
-        if options.script is CLIP and image.steers:
-            read["guiding_clip_sha256"] = (options.clip_model, options.clip_checkpoint)
-        if row.clip and (image.conditions or image.source):
-            read["clip_sha256"] = (row.clip, self.own_clip_checkpoint)
-        return read
-
-    @property
-    def own_clip_checkpoint(self):
-        """The weights of the network's own CLIP that were given; those of the one that steers."""
-        options = self.options
-        steered = options.script is CLIP and options.clip_model != options.network.clip
-        return None if steered else options.clip_checkpoint
-
-    def _note_other_files(self, image):
-        facts, expected = self.facts(image), dict(self.options.expected)
-        files, known = facts.get("files_sha256") or {}, expected.pop("files_sha256", None) or {}
-        for name, digest in expected.items():
-            if digest is not None and facts.get(name) not in (None, digest):
-                whose = name.removesuffix("_sha256").replace("_", " ")
-                note(f"note: the {whose}'s weights are not those of the recipe")
-        for name, digest in known.items():
-            if files.get(name) not in (None, digest):
-                note(f"note: {printable(name, 200)} is not the file that it was for the recipe")

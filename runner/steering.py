@@ -39,7 +39,7 @@ class Steering:
         """The Reader of the network's own CLIP."""
         run, row = self.run, self.run.options.network
         cached, dim = not run.options.no_embedding_cache, row.architecture.clip_dim
-        return Reader(row.clip, run.own_clip_checkpoint, dim, cached, run.device)
+        return Reader(row.clip, run.facts.own_clip_checkpoint, dim, cached, run.device)
 
     def targets(self, batch):
         """What each image should look like to CLIP, and the condition of a conditional network.
