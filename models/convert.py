@@ -3,7 +3,8 @@
     python -m models.convert FILE.pth [-o FILE.safetensors] [--dtype float16] [--model NAME]
 
 A .safetensors file is mapped faster and can hold no code. The computation may use other numbers
-than the file: `--dtype float16` halves the file and rounds the weights, once.
+than the file: `--dtype float16` halves the file and rounds the weights, once; `--difference-from`
+stores them as their difference from those of another network, in four bits each.
 """
 
 import argparse
@@ -15,15 +16,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from models import checkpoints, differences
 from models.checkpoints import SUFFIXES, CheckpointError
 from models.networks import build
 from models.weights import match, read
-from models.zoo import NETWORKS
+from models.zoo import NETWORKS, network
 
 DTYPES = ("float32", "float16", "bfloat16")
 
 
-def convert_file(path, output, dtype=None, model=None):
+def convert_file(path, output, dtype=None, model=None, base=None):
     """Writes the tensors of one checkpoint to another, in the format that its name asks for.
 
     Args:
@@ -31,6 +33,8 @@ def convert_file(path, output, dtype=None, model=None):
         output: a file that is not there, .pth or .safetensors.
         dtype: of the floating-point tensors; None: as they are.
         model: a network, whose state_dict is looked for in the file and checked; None: any.
+        base: a network; what is written is the difference from its weights, as
+            `models.differences` stores it.
     Raises:
         CheckpointError: for a file that cannot be read or is of another network.
         OSError: if the output cannot be written.
@@ -42,6 +46,11 @@ def convert_file(path, output, dtype=None, model=None):
     state = read(path, wanted)
     if model:
         match(wanted, state, path, "network")
+    metadata = metadata_of(path)
+    if base:
+        row = network(base)
+        state = differences.differences(state, read(checkpoints.find(row)))
+        metadata = {**(metadata or {}), differences.KEY: row.sha256}
     # A copy of each: in .safetensors no two tensors share their memory.
     state = {
         key: value.to(dtype if value.is_floating_point() else None, copy=True).contiguous()
@@ -51,7 +60,7 @@ def convert_file(path, output, dtype=None, model=None):
     try:
         part.touch(exist_ok=False)
         if output.suffix == ".safetensors":
-            save_file(state, part, metadata_of(path))
+            save_file(state, part, metadata)
         else:
             torch.save(state, part)
         os.link(part, output)  # unlike a renaming, it replaces nothing
@@ -60,10 +69,14 @@ def convert_file(path, output, dtype=None, model=None):
 
 
 def metadata_of(path):
-    """What a .safetensors file says beside its tensors, such as the merges of a tokenizer."""
+    """What a .safetensors file says beside its tensors, such as the merges of a tokenizer.
+
+    That they are differences is not true of what `read` makes of them.
+    """
     try:
         with safe_open(path, "pt") as file:
-            return file.metadata()
+            metadata = file.metadata() or {}
+            return {k: v for k, v in metadata.items() if k != differences.KEY} or None
     except Exception:  # another format
         return None
 
@@ -76,13 +89,21 @@ def main():
     p.add_argument("-o", "--output", type=Path, help="default: FILE with the other format's suffix")
     p.add_argument("--dtype", choices=DTYPES, help="type of the weights (as they are)")
     p.add_argument("--model", choices=NETWORKS, help="check that the weights are this network's")
+    p.add_argument(
+        "--difference-from",
+        choices=[name for name, row in NETWORKS.items() if row.sha256],
+        help="a network, such as a student's teacher: a quarter of the size in half precision",
+    )
     args = p.parse_args()
     other = ".pth" if args.file.suffix == ".safetensors" else ".safetensors"
     output = args.output or args.file.with_suffix(other)
     if output.suffix not in SUFFIXES:
         p.error(f"{output}: the name must end in {' or '.join(SUFFIXES)}")
+    if args.difference_from and (args.dtype or output.suffix != ".safetensors"):
+        p.error("--difference-from writes .safetensors files, in a --dtype of its own")
     try:
-        convert_file(args.file, output, args.dtype and getattr(torch, args.dtype), args.model)
+        dtype = args.dtype and getattr(torch, args.dtype)
+        convert_file(args.file, output, dtype, args.model, args.difference_from)
     except CheckpointError as error:
         sys.exit(f"error: {error}")
     except OSError as error:

@@ -12,7 +12,7 @@ import warnings
 import torch
 from safetensors.torch import load_file
 
-from models import pickles
+from models import differences, pickles
 from models.checkpoints import CheckpointError, head_of, header_fits, strange
 
 SHOWN = 3  # keys named in a message; of the rest, the count
@@ -55,7 +55,8 @@ def parse(path, head):
     if not mapped and head[8:9] == b"{":
         if not header_fits(head):
             raise CheckpointError(f"{path} is damaged or not a checkpoint: its header is too large")
-        return load_file(path, device="cpu")
+        content, digest = load_file(path, device="cpu"), differences.base_of(path)
+        return differences.added(content, digest, path) if digest else content
     if not mapped and head[:1] != b"\x80":
         what = strange(head) or "neither a .pth nor a .safetensors file begins like that"
         raise CheckpointError(f"{path} is not a checkpoint: {what}")

@@ -228,12 +228,13 @@ ROWS = (
 )
 
 
-def student(teacher, evaluations):
+def student(teacher, evaluations, sha256=None):
     """The row of a student, which `train.distil` makes of a network that can do without a prompt.
 
     Args:
         teacher: its name.
         evaluations: in which the student draws one prompt of one weight.
+        sha256: of its checkpoint, if it comes with the suite.
     """
     (row,) = (row for row in ROWS if row.name == teacher)
     return replace(
@@ -241,16 +242,19 @@ def student(teacher, evaluations):
         name=f"{teacher}_{evaluations}",
         file=f"{teacher}_{evaluations}.safetensors",
         url=None,
-        sha256=None,
+        sha256=sha256,
         architecture=replace(row.architecture, takes_weight=True),
         other_sizes=(),
-        draws=f"{row.draws}, in {evaluations} evaluations: train.distil makes it",
+        draws=f"{row.draws}, in {evaluations} evaluations",
         teacher=teacher,
         evaluations=evaluations,
     )
 
 
-STUDENTS = tuple(student(teacher, 4) for teacher in ("emoji", "cc12m_1_cfg"))
+STUDENTS = (
+    student("emoji", 4, "26ac228b0f2329f062c8ce39becdbe62f1ddac949426699e603dbdaedeae3faa"),
+    student("cc12m_1_cfg", 4),
+)
 
 NETWORKS = {row.name: row for row in (*ROWS, *STUDENTS)}
 

@@ -33,19 +33,22 @@ def reader():
     return clip.load("emoji")
 
 
-@pytest.fixture(scope="module")
-def drawings(reader):
-    """One drawing for each pair [12, 3, 64, 64], at weight 3."""
-    net = models.load("emoji", dtype=pick_dtype("auto", torch.device("cpu")))
-    timesteps = diffusion.schedule("spliced", 25)
+@pytest.fixture(scope="module", params=["emoji", "emoji_4"])
+def drawings(request, reader):
+    """One drawing for each pair [12, 3, 64, 64], at weight 3, by the model and by its student."""
+    net = models.load(request.param, dtype=pick_dtype("auto", torch.device("cpu")))
+    timesteps, method = diffusion.schedule("spliced", 25), "ab23"
+    if request.param == "emoji_4":
+        timesteps, method = diffusion.schedule("linear", 4), "ddim"
     images = []
     with torch.inference_mode():
         embeds = reader.encode_text(
             [f"a {name} on a {ground} background" for name, ground in PAIRS]
         )
         for i, embed in enumerate(embeds):
-            model = diffusion.guided(net, embed[None], [3.0])
-            images.append(diffusion.sample(model, diffusion.noise([i], (3, 64, 64)), timesteps))
+            make = diffusion.distilled if request.param == "emoji_4" else diffusion.guided
+            model, x = make(net, embed[None], [3.0]), diffusion.noise([i], (3, 64, 64))
+            images.append(diffusion.sample(model, x, timesteps, method))
     return torch.cat(images).clamp(-1, 1)
 
 
@@ -69,7 +72,8 @@ def test_thing_is_the_one_that_was_asked_for(drawings, reader):
 
 
 def test_bundled_weights_are_the_ones_of_the_table():
-    row = models.NETWORKS["emoji"]
-    path = checkpoints.find(row)
-    assert checkpoints.sha256(path) == row.sha256
-    assert path.stat().st_size + (path.parent / clip.CLIPS["emoji"].file).stat().st_size < 40e6
+    rows = [models.NETWORKS[name] for name in ("emoji", "emoji_4")]
+    paths = [checkpoints.find(row) for row in rows]
+    assert [checkpoints.sha256(path) for path in paths] == [row.sha256 for row in rows]
+    paths.append(paths[0].with_name(clip.CLIPS["emoji"].file))
+    assert sum(path.stat().st_size for path in paths) < 40e6

@@ -49,9 +49,9 @@ def test_a_model_is_told_in_full():
 
 
 def test_student_that_nobody_trained_names_its_trainer():
-    text = listing.models("emoji_4")
-    assert "python -m train.distil --teacher emoji makes it" in text
-    assert "4, of one prompt; else take emoji" in text
+    text = listing.models("cc12m_1_cfg_4")
+    assert "python -m train.distil --teacher cc12m_1_cfg makes it" in text
+    assert "4, of one prompt; else take cc12m_1_cfg" in text
     assert "downloads" not in text
 
 
