@@ -1,5 +1,7 @@
 """What is good to know of jobs before they are drawn: a line of each kind for each text or size."""
 
+import math
+
 from cli.scripts import RESTORE
 from diffusion.guidance_rules import PLAIN, choose
 from diffusion.methods import NEGLIGIBLE
@@ -28,6 +30,7 @@ def of_images(run, images):
         return lines
     if known := vocabulary(row):
         lines += some(_unknown(row, known, text) for text in texts)
+    lines += some(_unlearnt(row, image.prompts) for image in images)
     return lines + some(_untrained(row, tuple(image.size)) for image in images)
 
 
@@ -68,6 +71,16 @@ def _unknown(row, known, text):
         return None
     shown = ", ".join(f'"{printable(word, 40)}"' for word in words[:5]) + ", ..." * (len(words) > 5)
     return f"{row.name} never learnt {shown}: --list-prompts {row.name} shows what it knows"
+
+
+def _unlearnt(row, prompts):
+    low, high = row.weights or (-math.inf, math.inf)
+    if all(low <= prompt.weight <= high for prompt in prompts):
+        return None
+    return (
+        f"{row.name} has learnt weights from {low:g} to {high:g}: at {prompts[0].weight:g} its "
+        f"teacher, --model {row.teacher}, knows better"
+    )
 
 
 def _untrained(row, size):

@@ -78,6 +78,7 @@ class Network:
             trained on images alone.
         evaluations: in which it was trained to draw, steps of DDIM on the linear schedule; None:
             any number.
+        weights: from which to which a student has learnt; None: it is none.
         vocabulary: a file in `checkpoints/` with all that its captions said, as `train.words`
             writes it; None: it was trained on captions of all kinds, or on none.
     """
@@ -98,6 +99,7 @@ class Network:
     vocabulary: str | None = None
     teacher: str | None = None
     evaluations: int | None = None
+    weights: tuple[float, float] | None = None
 
     @property
     def takes_weight(self):
@@ -248,6 +250,7 @@ def student(teacher, evaluations, sha256=None):
         draws=f"{row.draws}, in {evaluations} evaluations",
         teacher=teacher,
         evaluations=evaluations,
+        weights=(1.0, 6.0),
     )
 
 

@@ -80,6 +80,13 @@ def test_defaults_are_what_a_student_was_trained_for(model, argv, expected):
     assert found == expected
 
 
+@pytest.mark.parametrize(("weight", "is_noted"), [(0.5, True), (1, False), (6, False), (9, True)])
+def test_weights_that_it_has_not_learnt_are_noted(cfg_sample, weight, is_noted):
+    status, _, err = cfg_sample(f"a cat:{weight}", "--model", "emoji_4", "--dry-run")
+    told = f"note: emoji_4 has learnt weights from 1 to 6: at {weight} its teacher, --model emoji, "
+    assert (status, told in err) == (0, is_noted)
+
+
 @pytest.mark.parametrize(
     ("argv", "told"),
     [

@@ -69,7 +69,7 @@ def arguments(argv=None):
     p.add_argument(
         "--halvings", type=int, default=4, help="the first joins evaluations x 2^N steps in pairs"
     )
-    p.add_argument("--weights", type=float, nargs=2, default=(1.0, 6.0), metavar=("LOW", "HIGH"))
+    p.add_argument("--weights", type=float, nargs=2, metavar=("LOW", "HIGH"))
     p.add_argument("--steps", type=int, default=6000, help="of the first stage")
     p.add_argument("--halving-steps", type=int, default=3000, help="of each later one")
     p.add_argument("--batch-size", type=int, default=64)
@@ -85,6 +85,7 @@ def arguments(argv=None):
     p.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = p.parse_args(argv)
+    args.weights = args.weights or NETWORKS[STUDENT_OF[args.teacher]].weights
     low, high = args.weights
     if not 0 <= low < high:
         p.error(f"--weights {low:g} {high:g}: two numbers from 0 up, the first below the second")
