@@ -12,8 +12,9 @@ def models(name=None):
         return _one(NETWORKS[name])
     rows = [("--model", "size", "prompts", "here", "draws")]
     for row in NETWORKS.values():
-        takes = "yes" if row.clip else "no"
-        rows.append((row.name, _size(row), takes, "yes" if present(row) else "no", row.draws))
+        rows.append(
+            (row.name, _size(row), _prompts(row), "yes" if present(row) else "no", row.draws)
+        )
     return "\n".join([*_columns(rows), "", "prompts: no: clip_sample.py steers it by prompts"])
 
 
@@ -40,22 +41,30 @@ def _one(row):
     known = vocabulary(row)
     rows = [("model", row.name), ("draws", row.draws), ("trained on", _sizes(row))]
     rows.append(("sizes", f"multiples of {row.size_multiple}, best as it was trained"))
-    rows.append(("prompts", "yes" if row.clip else "none; clip_sample.py steers it"))
+    rows.append(("prompts", _prompts(row) if row.clip else "none; clip_sample.py steers it"))
     if clip:
         at_least = "at least " if clip.tokens == LEAST_TOKENS else ""
         rows.append(("reads", f"{at_least}{clip.tokens} tokens of each, by CLIP {row.clip}"))
     if known:
         rows.append(("knows", f"{len(known.words)} words; --list-prompts {row.name} shows things"))
     if row.teacher:
-        rows.append(("evaluations", f"{row.evaluations}, of one prompt; else take {row.teacher}"))
+        low, high = row.weights
+        rows.append(("draws in", f"{row.evaluations} evaluations: a student of {row.teacher}"))
+        rows.append(("weights", f"{low:g} to {high:g}"))
     made = f"--model {row.name} downloads it"
-    if row.teacher:
+    if row.sha256 and not row.url:
+        made = "it comes with the suite"
+    elif row.teacher:
         made = f"python -m train.distil --teacher {row.teacher} makes it"
     rows.append(("file", str(path) if path else f"{row.file}, not here: {made}"))
     rows += [("address", row.url)] if row.url else []
     rows += [("SHA-256", row.sha256)] if row.sha256 else []
     rows += [("licence", row.licence)] if row.licence else []
     return "\n".join(_columns(rows))
+
+
+def _prompts(row):
+    return "one" if row.takes_weight else "yes" if row.clip else "no"
 
 
 def _sizes(row):

@@ -71,7 +71,7 @@ FREE = (CFG, *PHOTOS)  # those whose guidance is classifier-free
 
 STEADY = {name: row for name, row in METHODS.items() if row.eta != 1}  # without noise of their own
 TRAINED = [name for name, row in METHODS.items() if not row.schedule]  # on the model's schedule
-MODELS_OF = {  # students draw from noise by prompts alone
+MODELS_OF = {  # students have learnt nothing but to be guided
     s: [name for name, row in NETWORKS.items() if s is CFG or not row.teacher] for s in SAMPLING
 }
 METHODS_OF = {

@@ -93,12 +93,12 @@ def check_student(script, values, network):
     wrong = None
     if script is not CFG:
         wrong = f"draws with {CFG.name} alone"
+    elif not all(prompt.is_plain for prompt in prompts):
+        wrong = "has learnt one prompt for all timesteps and the whole image"
     elif len(prompts) > 1:
         wrong = f"takes one prompt, not {len(prompts)}"
     elif prompts and prompts[0].weight < 0:
         wrong = f"takes no weight below 0, like {prompts[0].weight:g}"
-    elif prompts and not prompts[0].is_plain:
-        wrong = "has learnt one prompt for all timesteps and the whole image"
     elif tuple(values["guidance_interval"]) != WHOLE:
         wrong = "has learnt guidance at all timesteps, and takes no --guidance-interval"
     elif values["guidance"] != PLAIN:

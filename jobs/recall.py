@@ -40,6 +40,9 @@ def recalled(script, recipe, given, path):
     skipped = {"model"}
     if recipe.get("timesteps_of_latent"):
         skipped |= {"steps", "schedule"}
+    made_by = NETWORKS.get(recipe.get("model"))
+    if made_by and made_by.evaluations != NETWORKS[given["model"]].evaluations:
+        skipped |= {"method", "steps", "schedule", "eta"}  # those of a student are no teacher's
     if NETWORKS[given["model"]].clip is None and not script.guides_any:
         skipped |= {"prompts", "images"}
     found = {}

@@ -31,6 +31,7 @@ def of_images(run, images):
     if known := vocabulary(row):
         lines += some(_unknown(row, known, text) for text in texts)
     lines += some(_unlearnt(row, image.prompts) for image in images)
+    lines += some(_other_steps(row, image) for image in images)
     return lines + some(_untrained(row, tuple(image.size)) for image in images)
 
 
@@ -80,6 +81,16 @@ def _unlearnt(row, prompts):
     return (
         f"{row.name} has learnt weights from {low:g} to {high:g}: at {prompts[0].weight:g} its "
         f"teacher, --model {row.teacher}, knows better"
+    )
+
+
+def _other_steps(row, image):
+    usual, found = ("ddim", row.evaluations, "linear"), (image.method, image.steps, image.schedule)
+    if not row.evaluations or found == usual:
+        return None
+    return (
+        f"{row.name} was trained for {row.evaluations} steps of ddim on linear, not for "
+        f"{image.steps} of {image.method} on {image.schedule}"
     )
 
 

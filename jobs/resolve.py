@@ -85,7 +85,7 @@ def _resolve(script, said, is_job):
     known = made_with.get("model")
     given["model"] = _model(script, given, known, file)
     expected = {name: recipe.get(name) if given["model"] == known else None for name in HASHES}
-    expected["files_sha256"] = recipe.get("files_sha256")
+    expected |= {name: recipe.get(name) for name in ("files_sha256", "model")}
     values = recalled(script, recipe, given, source) | given
     if "latent" in values and head is None:  # the recipe has named it
         head = latents.head(values["latent"])

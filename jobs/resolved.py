@@ -22,7 +22,7 @@ class _Run:
     Args:
         script: the script that runs.
         network: the row of the network.
-        expected: the hashes of weights and of other files that the recipe names, a dict.
+        expected: the model and the hashes of weights and files that the recipe names, a dict.
         policy: what happens where a file exists, as `jobs.outputs` takes it.
     """
 

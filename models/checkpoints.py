@@ -79,7 +79,9 @@ def fetch(network, path, mirror, progress):
     """Downloads a published checkpoint to its place, from the first address that gives it."""
     if not network.url or not network.sha256:
         put = "put it there"
-        if network.teacher:
+        if network.sha256:
+            put = "it comes with the suite, so restore it"
+        elif network.teacher:
             put = f"python -m train.distil --teacher {network.teacher} makes it (train/README.md)"
         raise CheckpointError(
             f"{path} is missing, and is published nowhere: {put}, or name a file with --checkpoint"

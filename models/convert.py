@@ -9,14 +9,13 @@ stores them as their difference from those of another network, in four bits each
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from models import checkpoints, differences
+from models import differences
 from models.checkpoints import SUFFIXES, CheckpointError
 from models.networks import build
 from models.weights import match, read
@@ -49,7 +48,7 @@ def convert_file(path, output, dtype=None, model=None, base=None):
     metadata = metadata_of(path)
     if base:
         row = network(base)
-        state = differences.differences(state, read(checkpoints.find(row)))
+        state = differences.between(state, path, row)
         metadata = {**(metadata or {}), differences.KEY: row.sha256}
     # A copy of each: in .safetensors no two tensors share their memory.
     state = {
@@ -59,10 +58,12 @@ def convert_file(path, output, dtype=None, model=None, base=None):
     part = output.with_name(f"{output.name}.{os.getpid()}.part")
     try:
         part.touch(exist_ok=False)
+        mode = part.stat().st_mode  # safetensors makes files that nobody else can read
         if output.suffix == ".safetensors":
             save_file(state, part, metadata)
         else:
             torch.save(state, part)
+        part.chmod(mode)
         os.link(part, output)  # unlike a renaming, it replaces nothing
     finally:
         part.unlink(missing_ok=True)
@@ -104,10 +105,11 @@ def main():
     try:
         dtype = args.dtype and getattr(torch, args.dtype)
         convert_file(args.file, output, dtype, args.model, args.difference_from)
-    except CheckpointError as error:
-        sys.exit(f"error: {error}")
+    except (CheckpointError, FileExistsError) as error:
+        reason = error if isinstance(error, CheckpointError) else f"{output}: File exists"
+        p.exit(2, f"{p.prog}: error: {reason}\n")
     except OSError as error:
-        sys.exit(f"error: {output} cannot be written: {error.strerror}")
+        p.exit(1, f"{p.prog}: error: {output} cannot be written: {error.strerror}\n")
     print(output)
 
 

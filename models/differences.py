@@ -42,12 +42,14 @@ def quantised(difference):
 def restored(levels, scales, like):
     """The difference [rows, ...] that `quantised` was given, rounded; like: a weight of its shape.
 
-    Raises ValueError where the shapes do not agree.
+    Raises ValueError where shapes do not agree, and for what no difference is stored as.
     """
-    numbers = torch.stack([levels // 16, levels % 16], dim=2).flatten(1)
     count = like[0].numel()
     if levels.shape != (len(like), (count + 1) // 2) or scales.shape != (len(like),):
         raise ValueError("levels of another shape")
+    if levels.dtype != torch.uint8 or not scales.isfinite().all():
+        raise ValueError("levels are bytes, and scales are finite")
+    numbers = torch.stack([levels // 16, levels % 16], dim=2).flatten(1)
     rows = (numbers[:, :count].float() + LEAST) * scales.float()[:, None]
     return rows.view(like.shape)
 
@@ -70,6 +72,28 @@ def differences(state, base):
             stored[key + LEVELS], stored[key + SCALES] = quantised(difference)
         else:
             stored[key] = value.half().contiguous()
+    return stored
+
+
+def between(state, path, row):
+    """What a file holds of the difference of a state_dict from a network's weights.
+
+    Args:
+        state: the state_dict; path: its file, for what it raises.
+        row: of the network, a `models.zoo.Network`.
+    Raises:
+        CheckpointError: if its weights are not here, and where the difference makes no sense.
+    """
+    from models.weights import read
+
+    if not checkpoints.is_present(row):
+        raise CheckpointError(f"the weights of {row.name} are not here: draw with it first")
+    stored = differences(state, read(checkpoints.find(row)))
+    if not any(key.endswith(LEVELS) for key in stored):
+        raise CheckpointError(f"{path} is of another network than {row.name}: no shape agrees")
+    for key, value in stored.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise CheckpointError(f"{path}: {ascii(key)[:80]} is beyond the range of float16")
     return stored
 
 
@@ -96,9 +120,9 @@ def added(stored, digest, path):
         raise CheckpointError(f"{path} is a difference from weights that are not known here")
     # A file must not make anybody download gigabytes.
     if not checkpoints.is_present(row):
+        get = f"--model {row.name} downloads them" if row.url else f"restore {row.file}"
         raise CheckpointError(
-            f"{path} is a difference from the weights of {row.name}, which are not here: "
-            f"--model {row.name} downloads them"
+            f"{path} is a difference from the weights of {row.name}, which are not here: {get}"
         )
     base = read(checkpoints.find(row))
     state = {k: value for k, value in stored.items() if not k.endswith((LEVELS, SCALES))}

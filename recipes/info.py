@@ -87,7 +87,7 @@ def _shown(name, value):
     if name == "guidance_interval":
         return " to ".join(map(number, value))
     if isinstance(value, dict):
-        return "\n".join(f"{_safe(name)} {digest}" for name, digest in value.items())
+        return "\n".join(f"{_safe(name)} {' '.join(some)}" for name, some in value.items())
     if isinstance(value, list):
         return " ".join(_safe(part) if isinstance(part, str) else number(part) for part in value)
     if isinstance(value, bool):

@@ -30,7 +30,9 @@ def _hash(value):
 def _hashes(value):
     if not isinstance(value, dict) or not 0 < len(value) <= MAX_IMAGES:
         raise UserError("no hashes of files")
-    return {SOURCE.stored(name): _hash(digest) for name, digest in value.items()}
+    if not all(isinstance(some, list) and 0 < len(some) <= MAX_IMAGES for some in value.values()):
+        raise UserError("no lists of hashes")
+    return {SOURCE.stored(name): [_hash(d) for d in some] for name, some in value.items()}
 
 
 def _flag(value):

@@ -7,9 +7,11 @@ from cli.scripts import CFG, CLIP, SOFTWARE
 from diffusion.guidance_rules import PLAIN
 from models import checkpoints
 from models.hashes import hash_file
+from models.zoo import NETWORKS
 from recipes import recipe as recipes
 from runner.photos import files_of
 from values.errors import note, printable
+from values.files import file_name
 
 
 class Facts:
@@ -83,17 +85,27 @@ class Facts:
         """Notes what is another file than the recipe says, of these ImageOptions."""
         expected = dict(self.options.expected)
         files, weights = expected.pop("files_sha256") or {}, self.computed_with(image)
+        model, own = NETWORKS.get(expected.pop("model")), self.options.network
+        if model and model.evaluations != own.evaluations:
+            note(
+                f"note: {own.name} draws what {model.name} has drawn: method, steps and schedule "
+                "are its own, unless a flag names them"
+            )
         for name, digest in expected.items():
             if digest is not None and weights.get(name) not in (None, digest):
                 whose = name.removesuffix("_sha256").replace("_", " ")
                 note(f"note: the {whose}'s weights are not those of the recipe")
         found = self._files(image) if files else {}
-        for name, digest in files.items():
-            if found.get(name) not in (None, digest):
+        for name, digests in files.items():
+            if found.get(name) not in (None, digests):
                 note(f"note: {printable(name, 200)} is not the file that it was for the recipe")
 
     def _files(self, image):
-        return {name: self._file_sha256(path) for name, path in files_of(image).items()}
+        """The hashes of files by the names that recipes have for them, which several may share."""
+        found = {}
+        for path in files_of(image):
+            found.setdefault(file_name(path), set()).add(self._file_sha256(path))
+        return {name: sorted(digests) for name, digests in found.items()}
 
     def _clips(self, image):
         """The CLIPs that read the prompts of an image, as (name, checkpoint or None)."""

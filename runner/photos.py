@@ -8,7 +8,6 @@ from media.images import fitted, left_out_of, left_out_of_mask, size_before
 from runner import films
 from runner.masks import mask_of, region_of
 from values.errors import printable
-from values.files import file_name
 from values.wildcards import Wildcards
 
 
@@ -32,17 +31,12 @@ def look_at(options, image, animated=False):
 
 
 def files_of(image):
-    """The pictures and latents on this disk that an image is made of.
-
-    Returns:
-        a dict from the names that recipes have for them, those of files without folders, to paths.
-    """
+    """The pictures and latents on this disk that an image is made of, a list of paths."""
     prompts = [*image.conditions, *(image.source or [])]
     named = [image.init, image.mask, image.latent, *(p.text for p in image.images)]
     named += [prompt.mask for prompt in prompts]
     named += [image.variation.other] if image.variation else []
-    files = [name for name in named if isinstance(name, str | os.PathLike) and os.path.isfile(name)]
-    return {file_name(file): file for file in files}
+    return [name for name in named if isinstance(name, str | os.PathLike) and os.path.isfile(name)]
 
 
 def photos_told(jobs):

@@ -353,8 +353,8 @@ class Plan:
             return
         interval = WHOLE if self.jobs.sweep else image.guidance_interval or WHOLE
         for title, asked in sides.items():
-            rest = 1 - totals(asked)[0][1]
-            against = "guide" if options.guide and 1 - rest > NEGLIGIBLE else "no prompt"
+            rest = None if options.network.takes_weight else 1 - totals(asked)[0][1]
+            against = "guide" if options.guide and totals(asked)[0][1] > NEGLIGIBLE else "no prompt"
             lines = describe(asked, rest, interval, against) if asked else ["  no prompt"]
             for line in [*([title] if title else []), *lines]:
                 note(line)

@@ -478,7 +478,7 @@ def test_other_files_than_those_of_the_recipe_are_noted(cfg_sample):
     assert cfg_sample(*FAST, *files, "-o", "first.png")[0] == 0
     recipe = recipes.read("first.png")
     assert recipe["files_sha256"] == {
-        name: hashlib.sha256(Path(name).read_bytes()).hexdigest()
+        name: [hashlib.sha256(Path(name).read_bytes()).hexdigest()]
         for name in ("prompt.png", "start.png")
     }
     Path("prompt.png").write_bytes(Path("start.png").read_bytes())
@@ -486,6 +486,17 @@ def test_other_files_than_those_of_the_recipe_are_noted(cfg_sample):
     assert status == 0
     told = [line for line in err.splitlines() if "not the file" in line]
     assert told == ["note: prompt.png is not the file that it was for the recipe"]
+
+
+def test_files_of_one_name_are_told_apart(cfg_sample):
+    for folder, colour in (("a", "red"), ("b", "blue")):
+        Path(folder).mkdir()
+        Image.new("RGB", (64, 64), colour).save(f"{folder}/x.png")
+    assert cfg_sample(*FAST, "--images", "a/x.png", "b/x.png", "-o", "first.png")[0] == 0
+    assert len(recipes.read("first.png")["files_sha256"]["x.png"]) == 2
+    Path("x.png").write_bytes(Path("b/x.png").read_bytes())
+    _, _, err = cfg_sample("--from-png", "first.png", "-o", "second.png")  # takes it for both
+    assert "note: x.png is not the file that it was for the recipe" in err
 
 
 def test_image_prompts_leave_no_folders_in_file_names(cfg_sample):

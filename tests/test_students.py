@@ -15,6 +15,7 @@ from jobs.resolve import resolve
 from media.images import open_image
 from media.tensors import to_image
 from models.zoo import NETWORKS
+from recipes import recipe as recipes
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +81,30 @@ def test_defaults_are_what_a_student_was_trained_for(model, argv, expected):
     assert found == expected
 
 
+def test_teacher_draws_again_with_steps_of_its_own(cfg_sample, student):
+    of_student = ("--model", "emoji_4", "--checkpoint", student)
+    assert cfg_sample("a cat", *of_student, "-o", "student.png")[0] == 0
+    again = ("--from-png", "student.png", "--model", "emoji", "--dtype", "float32", "-o")
+    status, _, err = cfg_sample(*again, "teacher.png")
+    assert (status, "note: emoji draws what emoji_4 has drawn" in err) == (0, True)
+    found = recipes.read("teacher.png")
+    assert [found[name] for name in ("method", "steps", "schedule")] == ["ab23", 18, "fitted"]
+    assert cfg_sample(*again, "few.png", "--steps", "3")[0] == 0
+    assert recipes.read("few.png")["steps"] == 3
+    _, image = resolve(CFG, parse(CFG, ["--from-png", "teacher.png", "--model", "emoji_4"]))
+    assert (image.method, image.steps, image.schedule) == ("ddim", 4, "linear")
+
+
+@pytest.mark.parametrize("argv", [("--steps", "8"), ("--method", "ab23"), ("--schedule", "log")])
+def test_steps_that_it_was_not_trained_for_are_noted(cfg_sample, argv):
+    status, _, err = cfg_sample("a cat", "--model", "emoji_4", *argv, "--dry-run")
+    told = "note: emoji_4 was trained for 4 steps of ddim on linear, not for "
+    assert (status, told in err) == (0, True)
+    usual = cfg_sample("a cat", "--model", "emoji_4", "--dry-run")[2]
+    assert "trained for" not in usual
+    assert "(no prompt)" not in usual
+
+
 @pytest.mark.parametrize(("weight", "is_noted"), [(0.5, True), (1, False), (6, False), (9, True)])
 def test_weights_that_it_has_not_learnt_are_noted(cfg_sample, weight, is_noted):
     status, _, err = cfg_sample(f"a cat:{weight}", "--model", "emoji_4", "--dry-run")
@@ -90,6 +115,7 @@ def test_weights_that_it_has_not_learnt_are_noted(cfg_sample, weight, is_noted):
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
+        (("a cat->a dog@0.5",), "has learnt one prompt for all timesteps"),
         (("a cat", "a dog"), "takes one prompt, not 2"),
         (("a cat", "--negative", "a dog"), "takes one prompt, not 2"),
         (("--negative", "a dog"), "takes no weight below 0, like -1"),

@@ -66,5 +66,8 @@ def replace_file(path, write):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+    part.touch()
+    mode = part.stat().st_mode
     write(part)
+    part.chmod(mode)  # safetensors makes files that nobody else can read
     os.replace(part, path)

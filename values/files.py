@@ -76,7 +76,10 @@ def write_whole(path, write, overwrite=False):
         raise FileExistsError(f"{path} exists")
     part = path.with_name(f".{secrets.token_hex(8)}.part")  # beside it: on the same file system
     try:
+        part.touch(exist_ok=False)
+        mode = part.stat().st_mode
         write(part)
+        part.chmod(mode)  # safetensors makes files that nobody else can read
         if overwrite:
             os.replace(part, path)
         else:

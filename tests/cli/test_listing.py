@@ -51,7 +51,8 @@ def test_a_model_is_told_in_full():
 def test_student_that_nobody_trained_names_its_trainer():
     text = listing.models("cc12m_1_cfg_4")
     assert "python -m train.distil --teacher cc12m_1_cfg makes it" in text
-    assert "4, of one prompt; else take cc12m_1_cfg" in text
+    assert "4 evaluations: a student of cc12m_1_cfg" in text
+    assert "1 to 6" in text
     assert "downloads" not in text
 
 

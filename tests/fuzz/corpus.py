@@ -30,7 +30,7 @@ RECIPE = {
     "guidance_interval": [0.0, 0.9],
     "guidance": "apg:0.06:-0.5:0",
     "guide_sha256": "1" * 64,
-    "files_sha256": {"photo.png": "2" * 64},
+    "files_sha256": {"photo.png": ["2" * 64]},
     "software": "v-diffusion 1.0",
 }
 

@@ -77,8 +77,9 @@ def test_hash_is_checked_before_anything_is_parsed(folder, monkeypatch):
 
 
 def test_network_of_no_address_that_is_missing_is_not_looked_for_in_the_web(pth):
-    assert "published nowhere: put it there" in complains(find, row(pth, url=None))
-    student = row(pth, url=None, teacher="emoji")
+    assert "published nowhere: put it there" in complains(find, row(pth, url=None, sha256=None))
+    assert "it comes with the suite, so restore it" in complains(find, row(pth, url=None))
+    student = row(pth, url=None, sha256=None, teacher="emoji")
     assert "published nowhere: python -m train.distil --teacher emoji" in complains(find, student)
 
 

@@ -83,13 +83,54 @@ def test_differences_from_what_is_not_here_are_refused(tmp_path, monkeypatch):
         read(path)
 
 
-@pytest.mark.parametrize("spoil", ["levels", "scales", "name"])
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"a": torch.zeros(2, 2)}, "is of another network than emoji"),
+        ({"net.0.main.0.weight": None}, "is beyond the range of float16"),
+    ],
+)
+def test_what_is_no_difference_is_not_written(run, tmp_path, capsys, state, words):  # noqa: F811
+    base = read(checkpoints.find(NETWORKS["emoji"]))
+    state = {k: v if v is not None else base[k] * torch.inf for k, v in state.items()}
+    save_file(state, tmp_path / "a.safetensors")
+    with pytest.raises(SystemExit) as stop:
+        run(
+            tmp_path / "a.safetensors",
+            "-o",
+            tmp_path / "b.safetensors",
+            "--difference-from",
+            "emoji",
+        )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (stop.value.code, words in line) == (2, True)
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_difference_from_what_is_not_here_downloads_nothing(run, tmp_path, capsys):  # noqa: F811
+    save_file({"a": torch.zeros(2, 2)}, tmp_path / "a.safetensors")
+    with pytest.raises(SystemExit):
+        run(
+            tmp_path / "a.safetensors",
+            "-o",
+            tmp_path / "b.safetensors",
+            "--difference-from",
+            "yfcc_1",
+        )
+    assert "the weights of yfcc_1 are not here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spoil", ["levels", "scales", "name", "type", "nan"])
 def test_damaged_differences_are_one_line(tmp_path, spoil):
     path = tmp_path / "student.safetensors"
     stored = load_file(checkpoints.find(NETWORKS["emoji_4"]))
     key = next(name for name in stored if name.endswith(".levels")).removesuffix(".levels")
     if spoil == "name":
         stored["b.levels"] = stored.pop(f"{key}.levels")
+    elif spoil == "type":
+        stored[f"{key}.levels"] = stored[f"{key}.levels"].float()
+    elif spoil == "nan":
+        stored[f"{key}.scales"][0] = torch.nan
     else:
         stored[f"{key}.{spoil}"] = stored[f"{key}.{spoil}"][:1]
     save_file(stored, path, {differences.KEY: NETWORKS["emoji"].sha256})

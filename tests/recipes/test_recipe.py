@@ -64,7 +64,7 @@ RECIPE = {
     "guidance": "rescale:0.7",
     "guide": "weak.safetensors",
     "guide_sha256": "7" * 64,
-    "files_sha256": {"photo.png": "8" * 64},
+    "files_sha256": {"photo.png": ["8" * 64]},
     "guidance_interval": [0.1, 0.9],
     "low_memory": True,
     "timesteps_of_latent": True,
@@ -184,7 +184,8 @@ def test_recipe_is_json_of_version_1_under_our_key(tmp_path):
         {"region": [["a cat", 3.0]]},
         {"region": [["a cat", 3.0, "x", "left.png"]]},
         {"model_sha256": "abc"},
-        {"files_sha256": {"photo.png": "abc"}},
+        {"files_sha256": {"photo.png": ["abc"]}},
+        {"files_sha256": {"photo.png": "8" * 64}},
         {"files_sha256": ["8" * 64]},
     ],
 )
