@@ -262,7 +262,7 @@ def test_student_takes_its_prompt_at_all_times_everywhere(cfg_sample, student): 
         assert status == 2
         assert "take its teacher" in err
     status, _, err = cfg_sample("a cat->a fox@0.5", *of_student)
-    assert (status, "takes one prompt" in err) == (2, True)
+    assert (status, "has learnt one prompt for all timesteps" in err) == (2, True)
 
 
 def test_an_edit_may_change_on_the_way_and_in_places(cfg_modify_image, cfg_sample, png_info):

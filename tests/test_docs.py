@@ -72,21 +72,22 @@ def is_only_parsed(arguments):
 
 @pytest.fixture
 def small(monkeypatch, tmp_path_factory):
-    """A network of the bundled one's kind that draws nothing in particular, and that quickly."""
+    """Networks of the bundled ones' kind that draw nothing in particular, and that quickly."""
     import torch
     from safetensors.torch import save_file
 
     import models
 
-    row = NETWORKS["emoji"]
-    architecture = replace(
-        row.architecture, channels=(32, 32), patch=4, head_channels=32, features=32
-    )
-    path = tmp_path_factory.mktemp("small") / "small.safetensors"
-    row = replace(row, file=str(path), sha256=None, architecture=architecture)
-    monkeypatch.setitem(NETWORKS, "emoji", row)
-    torch.manual_seed(0)
-    save_file(models.build("emoji").state_dict(), path)
+    for name in ("emoji", "emoji_4"):
+        row = NETWORKS[name]
+        architecture = replace(
+            row.architecture, channels=(32, 32), patch=4, head_channels=32, features=32
+        )
+        path = tmp_path_factory.mktemp("small") / "small.safetensors"
+        row = replace(row, file=str(path), sha256=None, architecture=architecture)
+        monkeypatch.setitem(NETWORKS, name, row)
+        torch.manual_seed(0)
+        save_file(models.build(name).state_dict(), path)
 
 
 @pytest.fixture
@@ -198,9 +199,8 @@ def test_files_that_a_page_names_are_there(page):
 @pytest.fixture(scope="module")
 def flags():
     """All flags of all scripts."""
-    said = "".join(
-        path.read_text() for path in [*ROOT.glob("bench/*.py"), *ROOT.glob("train/*.py")]
-    )
+    programs = [*ROOT.glob("bench/*.py"), *ROOT.glob("train/*.py"), ROOT / "models/convert.py"]
+    said = "".join(path.read_text() for path in programs)
     known = set(re.findall(r'"(--?[a-z][\w-]*)"', said)) | OTHERS_FLAGS
     for name in SCRIPTS:
         command = [sys.executable, str(ROOT / f"{name}.py"), "--help"]
