@@ -2,7 +2,7 @@
 
 from diffusion.adaptive import TOLERANCE
 from diffusion.methods import METHODS, default_schedule, default_steps
-from models.zoo import NETWORKS
+from models.zoo import NETWORKS, STUDENTS_METHOD, STUDENTS_SCHEDULE
 
 
 def default(option, values):
@@ -22,7 +22,7 @@ def default(option, values):
 def method(values, usual):
     """The method: that which a student was trained for, one without noise, or the usual one."""
     if NETWORKS[values["model"]].evaluations:
-        return "ddim"
+        return STUDENTS_METHOD
     return "plms" if values.get("by") == "inversion" else usual
 
 
@@ -33,7 +33,7 @@ def steps(values):
 
 def schedule(values):
     row = NETWORKS[values["model"]]
-    return "linear" if row.evaluations else default_schedule(values["method"], row.min_t)
+    return STUDENTS_SCHEDULE if row.evaluations else default_schedule(values["method"], row.min_t)
 
 
 def eta(values):

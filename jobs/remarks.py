@@ -6,6 +6,7 @@ from cli.scripts import RESTORE
 from diffusion.guidance_rules import PLAIN, choose
 from diffusion.methods import NEGLIGIBLE
 from models.vocabulary import vocabulary
+from models.zoo import STUDENTS_METHOD, STUDENTS_SCHEDULE
 from values.errors import counted, printable
 from values.prompts import doubt
 from values.sums import totals
@@ -85,11 +86,11 @@ def _unlearnt(row, prompts):
 
 
 def _other_steps(row, image):
-    usual, found = ("ddim", row.evaluations, "linear"), (image.method, image.steps, image.schedule)
-    if not row.evaluations or found == usual:
+    usual = (STUDENTS_METHOD, row.evaluations, STUDENTS_SCHEDULE)
+    if not row.evaluations or (image.method, image.steps, image.schedule) == usual:
         return None
     return (
-        f"{row.name} was trained for {row.evaluations} steps of ddim on linear, not for "
+        f"{row.name} was trained for {row.evaluations} steps of {usual[0]} on {usual[2]}, not for "
         f"{image.steps} of {image.method} on {image.schedule}"
     )
 

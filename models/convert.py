@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from models import differences
+from models import checkpoints, differences
 from models.checkpoints import SUFFIXES, CheckpointError
 from models.networks import build
 from models.weights import match, read
@@ -48,7 +48,9 @@ def convert_file(path, output, dtype=None, model=None, base=None):
     metadata = metadata_of(path)
     if base:
         row = network(base)
-        state = differences.between(state, path, row)
+        if not checkpoints.is_present(row):
+            raise CheckpointError(f"the weights of {base} are not here: draw with it first")
+        state = differences.differences(state, read(checkpoints.find(row)), path)
         metadata = {**(metadata or {}), differences.KEY: row.sha256}
     # A copy of each: in .safetensors no two tensors share their memory.
     state = {

@@ -58,12 +58,15 @@ def _levels(rows, scale):
     return (rows / scale.clamp_min(1e-12)).round().clamp(LEAST, MOST)
 
 
-def differences(state, base):
+def differences(state, base, path):
     """A state_dict as a file of differences holds it.
 
     Args:
         state: of the network.
         base: of the other one; what it has no weight of, and vectors, stay whole, in float16.
+        path: the file of `state`, for what it raises.
+    Raises:
+        CheckpointError: where no weights have the same shape, and for what float16 cannot hold.
     """
     stored = {}
     for key, value in state.items():
@@ -72,25 +75,8 @@ def differences(state, base):
             stored[key + LEVELS], stored[key + SCALES] = quantised(difference)
         else:
             stored[key] = value.half().contiguous()
-    return stored
-
-
-def between(state, path, row):
-    """What a file holds of the difference of a state_dict from a network's weights.
-
-    Args:
-        state: the state_dict; path: its file, for what it raises.
-        row: of the network, a `models.zoo.Network`.
-    Raises:
-        CheckpointError: if its weights are not here, and where the difference makes no sense.
-    """
-    from models.weights import read
-
-    if not checkpoints.is_present(row):
-        raise CheckpointError(f"the weights of {row.name} are not here: draw with it first")
-    stored = differences(state, read(checkpoints.find(row)))
     if not any(key.endswith(LEVELS) for key in stored):
-        raise CheckpointError(f"{path} is of another network than {row.name}: no shape agrees")
+        raise CheckpointError(f"{path} is of another network: no weights have the same shape")
     for key, value in stored.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise CheckpointError(f"{path}: {ascii(key)[:80]} is beyond the range of float16")
@@ -98,41 +84,47 @@ def between(state, path, row):
 
 
 def base_of(path):
-    """The SHA-256 of what the weights of a .safetensors file are differences from, or None."""
+    """What the weights of a .safetensors file are differences from: its SHA-256, or None."""
     with safe_open(path, "pt") as file:
         return (file.metadata() or {}).get(KEY)
 
 
-def added(stored, digest, path):
-    """The state_dict of a file of differences, float32 where it has any.
+def base_file(digest, path):
+    """The checkpoint of that SHA-256; path: of the file of differences, for what it raises.
 
-    Args:
-        stored: its tensors.
-        digest: the SHA-256 of the checkpoint that they are differences from.
-        path: the file, for what it raises.
     Raises:
-        CheckpointError: if that checkpoint is not here, or does not go with it.
+        CheckpointError: if it is not here. A stranger's file must not make anybody download
+            gigabytes.
     """
-    from models.weights import read  # which reads the file at `path`, too
-
     row = next((row for row in NETWORKS.values() if row.sha256 == digest), None)
     if row is None:
         raise CheckpointError(f"{path} is a difference from weights that are not known here")
-    # A file must not make anybody download gigabytes.
     if not checkpoints.is_present(row):
         get = f"--model {row.name} downloads them" if row.url else f"restore {row.file}"
         raise CheckpointError(
             f"{path} is a difference from the weights of {row.name}, which are not here: {get}"
         )
-    base = read(checkpoints.find(row))
+    return checkpoints.find(row)
+
+
+def added(stored, base, path):
+    """The state_dict of a file of differences, float32 where it has any.
+
+    Args:
+        stored: its tensors.
+        base: the state_dict that they are differences from.
+        path: the file, for what it raises.
+    Raises:
+        CheckpointError: if they do not go with each other.
+    """
     state = {k: value for k, value in stored.items() if not k.endswith((LEVELS, SCALES))}
     for key in [name.removesuffix(LEVELS) for name in stored if name.endswith(LEVELS)]:
         try:
             difference = restored(stored[key + LEVELS], stored[key + SCALES], base[key])
         except (KeyError, ValueError, RuntimeError) as error:
             raise CheckpointError(
-                f"{path} is damaged: its {ascii(key)[:80]} is no difference from a weight of "
-                f"{row.name}"
+                f"{path} is damaged: its {ascii(key)[:80]} is no difference from a weight of the "
+                "network that it names"
             ) from error
         state[key] = base[key].float() + difference
     return state

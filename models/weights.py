@@ -56,7 +56,9 @@ def parse(path, head):
         if not header_fits(head):
             raise CheckpointError(f"{path} is damaged or not a checkpoint: its header is too large")
         content, digest = load_file(path, device="cpu"), differences.base_of(path)
-        return differences.added(content, digest, path) if digest else content
+        if digest is None:
+            return content
+        return differences.added(content, read(differences.base_file(digest, path)), path)
     if not mapped and head[:1] != b"\x80":
         what = strange(head) or "neither a .pth nor a .safetensors file begins like that"
         raise CheckpointError(f"{path} is not a checkpoint: {what}")

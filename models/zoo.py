@@ -254,6 +254,7 @@ def student(teacher, evaluations, sha256=None):
     )
 
 
+STUDENTS_METHOD, STUDENTS_SCHEDULE = "ddim", "linear"  # that all of them are trained for
 STUDENTS = (
     student("emoji", 4, "26ac228b0f2329f062c8ce39becdbe62f1ddac949426699e603dbdaedeae3faa"),
     student("cc12m_1_cfg", 4),

@@ -23,6 +23,7 @@ from diffusion.methods import DEFAULT, WHOLE
 from media.tensors import to_image, to_tensor
 from models import NETWORKS, checkpoints
 from models.hashes import hash_file
+from models.zoo import STUDENTS_METHOD, STUDENTS_SCHEDULE
 from runner.device import pick_device, pick_dtype
 from runner.exit import program
 from train import judge, pictures, render
@@ -78,7 +79,7 @@ def arguments(argv=None):
     p.add_argument("--quick", action="store_true", help="few prompts and steps: does it run?")
     args = p.parse_args(argv)
     row = NETWORKS[args.model]
-    args.method = args.method or ("ddim" if row.teacher else DEFAULT)
+    args.method = args.method or (STUDENTS_METHOD if row.teacher else DEFAULT)
     if args.steps is None:
         args.steps = row.evaluations or diffusion.default_steps(args.method)
     if args.teacher_checkpoint and not row.teacher:
@@ -90,7 +91,7 @@ def arguments(argv=None):
         args.judge = args.output / "judge.safetensors"
     args.schedule = diffusion.default_schedule(args.method, row.min_t)
     if row.teacher:
-        args.schedule = "linear"
+        args.schedule = STUDENTS_SCHEDULE
     for name in ("prompts", "held_out", "guidance_prompts", "mix_seeds", "steps", "batch_size"):
         if getattr(args, name) < 1:
             p.error(f"--{name.replace('_', '-')} is 1 or more")

@@ -6,22 +6,10 @@ import pytest
 import torch
 
 import models
-from models import clip, convert
+from models import clip
 from models.checkpoints import CHECKPOINTS
 from models.weights import read
 from tests.models.small import saved, small_state
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """A function that converts as the command line says: arguments -> its stdout."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["convert", *map(str, arguments)])
-        convert.main()
-        return capsys.readouterr().out.strip()
-
-    return call
 
 
 def test_formats_are_converted_there_and_back(run, tmp_path):
