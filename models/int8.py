@@ -2,7 +2,8 @@
 
 Each input is quantised with the range of its own image, as it comes: nothing is calibrated. Weights
 have a scale for each output channel (Krishnamoorthi, 2018, arXiv 1806.08342). oneDNN sums the
-products as integers, exactly; everything else is float32.
+products as integers; everything else is float32. On a CPU without VNNI, weights have one bit less,
+so that the sums are exact there, too.
 
 Left in float32 are convolutions of few channels, and of the others those of the first block and the
 last. Drawings of `emoji` are off by 0.6 grey levels (RMS) so, and by 1.2 with these in int8, too.
@@ -25,6 +26,8 @@ from models.unet import Block
 LEAST = 128  # channels, below which a convolution loses more precision than it saves time
 LEVELS = 255  # steps of a uint8 between the ends of the range
 LARGEST = 127  # an int8 weight is of [-127, 127]
+# Without VNNI two products are added in 16 bits, and what is too large is cut off: 2 x 255 x 63 fits.
+LARGEST_IN_16_BITS = 63
 ONES = (1, 1)
 
 
@@ -37,12 +40,14 @@ class Int8Conv2d(nn.Module):
         conv: the `nn.Conv2d` that it stands for: 3 x 3, of stride 1 and padding 1, in one group.
         follows_relu: whether no input is negative but those that a ReLU would make 0: then 0 is
             the low end of the range, and the ReLU comes with the quantising.
+        largest: what the largest weight of a channel becomes; None: `largest_weight()`.
     """
 
-    def __init__(self, conv, follows_relu=False):
+    def __init__(self, conv, follows_relu=False, largest=None):
         super().__init__()
         weight = conv.weight.detach().float()
-        self.scales = weight.abs().amax((1, 2, 3)).clamp_min(1e-12) / LARGEST
+        largest = largest or largest_weight()
+        self.scales = weight.abs().amax((1, 2, 3)).clamp_min(1e-12) / largest
         rounded = (weight / self.scales[:, None, None, None]).round_()
         self.sums = rounded.sum((1, 2, 3)) * self.scales  # what an input of ones would give
         self.plain, self.packed, self.size = rounded.to(torch.int8), None, None
@@ -87,6 +92,17 @@ def quantised(x, scale, zero):
     # Torch is going to drop its quantised tensors.
     except (AttributeError, RuntimeError, TypeError):
         return (x * (1 / scale)).add_(zero).round_().clamp_(0, LEVELS).to(torch.uint8)
+
+
+@functools.cache
+def largest_weight():
+    """The largest int8 weight of which this CPU sums the products exactly."""
+    conv = nn.Conv2d(16, 16, 3, padding=1, bias=False)
+    conv.weight.data.fill_(1.0)
+    with torch.inference_mode():
+        y = Int8Conv2d(conv, True, LARGEST)(torch.ones(1, 16, 3, 3))
+    exact = conv.weight[0].numel()
+    return LARGEST if abs(float(y[0, 0, 1, 1]) - exact) < exact / 100 else LARGEST_IN_16_BITS
 
 
 @functools.cache

@@ -57,13 +57,36 @@ def test_convolution_is_that_of_float32_but_for_rounding(follows_relu, shift):
 
 def test_convolution_is_exact_where_nothing_has_to_be_rounded():
     plain = conv(32, 32)
-    plain.weight.copy_(torch.randint(-127, 128, plain.weight.shape))
-    plain.weight[:, 0, 0, 0] = 127
+    largest = int8.largest_weight()
+    plain.weight.copy_(torch.randint(-largest, largest + 1, plain.weight.shape))
+    plain.weight[:, 0, 0, 0] = largest
     x = torch.randint(-100, 101, (1, 32, 6, 6)).float()
     x[0, 0, 0, :2] = torch.tensor([-100.0, 155.0])  # 255 steps of 1
     x = x.contiguous(memory_format=torch.channels_last)
     exact = F.conv2d(x.double(), plain.weight.double(), plain.bias.double(), padding=1)
     assert (evaluated(Int8Conv2d(plain), x) - exact).abs().max() < 0.5
+
+
+def test_no_sum_of_products_is_cut_off():
+    """Without VNNI the largest products of two bytes do not fit into 16 bits, two together."""
+    plain = conv(32, 32)
+    plain.weight.fill_(1.0)
+    plain.bias.zero_()
+    x = torch.ones(1, 32, 6, 6).contiguous(memory_format=torch.channels_last)
+    exact = plain(x)
+    for follows_relu in (False, True):
+        y = evaluated(Int8Conv2d(plain, follows_relu), x)
+        assert torch.allclose(y, exact, rtol=1e-5)
+    assert int8.largest_weight() in (int8.LARGEST_IN_16_BITS, int8.LARGEST)
+
+
+@pytest.mark.parametrize("largest", [int8.LARGEST_IN_16_BITS, None])
+def test_weights_of_one_bit_less_are_as_exact_as_that_bit(largest):
+    plain, x = conv(), image()
+    y = evaluated(Int8Conv2d(plain, True, largest), x)
+    step = 1 / (largest or int8.largest_weight())
+    bound = step / 12**0.5 * float(plain.weight.abs().max() / plain.weight.std())
+    assert off(y, plain(x.relu())) < 1.2 * bound + 0.01
 
 
 def test_weights_take_a_byte_each_and_serve_images_of_any_size():
