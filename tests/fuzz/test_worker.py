@@ -83,8 +83,10 @@ def test_failing_case_is_shown_as_small_as_it_can_be(run):
     [(sleeps, "sleeping"), (hangs_in_c, "matching"), (crashes, "dying"), (grows, "growing")],
 )
 def test_case_that_does_not_end_or_ends_all_is_stopped_and_shown(worker, run, tmp_path, test, case):
-    if test is sleeps:  # it uses no CPU time, and has to wait for the clock
-        worker = Worker(tmp_path, patience=0.1, size=SIZE)
+    # One uses no CPU time, and has to wait for the clock; one may take seconds for its memory.
+    limits = {sleeps: {"patience": 0.1}, grows: {"seconds": 1000}}
+    if test in limits:
+        worker = Worker(tmp_path, **limits[test], size=SIZE)
         cases, failure = worker.run(__name__, test.__name__, {})
         worker.close()
     else:
