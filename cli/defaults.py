@@ -72,5 +72,16 @@ def size(values):
     return [width, height]
 
 
+def coarse_until(values):
+    """Until when images larger than the network's own are drawn small; None: they are not larger.
+
+    Noise that was found for a photo was found at full size, and is taken back the same way.
+    """
+    row = NETWORKS[values["model"]]
+    if row.times(values["size"]) == 1:
+        return None
+    return 1.0 if values["latent"] else row.coarse_until
+
+
 def clip_model(values):
     return NETWORKS[values["model"]].clip or "ViT-B-16"

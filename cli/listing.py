@@ -40,7 +40,8 @@ def _one(row):
     path, clip = present(row), CLIPS.get(row.clip)
     known = vocabulary(row)
     rows = [("model", row.name), ("draws", row.draws), ("trained on", _sizes(row))]
-    rows.append(("sizes", f"multiples of {row.size_multiple}, best as it was trained"))
+    whole = ", or whole times that" if row.coarse_until < 1 else ""
+    rows.append(("sizes", f"multiples of {row.size_multiple}, best as it was trained{whole}"))
     rows.append(("prompts", _prompts(row) if row.clip else "none; clip_sample.py steers it"))
     if clip:
         at_least = "at least " if clip.tokens == LEAST_TOKENS else ""

@@ -277,6 +277,11 @@ TABLE = {
     Option("--size", SAMPLING, Whole(1, MAX_SIDE), ("W", "H"), defaults.size, SHAPED,
         "width and height in pixels, 64 64 or 64x64; one number: a square (default: what the model "
         "was trained on)", many=2, spelt=types.sides, follows=("model",)),
+    Option("--coarse-until", (CFG,), Number(0, 1, above=True), "T", defaults.coarse_until, SHAPED,
+        "of images at least twice as wide and high as those that the model was trained on: down to "
+        "this timestep it draws them at its own size, so that they become one thing; 1: at none "
+        "(default: what the model is best with, 0.2 of emoji, 1 of the published ones; 1 with "
+        "--latent)", follows=("model", "size")),
     Option("--method", SAMPLING, {s: Name("method", METHODS_OF[s]) for s in SAMPLING}, "NAME",
         of(DEFAULT, clip="ddpm", reverse="exact", modify="plms", restore="ddpm"), SHAPED,
         {s: ", ".join(METHODS_OF[s]) for s in SAMPLING}),

@@ -73,6 +73,17 @@ def check_size(size, network):
         )
 
 
+def check_coarse(given, values, network):
+    """Only what is larger than the network's own images is drawn small first."""
+    if "coarse_until" in given and network.times(values["size"]) == 1:
+        (w, h), (_, height, width) = values["size"], network.shape
+        raise UserError(
+            f"--coarse-until {given['coarse_until']:g}: {w} x {h} is not twice as wide and high as "
+            f"{network.name} draws, {width} x {height}, or not in multiples of "
+            f"{2 * network.size_multiple}: leave it out, or give another --size"
+        )
+
+
 def check_end(script, values, network):
     """There is a way to go: networks of a limited range know no noise below it."""
     for name in ("starting_timestep", "max_timestep", "strength"):
@@ -105,6 +116,8 @@ def check_student(script, values, network):
         wrong = f"has learnt the weighted sum, and takes no --guidance {values['guidance']}"
     elif values["guide"]:
         wrong = "has learnt guidance from its teacher alone, and takes no --guide"
+    elif (values["coarse_until"] or 1) < 1:
+        wrong = "has learnt the timesteps of small images, and takes no --coarse-until"
     if wrong:
         raise UserError(f"{network.name} {wrong}: take its teacher, --model {network.teacher}")
 

@@ -33,7 +33,7 @@ def of_images(run, images):
         lines += some(_unknown(row, known, text) for text in texts)
     lines += some(_unlearnt(row, image.prompts) for image in images)
     lines += some(_other_steps(row, image) for image in images)
-    return lines + some(_untrained(row, tuple(image.size)) for image in images)
+    return lines + some(_untrained(row, image) for image in images)
 
 
 def _loose(prompts):
@@ -95,13 +95,19 @@ def _other_steps(row, image):
     )
 
 
-def _untrained(row, size):
-    w, h = row.shape[:0:-1]
-    if tuple(size) in {(w, h), *row.other_sizes}:
+def _untrained(row, image):
+    (w, h), (width, height) = row.shape[:0:-1], image.size
+    times = row.times(image.size)
+    is_coarse = (image.coarse_until or 1) < 1
+    seen = (width // times, height // times) if is_coarse else (width, height)
+    if seen in {(w, h), *row.other_sizes}:
         return None
+    advice = ""
+    if image.coarse_until == 1 and not row.takes_weight and not image.latent:
+        advice = ": --coarse-until 0.2 may draw one thing"
     return (
-        f"{row.name} was trained on {w} x {h} pixels: at {size[0]} x {size[1]} it may draw "
-        "nothing that one knows"
+        f"{row.name} was trained on {w} x {h} pixels: at {seen[0]} x {seen[1]} it may draw "
+        f"nothing that one knows{advice}"
     )
 
 

@@ -70,6 +70,8 @@ class Network:
         shape: (channels, height, width) of the images it was trained on, in pixels.
         architecture: its U-Net.
         other_sizes: (width, height) of other images that it was trained on, in pixels.
+        coarse_until: the timestep down to which larger images are best drawn as small ones; 1:
+            never.
         min_t, max_t: the range of timesteps it was trained on.
         clip: the CLIP that conditions it; None: it takes no condition.
         draws: what, in a few words.
@@ -90,6 +92,7 @@ class Network:
     shape: tuple[int, int, int]
     architecture: Architecture
     other_sizes: tuple[tuple[int, int], ...] = ()
+    coarse_until: float = 1.0
     mirrors: tuple[str, ...] = ()
     min_t: float = 0.0
     max_t: float = 1.0
@@ -110,6 +113,22 @@ class Network:
     def size_multiple(self):
         """What both sides of an image must be a multiple of, in pixels."""
         return self.architecture.size_multiple
+
+    def times(self, size):
+        """How many times as wide and high as what it was trained on images are: a whole number.
+
+        The largest by which they can be reduced to a size that it draws, no smaller than its own;
+        1 where there is none.
+
+        Args:
+            size: (width, height) in pixels.
+        """
+        _, height, width = self.shape
+        most = min(size[0] // width, size[1] // height)
+        for times in range(most, 1, -1):
+            if not any(side % (times * self.size_multiple) for side in size):
+                return times
+        return 1
 
 
 # Three generations of the design; their networks differ in size.
@@ -160,6 +179,7 @@ ROWS = (
         shape=(3, 64, 64),
         architecture=EMOJI,
         other_sizes=((64, 96), (96, 64)),
+        coarse_until=0.2,
         clip="emoji",
         draws="emoji on plain backgrounds",
         licence="MIT",
@@ -247,6 +267,7 @@ def student(teacher, evaluations, sha256=None):
         sha256=sha256,
         architecture=replace(row.architecture, takes_weight=True),
         other_sizes=(),
+        coarse_until=1.0,
         draws=f"{row.draws}, in {evaluations} evaluations",
         teacher=teacher,
         evaluations=evaluations,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from cli.defaults import default
+from cli.defaults import default, size
 from cli.option import Is
 from cli.options import marked, options_of
 from cli.scripts import CFG, CLIP, EDITING, MODIFY, as_called
@@ -121,7 +121,8 @@ def _values(script, recipe, row):
     pairs = {name: list(map(Prompt.of, recipe.get(name, []))) for name in ("prompts", "images")}
     method = _known("method", method, METHODS)
     of_photo = {name: recipe[name] for name in ("task", "noise", "by") if name in recipe}
-    return {**pairs, **of_photo, "script": script, "model": row.name, "method": method}
+    known = {"script": script, "model": row.name, "method": method, "latent": recipe.get("latent")}
+    return {**pairs, **of_photo, **known, "size": recipe.get("size", size({"model": row.name}))}
 
 
 def _words(option, recipe, values, find):

@@ -11,7 +11,8 @@ from functools import cache
 
 from cli.option import Is
 from cli.options import marked
-from cli.scripts import SAMPLING
+from cli.scripts import CFG, SAMPLING
+from models.zoo import NETWORKS
 from recipes import parameters, picture_texts
 from values.errors import UserError, printable
 from values.prompts import Prompt
@@ -169,9 +170,13 @@ def parse(text, path):
             f"{VERSION}: update the program"
         )
     try:
-        return checked({field: recipe[field] for field in fields() if field in recipe})
+        good = checked({field: recipe[field] for field in fields() if field in recipe})
     except ValueError as error:
         raise UserError(f"{name}: its recipe is damaged: {error}") from None
+    network, by = NETWORKS.get(good.get("model")), good.get("script", CFG.name)
+    if by == CFG.name and network and "size" in good and network.times(good["size"]) > 1:
+        good.setdefault("coarse_until", 1.0)  # drawn before there was any other way
+    return good
 
 
 def checked(recipe):

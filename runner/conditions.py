@@ -84,13 +84,24 @@ def guided_model(run, image, embeds, prompts):
         embeds: what `run.embed` made of the conditions, for each image of the batch [K, D].
         prompts: the conditions themselves, a list of prompts for each image; their weights count.
     """
+    factor = run.options.network.times(image.size)
+    model = _model_at(run, image, image.size, embeds, prompts)
+    if (image.coarse_until or 1) == 1 or factor == 1:
+        return model
+    size = tuple(side // factor for side in image.size)
+    small = _model_at(run, image, size, embeds, prompts)
+    return diffusion.coarse_first(model, factor, image.coarse_until, small)
+
+
+def _model_at(run, image, size, embeds, prompts):
+    """The guided model of images of `size`, (width, height); the rest as for `guided_model`."""
     net, row = run.network, run.options.network
     usual = 1 if run.options.low_memory else getattr(net, "chunk", None)
     chunk = run.options.chunk or usual
     if row.clip is None:
         model = diffusion.in_chunks(net, chunk)
     else:
-        weights = [[weight_of(prompt, image) for prompt in of_image] for of_image in prompts]
+        weights = [[weight_of(p, image, size) for p in of_image] for of_image in prompts]
         interval = image.guidance_interval or WHOLE
         embeds = [embed.to(run.device) for embed in embeds]
         if row.takes_weight:
@@ -108,13 +119,16 @@ def at_weight_1(prompts):
     return [replace(prompt, weight=prompt.weight * share) for prompt in prompts]
 
 
-def weight_of(prompt, image):
-    """The weight of a prompt as `diffusion.guided` takes it; image: the ImageOptions."""
+def weight_of(prompt, image, size):
+    """The weight of a prompt as `diffusion.guided` takes it, for images of this size.
+
+    image: the ImageOptions.
+    """
     if prompt.is_plain:
         return prompt.weight
     mask = None
     if prompt.box:
-        mask = diffusion.box_mask(prompt.box, image.size, image.soft_edge)
+        mask = diffusion.box_mask(prompt.box, size, image.soft_edge)
     elif prompt.mask is not None:
-        mask = to_tensor(region_of(prompt.mask, image.size))[0].double() / 2 + 0.5
+        mask = to_tensor(region_of(prompt.mask, size))[0].double() / 2 + 0.5
     return diffusion.Weight(prompt.weight, prompt.when, mask)

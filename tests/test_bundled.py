@@ -33,12 +33,16 @@ def reader():
     return clip.load("emoji")
 
 
-@pytest.fixture(scope="module", params=["emoji", "emoji_4"])
+@pytest.fixture(scope="module", params=[("emoji", 1), ("emoji_4", 1), ("emoji", 2)])
 def drawings(request, reader):
-    """One drawing for each pair [12, 3, 64, 64], at weight 3, by the model and by its student."""
-    net = models.load(request.param, dtype=pick_dtype("auto", torch.device("cpu")))
+    """One drawing for each pair [12, 3, S, S], at weight 3.
+
+    By the model, by its student, and by the model twice as large.
+    """
+    name, factor = request.param
+    net = models.load(name, dtype=pick_dtype("auto", torch.device("cpu")))
     timesteps, method = diffusion.schedule("spliced", 25), "ab23"
-    if request.param == "emoji_4":
+    if name == "emoji_4":
         timesteps, method = diffusion.schedule("linear", 4), "ddim"
     images = []
     with torch.inference_mode():
@@ -46,8 +50,10 @@ def drawings(request, reader):
             [f"a {name} on a {ground} background" for name, ground in PAIRS]
         )
         for i, embed in enumerate(embeds):
-            make = diffusion.distilled if request.param == "emoji_4" else diffusion.guided
-            model, x = make(net, embed[None], [3.0]), diffusion.noise([i], (3, 64, 64))
+            make = diffusion.distilled if name == "emoji_4" else diffusion.guided
+            model, x = make(net, embed[None], [3.0]), diffusion.noise([i], (3, *(64 * factor,) * 2))
+            if factor > 1:
+                model = diffusion.coarse_first(model, factor, models.NETWORKS[name].coarse_until)
             images.append(diffusion.sample(model, x, timesteps, method))
     return torch.cat(images).clamp(-1, 1)
 

@@ -171,13 +171,13 @@ def prompt_part(args, net, clip, critic, name, count):
     return {**result, "cleanliness": cleanliness(images, asked, renderer())}
 
 
-def renderer():
-    """A function (thing, ground) -> every plain render of it [M, 3, H, W] in [-1, 1]."""
+def renderer(size=judge.SIZE):
+    """A function (thing, ground) -> every plain render of it [M, 3, size, size] in [-1, 1]."""
     emoji = dict(zip(NAMES, THINGS, strict=True))
     sprite = functools.cache(render.sprite)
 
     def renders_of(thing, ground):
-        images = render.all_plain(sprite(emoji[thing]), GROUNDS[ground], judge.SIZE)
+        images = render.all_plain(sprite(emoji[thing]), GROUNDS[ground], size)
         return torch.stack([to_tensor(image) for image in images])
 
     return renders_of

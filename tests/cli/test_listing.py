@@ -115,8 +115,8 @@ def test_prompts_in_the_words_of_other_tools_are_noted(text):
 def test_sizes_that_were_not_trained_are_noted():
     for size in (("64",), ("64", "96"), ("96", "64")):
         assert told("a cat", "--size", *size) == []
-    assert told("a cat", "--size", "128") == [
-        "emoji was trained on 64 x 64 pixels: at 128 x 128 it may draw nothing that one knows"
+    assert told("a cat", "--size", "144") == [
+        "emoji was trained on 64 x 64 pixels: at 144 x 144 it may draw nothing that one knows"
     ]
 
 

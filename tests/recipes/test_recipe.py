@@ -27,6 +27,7 @@ RECIPE = {
     "schedule": "spliced",
     "eta": 0.5,
     "tolerance": 0.01,
+    "coarse_until": 0.3,
     "starting_timestep": 0.9,
     "max_timestep": 1,
     "init": "start.png",

@@ -25,7 +25,9 @@ def model_of(net, name, chunk=None, low_memory=False):
     """The guided model of two images of one prompt each."""
     options = SimpleNamespace(network=NETWORKS[name], chunk=chunk, low_memory=low_memory)
     run = SimpleNamespace(options=options, network=net, guide=None, device=torch.device("cpu"))
-    image = SimpleNamespace(guidance_interval=None, guidance="plain")
+    image = SimpleNamespace(
+        guidance_interval=None, guidance="plain", size=(64, 64), coarse_until=None
+    )
     return guided_model(run, image, [torch.ones(1, 256)] * 2, [[Prompt("a cat", 3.0)]] * 2)
 
 

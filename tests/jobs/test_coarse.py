@@ -1,0 +1,150 @@
+"""Until when larger images are drawn small: flags, recipes, latents and defaults."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+import diffusion
+from cli.parser import parse
+from cli.scripts import CFG, CLIP
+from jobs.remarks import of_images
+from jobs.resolve import resolve
+from media.saving import save_png
+from models.zoo import NETWORKS
+from recipes import commands
+from recipes import recipe as recipes
+from runner import latents
+from values.errors import UserError
+
+LARGE = {"script": CFG.name, "model": "emoji", "prompts": [["a cat", 3.0]], "size": [128, 128]}
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def resolved(*argv, script=CFG):
+    return resolve(script, parse(script, list(argv)))
+
+
+def until(*argv, model="emoji"):
+    return resolved(*argv, "--model", model)[1].coarse_until
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "times"),
+    [
+        ("emoji", (64, 64), 1),
+        ("emoji", (112, 128), 1),  # too narrow
+        ("emoji", (128, 128), 2),
+        ("emoji", (192, 128), 2),
+        ("emoji", (192, 192), 3),
+        ("emoji", (256, 192), 2),  # a third of 256 is no whole number, a half of 192 is
+        ("emoji", (144, 144), 1),  # half of it is no multiple of 16
+        ("cc12m_1_cfg", (512, 512), 2),
+        ("cc12m_1_cfg", (448, 512), 1),
+    ],
+)
+def test_times_is_the_largest_reduction_that_the_network_draws(name, size, times):
+    assert NETWORKS[name].times(size) == times
+
+
+@pytest.mark.parametrize(
+    ("argv", "model", "expected"),
+    [
+        ((), "emoji", None),
+        (("--size", "64x96"), "emoji", None),
+        (("--size", "128"), "emoji", 0.2),
+        (("--size", "128", "--coarse-until", "0.5"), "emoji", 0.5),
+        (("--size", "128", "--coarse-until", "1"), "emoji", 1),
+        (("--size", "512"), "cc12m_1_cfg", 1),
+        (("--size", "128"), "emoji_4", 1),
+    ],
+)
+def test_default_is_that_of_the_network_where_images_are_larger(argv, model, expected):
+    assert until("a cat", *argv, model=model) == expected
+
+
+@pytest.mark.parametrize(
+    ("recipe", "argv", "expected"),
+    [
+        (LARGE, (), 1),  # older than the option
+        (LARGE | {"coarse_until": 0.3}, (), 0.3),
+        (LARGE | {"coarse_until": 0.3}, ("--coarse-until", "0.2"), 0.2),
+        (LARGE | {"coarse_until": 0.3}, ("--size", "64"), None),
+        (LARGE, ("--size", "192"), 0.2),
+        (LARGE | {"size": [64, 64]}, (), None),
+        (LARGE | {"size": [64, 64]}, ("--size", "128"), 0.2),
+        (LARGE | {"coarse_until": 0.2}, ("--model", "emoji_4"), None),  # its own size
+    ],
+)
+def test_recipes_are_drawn_as_they_were(recipe, argv, expected):
+    model = () if "--model" in argv else ("--model", "emoji")
+    save_png(Image.new("RGB", (64, 64)), "x.png", recipes.texts(recipe))
+    image = resolved("--from-png", "x.png", *argv, *model)[1]
+    assert image.coarse_until == expected
+
+
+def test_latents_are_taken_back_at_full_size():
+    latents.save("x.safetensors", diffusion.noise([0], (3, 128, 128)), {"timestep": 1.0})
+    assert until("a cat", "--latent", "x.safetensors") == 1
+    assert until("a cat", "--latent", "x.safetensors", "--coarse-until", "0.3") == 0.3
+
+
+def test_command_says_it_where_it_is_not_the_default():
+    def command(recipe):
+        save_png(Image.new("RGB", (64, 64)), "x.png", recipes.texts(recipe), overwrite=True)
+        return commands.command(recipes.read("x.png"), "x.png").line()
+
+    assert command(LARGE | {"coarse_until": 0.2}).endswith("--size 128 128")
+    assert command(LARGE | {"coarse_until": 0.3}).endswith("--size 128 128 --coarse-until 0.3")
+    assert command(LARGE).endswith("--size 128 128 --coarse-until 1")
+    assert "coarse" not in command(LARGE | {"size": [64, 64]})
+
+
+def test_recipes_of_other_scripts_know_nothing_of_it():
+    text = json.dumps({"version": 1, **LARGE, "script": CLIP.name})
+    assert "coarse_until" not in recipes.parse(text, "x.png")
+
+
+@pytest.mark.parametrize(
+    ("argv", "error"),
+    [
+        (("--coarse-until", "0.3"), "64 x 64 is not twice as wide and high as emoji draws"),
+        (("--coarse-until", "0.3", "--size", "144"), "or not in multiples of 32"),
+        (("--coarse-until", "0", "--size", "128"), "above 0"),
+    ],
+)
+def test_what_could_do_nothing_is_refused(argv, error):
+    with pytest.raises(UserError, match=error):
+        until("a cat", *argv)
+
+
+def test_student_leaves_it_to_its_teacher():
+    with pytest.raises(UserError, match=r"--model emoji$"):
+        until("a cat", "--size", "128", "--coarse-until", "0.3", model="emoji_4")
+
+
+@pytest.mark.parametrize(
+    ("argv", "remark"),
+    [
+        (("--size", "128"), None),
+        (("--size", "192x128"), None),  # 96 x 64 it knows
+        (("--size", "160"), "at 80 x 80 it may draw nothing that one knows$"),
+        (("--size", "144"), "at 144 x 144 it may draw nothing that one knows$"),
+        (("--size", "128", "--coarse-until", "1"), "knows: --coarse-until 0.2 may draw one thing$"),
+        (("--size", "128", "--model", "emoji_4"), "at 128 x 128 it may draw nothing that one"),
+    ],
+)
+def test_a_size_that_it_was_not_trained_on_is_noted(argv, remark):
+    model = () if "--model" in argv else ("--model", "emoji")
+    run, image = resolved("a red heart", *argv, *model)
+    said = [line for line in of_images(run, [image]) if "trained on" in line]
+    if remark is None:
+        assert said == []
+    else:
+        (line,) = said
+        assert re.search(remark, line)
