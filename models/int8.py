@@ -26,7 +26,7 @@ from models.unet import Block
 LEAST = 128  # channels, below which a convolution loses more precision than it saves time
 LEVELS = 255  # steps of a uint8 between the ends of the range
 LARGEST = 127  # an int8 weight is of [-127, 127]
-# Without VNNI two products are added in 16 bits, and what is too large is cut off: 2 x 255 x 63 fits.
+# Without VNNI two products are added in 16 bits, and the sum is cut off: 2 x 255 x 63 fits.
 LARGEST_IN_16_BITS = 63
 ONES = (1, 1)
 
