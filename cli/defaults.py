@@ -75,12 +75,13 @@ def size(values):
 def coarse_until(values):
     """Until when images larger than the network's own are drawn small; None: they are not larger.
 
-    Noise that was found for a photo was found at full size, and is taken back the same way.
+    Noise that was found for a photo was found at full size, and is taken back the same way; and a
+    photo that is drawn on has details that the network would not see.
     """
     row = NETWORKS[values["model"]]
     if row.times(values["size"]) == 1:
         return None
-    return 1.0 if values["latent"] else row.coarse_until
+    return 1.0 if values["latent"] or values["init"] else row.coarse_until
 
 
 def clip_model(values):

@@ -280,8 +280,8 @@ TABLE = {
     Option("--coarse-until", (CFG,), Number(0, 1, above=True), "T", defaults.coarse_until, SHAPED,
         "of images at least twice as wide and high as those that the model was trained on: down to "
         "this timestep it draws them at its own size, so that they become one thing; 1: at none "
-        "(default: what the model is best with, 0.2 of emoji, 1 of the published ones; 1 with "
-        "--latent)", follows=("model", "size")),
+        "(default: what the model is best with, 0.2 of emoji, 1 of others; 1 with --latent "
+        "and --init)", follows=("model", "size")),
     Option("--method", SAMPLING, {s: Name("method", METHODS_OF[s]) for s in SAMPLING}, "NAME",
         of(DEFAULT, clip="ddpm", reverse="exact", modify="plms", restore="ddpm"), SHAPED,
         {s: ", ".join(METHODS_OF[s]) for s in SAMPLING}),

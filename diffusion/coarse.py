@@ -40,7 +40,7 @@ def coarse_first(model, factor, until, small=None):
     small = small or model
 
     def larger(x, t):
-        is_coarse = t >= until
+        is_coarse = (t >= until) & (t > 0)  # a tiny `until` is 0 to float32
         if not is_coarse.any():
             return model(x, t)
         alpha, sigma = alpha_sigma(t)

@@ -74,14 +74,24 @@ def check_size(size, network):
 
 
 def check_coarse(given, values, network):
-    """Only what is larger than the network's own images is drawn small first."""
-    if "coarse_until" in given and network.times(values["size"]) == 1:
-        (w, h), (_, height, width) = values["size"], network.shape
+    """Only what is larger than the network's own images is drawn small first, if there is time."""
+    if "coarse_until" not in given:
+        return
+    (w, h), (_, height, width), until = values["size"], network.shape, given["coarse_until"]
+    flag, start = f"--coarse-until {until:g}", values["starting_timestep"]
+    if min(w // width, h // height) < 2:
         raise UserError(
-            f"--coarse-until {given['coarse_until']:g}: {w} x {h} is not twice as wide and high as "
-            f"{network.name} draws, {width} x {height}, or not in multiples of "
-            f"{2 * network.size_multiple}: leave it out, or give another --size"
+            f"{flag}: is of images at least twice as wide and high as {network.name} draws, "
+            f"{2 * width} x {2 * height} and up, and not of {w} x {h}: leave it out, or give --size"
         )
+    if network.times((w, h)) == 1:
+        m = 2 * network.size_multiple
+        raise UserError(
+            f"{flag}: {w} x {h} cannot be halved for {network.name}: leave it out, or give sides "
+            f"that are multiples of {m}, like {w // m * m} x {h // m * m}"
+        )
+    if values["init"] and start < until < 1:
+        raise UserError(f"{flag}: --init starts at {start:g}, below it: give less, or leave it out")
 
 
 def check_end(script, values, network):

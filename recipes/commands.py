@@ -121,7 +121,8 @@ def _values(script, recipe, row):
     pairs = {name: list(map(Prompt.of, recipe.get(name, []))) for name in ("prompts", "images")}
     method = _known("method", method, METHODS)
     of_photo = {name: recipe[name] for name in ("task", "noise", "by") if name in recipe}
-    known = {"script": script, "model": row.name, "method": method, "latent": recipe.get("latent")}
+    known = {"script": script, "model": row.name, "method": method}
+    known |= {name: recipe.get(name) for name in ("init", "latent")}
     return {**pairs, **of_photo, **known, "size": recipe.get("size", size({"model": row.name}))}
 
 

@@ -97,6 +97,11 @@ def test_small_images_may_have_a_model_of_their_own():
     )
 
 
+def test_no_timestep_is_so_small_that_the_end_is_lost():
+    x, t = in_doubles(1, 3, 8, 8).float(), torch.zeros(1)
+    assert torch.equal(diffusion.coarse_first(torch.mul, 2, 1e-50)(x, t), x * 0)
+
+
 @pytest.mark.parametrize(
     ("factor", "until", "error"),
     [(0, 0.5, "at least 1, not 0"), (1.5, 0.5, "whole number"), (2, 0, "above 0, not 0")],

@@ -94,6 +94,12 @@ def test_latents_are_taken_back_at_full_size():
     assert until("a cat", "--latent", "x.safetensors", "--coarse-until", "0.3") == 0.3
 
 
+def test_photos_that_are_drawn_on_keep_their_details():
+    Image.new("RGB", (128, 128)).save("x.png")
+    assert until("a cat", "--size", "128", "--init", "x.png") == 1
+    assert until("a cat", "--size", "128", "--init", "x.png", "--coarse-until", "0.3") == 0.3
+
+
 def test_command_says_it_where_it_is_not_the_default():
     def command(recipe):
         save_png(Image.new("RGB", (64, 64)), "x.png", recipes.texts(recipe), overwrite=True)
@@ -113,12 +119,17 @@ def test_recipes_of_other_scripts_know_nothing_of_it():
 @pytest.mark.parametrize(
     ("argv", "error"),
     [
-        (("--coarse-until", "0.3"), "64 x 64 is not twice as wide and high as emoji draws"),
-        (("--coarse-until", "0.3", "--size", "144"), "or not in multiples of 32"),
+        (("--coarse-until", "0.3"), "128 x 128 and up, and not of 64 x 64"),
+        (("--coarse-until", "0.3", "--size", "144"), "multiples of 32, like 128 x 128"),
+        (
+            ("--coarse-until", "0.3", "--size", "128", "--init", "x.png", "-st", "0.2"),
+            "starts at 0.2, below it",
+        ),
         (("--coarse-until", "0", "--size", "128"), "above 0"),
     ],
 )
 def test_what_could_do_nothing_is_refused(argv, error):
+    Image.new("RGB", (128, 128)).save("x.png")
     with pytest.raises(UserError, match=error):
         until("a cat", *argv)
 
