@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from models.clip import Clip, build, tokenizer_of
 from models.zoo import CLIPS
 from train.data import read_folder, replace_file
-from train.precision import fastest_dtype, mixed_precision
+from train.precision import computes_in, fastest_dtype, mixed_precision
 
 COMMON_MERGES = 2000  # of CLIP's own, so that words from outside the captions stay short
 
@@ -141,7 +141,7 @@ def main(argv=None):
 
     if dtype is None:
         dtype = fastest_dtype(device, trial) if args.dtype == "auto" else getattr(torch, args.dtype)
-    print(f"computes in {str(dtype).removeprefix('torch.')}", flush=True)
+    print(computes_in(device, dtype), flush=True)
 
     losses, start = [], time.time()
     for step in range(first, args.steps):

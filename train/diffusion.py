@@ -25,7 +25,7 @@ from runner.memory import keep_freed_memory
 from train.batches import batch, kept_embeddings
 from train.data import read_folder, replace_file
 from train.learning import Learner, Losses, lr_factor, save_weights
-from train.precision import computing, fastest_dtype
+from train.precision import computes_in, computing, fastest_dtype
 
 
 def arguments(argv=None):
@@ -211,7 +211,7 @@ def main(argv=None):
 
     if dtype is None:
         dtype = fastest_dtype(device, trial) if args.dtype == "auto" else getattr(torch, args.dtype)
-    print(f"computes in {str(dtype).removeprefix('torch.')}", flush=True)
+    print(computes_in(device, dtype), flush=True)
 
     def save_state(path, step):
         state = learner.state() | {"step": step, "samples": seen, "seconds": spent}

@@ -32,7 +32,7 @@ from runner.memory import keep_freed_memory
 from train.batches import batch, kept_embeddings
 from train.data import read_folder, replace_file
 from train.learning import Learner, Losses, lr_factor, save_weights
-from train.precision import computing, fastest_dtype
+from train.precision import computes_in, computing, fastest_dtype
 
 STUDENT_OF = {row.teacher: name for name, row in NETWORKS.items() if row.teacher}
 PREVIEWS = 12  # captions that both are asked to draw after each stage
@@ -258,7 +258,7 @@ def main(argv=None):
     torch.manual_seed(args.seed)
     student, teacher = student_of(first_teacher), first_teacher
     dtype = chosen_dtype(args, stages(args)[0], student, teacher, data)
-    print(f"computes in {str(dtype).removeprefix('torch.')}", flush=True)
+    print(computes_in(data.device, dtype), flush=True)
 
     for index, stage in enumerate(stages(args)):
         weights = args.run / f"{stage.name}.safetensors"

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from models.unet import FourierFeatures
 from train.data import replace_file
+from train.muon import Muon
 
 T_RANGES = 4  # equal parts of [0, 1] in which the loss is told
 
@@ -51,11 +52,8 @@ class Learner:
         self.muon = None
         if muon:
             views = [view for _, view in self.matrices]
-            # Updates are about as large as those of AdamW: one learning rate does for both. Three
-            # of the usual five iterations: they would take a third of the time of a step.
-            self.muon = torch.optim.Muon(
-                views, 0.0, weight_decay=0.01, ns_steps=3, adjust_lr_fn="match_rms_adamw"
-            )
+            # Three of the usual five iterations: what the bundled weights were trained by.
+            self.muon = Muon(views, 0.0, weight_decay=0.01, iterations=3)
 
     def learn(self, losses, step, lr, larger=1.0):
         """One step of gradient descent.

@@ -13,10 +13,21 @@ def has_bfloat16():
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def imitates(device, dtype):
+    """Whether the device is a CPU that can only imitate the dtype, at a fraction of the speed."""
+    return device.type == "cpu" and dtype == torch.bfloat16 and not has_bfloat16()
+
+
+def computes_in(device, dtype):
+    """What a run says of the dtype that it was given or chose."""
+    if imitates(device, dtype):
+        return "computes in float32: this CPU can only imitate bfloat16"
+    return f"computes in {str(dtype).removeprefix('torch.')}"
+
+
 def mixed_precision(device, dtype=torch.bfloat16):
     """A context in which networks compute in `dtype`, unless a CPU would have to imitate it."""
-    imitated = device.type == "cpu" and not has_bfloat16()
-    enabled = dtype == torch.bfloat16 and not imitated
+    enabled = dtype == torch.bfloat16 and not imitates(device, dtype)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 

@@ -270,6 +270,18 @@ def test_fastest_dtype_is_the_one_whose_best_pass_is_the_shortest(monkeypatch):
     assert precision.fastest_dtype(cpu, None) == torch.float32  # nothing to choose from
 
 
+def test_a_dtype_that_the_cpu_can_only_imitate_is_not_computed_in_and_that_is_said(monkeypatch):
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    for has, said in ((True, "bfloat16"), (False, "float32: this CPU can only imitate bfloat16")):
+        monkeypatch.setattr(precision, "has_bfloat16", lambda has=has: has)
+        assert precision.computes_in(cpu, torch.bfloat16) == f"computes in {said}"
+        assert precision.computes_in(cpu, torch.float32) == "computes in float32"
+        assert precision.computes_in(gpu, torch.bfloat16) == "computes in bfloat16"
+        with precision.mixed_precision(cpu, torch.bfloat16):
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        assert product.dtype == (torch.bfloat16 if has else torch.float32)
+
+
 def test_samples_are_drawn_as_guidance_draws_them(squares):
     import diffusion
 
