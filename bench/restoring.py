@@ -41,6 +41,7 @@ import models
 from bench.common import head, row
 from bench.pictures import in_8_bits
 from bench.restoring_ways import (
+    LARGE,
     PLACE,
     SHARE,
     SIDE,
@@ -62,7 +63,7 @@ from train.data import replace_file
 from train.vocabulary import GROUNDS
 
 AT_ONCE, SHOWN = 10, 6
-LARGE = 12  # renders of the task that takes four times as long
+FEW = 12  # renders of tasks that take four times as long
 
 
 def pairs(things):
@@ -250,7 +251,7 @@ def measure(args):
     cells = Cells(args, hash_file(checkpoints.find(NETWORKS["emoji"])))
     few, many = [], []
     for task in args.tasks:
-        most = LARGE if task == "larger" else args.things
+        most = FEW if task in LARGE else args.things
         shown = []
         for way, (tasks, restore) in {**WITHOUT, **WAYS}.items():
             named = way in WITHOUT or not args.ways or any(word in way for word in args.ways)

@@ -1,5 +1,6 @@
 """What bench/restoring.py compares: tasks, ways to restore images, and what needs no network."""
 
+import copy
 import math
 
 try:
@@ -26,11 +27,14 @@ HALF[:, :, SIDE // 2 + PLACE[0] :] = 0  # the right half of the thing, and all b
 FRAME = torch.zeros(1, SIDE, SIDE)
 FRAME[:, 12:52, 12:52] = 1
 
+LARGE_HALF = HALF.repeat_interleave(2, 1).repeat_interleave(2, 2)
+
 TASKS = {  # name: (measurement, parameters, noise in grey levels, side of what is drawn)
     "inpaint": ("inpaint", (HALF,), 0.0, SIDE),
     "outpaint": ("outpaint", (FRAME,), 0.0, SIDE),
     "upscale": ("upscale", (4,), 0.0, SIDE),
     "larger": ("upscale", (2,), 0.0, 2 * SIDE),  # than the network was trained to draw
+    "larger_inpaint": ("inpaint", (LARGE_HALF,), 0.0, 2 * SIDE),
     "colourise": ("colourise", (), 0.0, SIDE),
     "deblur": ("deblur", (2.0,), 0.0, SIDE),
     "denoise": ("denoise", (), LEVEL, SIDE),
@@ -124,8 +128,10 @@ def as_given(p):
     return p.y.expand(-1, 3, -1, -1)
 
 
-HOLES, LARGER = ("inpaint", "outpaint"), ("upscale", "larger")
+HOLES, LARGER = ("inpaint", "outpaint", "larger_inpaint"), ("upscale", "larger")
+LARGE = ("larger", "larger_inpaint")
 SHAPED = (*HOLES, *LARGER, "noisy_upscale")  # what is given is no image of the same shape
+NOISY = tuple(name for name in TASKS if name.startswith("noisy_"))
 EXACT = tuple(name for name, (_, _, level, _) in TASKS.items() if not level)
 WITHOUT = {  # name: (tasks, function (Problem) -> images), of what needs no network
     "the render": (tuple(TASKS), the_render),
@@ -139,6 +145,17 @@ if cv2:
         "opencv.inpaint, Telea": (HOLES, by_opencv(cv2.INPAINT_TELEA)),
         "opencv.inpaint, Navier-Stokes": (HOLES, by_opencv(cv2.INPAINT_NS)),
     }
+
+
+def small_first(restore, until=0.2):
+    """A way whose model draws images of twice its size small first."""
+
+    def restored(p):
+        p = copy.copy(p)
+        p.model = diffusion.coarse_first(p.model, 2, until)
+        return restore(p)
+
+    return restored
 
 
 def drawn(p, model, method, steps, times=1, stretch=1):
@@ -224,8 +241,13 @@ WAYS = {  # name: (tasks, function (Problem) -> images)
     "ddnm, ddpm": (EXACT, ddnm("ddpm", 40)),
     "ddnm, ddpm, each 2 steps twice": (EXACT, ddnm("ddpm", 20, 2, 2)),
     "ddnm, ddpm, each 2 steps 4 times": (EXACT, ddnm("ddpm", 10, 4, 2)),
+    "ddnm, ddpm, each 2 steps twice, small first": (LARGE, small_first(ddnm("ddpm", 20, 2, 2))),
     "mmps, ddpm": (tuple(TASKS), mmps("ddpm", 10, 2)),
+    "mmps, ddpm, small first": (LARGE, small_first(mmps("ddpm", 10, 2))),
     "pigdm, ddpm": (tuple(TASKS), pigdm("ddpm", 20)),
+    "pigdm, ddpm, small first": (LARGE, small_first(pigdm("ddpm", 20))),
+    "mmps, ddpm, 25 steps": (NOISY, mmps("ddpm", 25, 2)),  # the default steps: more than 40 passes
+    "pigdm, ddpm, 25 steps": (NOISY, pigdm("ddpm", 25)),
     "inversion to 0.3, exact": (LARGER, inverted("exact", 85, 0.3)),
     "inversion to 0.5, exact": (LARGER, inverted("exact", 52, 0.5)),
     "inversion to 0.3, plms": (LARGER, inverted("plms", 46, 0.3)),

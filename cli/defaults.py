@@ -1,5 +1,6 @@
 """Defaults that depend on what other options are: functions of a dict of values and the script."""
 
+from cli.scripts import RESTORE
 from diffusion.adaptive import TOLERANCE
 from diffusion.methods import METHODS, default_schedule, default_steps
 from models.zoo import NETWORKS, STUDENTS_METHOD, STUDENTS_SCHEDULE
@@ -76,11 +77,14 @@ def coarse_until(values):
     """Until when images larger than the network's own are drawn small; None: they are not larger.
 
     Noise that was found for a photo was found at full size, and is taken back the same way; and a
-    photo that is drawn on has details that the network would not see.
+    photo that is drawn on has details that the network would not see. What is known of a photo to
+    restore is put into every pred, large or small, by ddnm; other ways ask the network for more.
     """
     row = NETWORKS[values["model"]]
     if row.times(values["size"]) == 1:
         return None
+    if values["script"] is RESTORE:
+        return row.coarse_until if values.get("by", "ddnm") == "ddnm" else 1.0
     return 1.0 if values["latent"] or values["init"] else row.coarse_until
 
 

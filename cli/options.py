@@ -97,6 +97,11 @@ GUIDANCE = (
     )
     + " (values: defaults of the papers)"
 )
+COARSE = (
+    "of images at least twice as wide and high as those that the model was trained on: down to "
+    "this timestep it draws them at its own size, so that they become one thing; 1: at none "
+    "(default: what the model is best with, 0.2 of emoji, 1 of others; 1 with {})"
+)
 WAYS = ("ddnm", "mmps", "pigdm", "level", "inversion")  # to make a drawing agree with what is known
 MAX_FACTOR, MAX_BLUR = 64, 100
 LATENT_NAMES = "{" + "}, {".join(LATENT_FIELDS) + "}"
@@ -277,11 +282,10 @@ TABLE = {
     Option("--size", SAMPLING, Whole(1, MAX_SIDE), ("W", "H"), defaults.size, SHAPED,
         "width and height in pixels, 64 64 or 64x64; one number: a square (default: what the model "
         "was trained on)", many=2, spelt=types.sides, follows=("model",)),
-    Option("--coarse-until", (CFG,), Number(0, 1, above=True), "T", defaults.coarse_until, SHAPED,
-        "of images at least twice as wide and high as those that the model was trained on: down to "
-        "this timestep it draws them at its own size, so that they become one thing; 1: at none "
-        "(default: what the model is best with, 0.2 of emoji, 1 of others; 1 with --latent "
-        "and --init)", follows=("model", "size")),
+    Option("--coarse-until", FROM_NOISE, Number(0, 1, above=True), "T", defaults.coarse_until,
+        SHAPED,
+        of(COARSE.format("--latent and --init"), restore=COARSE.format("any --by but ddnm")),
+        follows=("model", "size", "by")),
     Option("--method", SAMPLING, {s: Name("method", METHODS_OF[s]) for s in SAMPLING}, "NAME",
         of(DEFAULT, clip="ddpm", reverse="exact", modify="plms", restore="ddpm"), SHAPED,
         {s: ", ".join(METHODS_OF[s]) for s in SAMPLING}),

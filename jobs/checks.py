@@ -4,7 +4,7 @@ import math
 import os
 
 from cli.options import options_of
-from cli.scripts import CFG, MODIFY, REVERSE
+from cli.scripts import CFG, DRAWING, MODIFY, REVERSE
 from diffusion.guidance_rules import PLAIN, RULES, choose
 from diffusion.methods import METHODS, NEGLIGIBLE, WHOLE, resolve_eta
 from values.errors import UserError, printable
@@ -73,12 +73,12 @@ def check_size(size, network):
         )
 
 
-def check_coarse(given, values, network):
+def check_coarse(script, given, values, network):
     """Only what is larger than the network's own images is drawn small first, if there is time."""
     if "coarse_until" not in given:
         return
     (w, h), (_, height, width), until = values["size"], network.shape, given["coarse_until"]
-    flag, start = f"--coarse-until {until:g}", values["starting_timestep"]
+    flag, by = f"--coarse-until {until:g}", values.get("by")
     if min(w // width, h // height) < 2:
         raise UserError(
             f"{flag}: is of images at least twice as wide and high as {network.name} draws, "
@@ -90,8 +90,14 @@ def check_coarse(given, values, network):
             f"{flag}: {w} x {h} cannot be halved for {network.name}: leave it out, or give sides "
             f"that are multiples of {m}, like {w // m * m} x {h // m * m}"
         )
-    if values["init"] and start < until < 1:
+    if script in DRAWING and values["init"] and values["starting_timestep"] < until < 1:
+        start = values["starting_timestep"]
         raise UserError(f"{flag}: --init starts at {start:g}, below it: give less, or leave it out")
+    if by in ("level", "inversion") and until < 1:
+        raise UserError(
+            f"{flag}: --by {by} starts from the photo, whose details the small image would not "
+            "have: leave it out"
+        )
 
 
 def check_end(script, values, network):

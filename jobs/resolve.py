@@ -120,7 +120,7 @@ def _resolve(script, said, is_job):
     if is_job:
         checks.check_interval(script, values)
         checks.check_soft_edge(given, values)
-        checks.check_coarse(given, values, network)
+        checks.check_coarse(script, given, values, network)
         checks.check_guidance(script, values, network)
         if script is CLIP:
             checks.check_steering(values, derived["asks"])

@@ -10,7 +10,7 @@ import re
 from functools import cache
 
 from cli.option import Is
-from cli.options import marked
+from cli.options import marked, options_of
 from cli.scripts import CFG, SAMPLING
 from models.zoo import NETWORKS
 from recipes import parameters, picture_texts
@@ -174,7 +174,8 @@ def parse(text, path):
     except ValueError as error:
         raise UserError(f"{name}: its recipe is damaged: {error}") from None
     network, by = NETWORKS.get(good.get("model")), good.get("script", CFG.name)
-    if by == CFG.name and network and "size" in good and network.times(good["size"]) > 1:
+    could = any("coarse_until" in options_of(script) for script in SAMPLING if script.name == by)
+    if could and network and "size" in good and network.times(good["size"]) > 1:
         good.setdefault("coarse_until", 1.0)  # drawn before there was any other way
     return good
 

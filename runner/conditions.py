@@ -84,13 +84,20 @@ def guided_model(run, image, embeds, prompts):
         embeds: what `run.embed` made of the conditions, for each image of the batch [K, D].
         prompts: the conditions themselves, a list of prompts for each image; their weights count.
     """
-    factor = run.options.network.times(image.size)
     model = _model_at(run, image, image.size, embeds, prompts)
-    if (image.coarse_until or 1) == 1 or factor == 1:
+    factor = coarse_factor(run, image)
+    if factor == 1:
         return model
     size = tuple(side // factor for side in image.size)
     small = _model_at(run, image, size, embeds, prompts)
     return diffusion.coarse_first(model, factor, image.coarse_until, small)
+
+
+def coarse_factor(run, image):
+    """How many times smaller images are drawn down to `coarse_until`; 1: they are not."""
+    if image.coarse_until is None or image.coarse_until == 1:
+        return 1
+    return run.options.network.times(image.size)
 
 
 def _model_at(run, image, size, embeds, prompts):

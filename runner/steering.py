@@ -9,7 +9,7 @@ import diffusion
 from media.images import shrunk
 from media.tensors import to_tensor
 from models import clip_guidance
-from runner.conditions import Reader
+from runner.conditions import Reader, coarse_factor
 from runner.device import pick_clip_dtype
 
 CROPS_AT_ONCE = 4  # of an image, where memory is to be saved; a CPU is no slower for it
@@ -63,17 +63,17 @@ class Steering:
 
     def model(self, batch, condition):
         """The network under its condition, or under none: (x, t) -> v."""
-        net, row = self.run.network, self.run.options.network
+        net, row, image = self.run.network, self.run.options.network, batch.image
         call = diffusion.in_chunks(net, self.run.options.chunk or getattr(net, "chunk", None))
-        if row.clip is None:
-            return diffusion.clamp_t(call, row.min_t, row.max_t)
-        if condition is None:
+        if row.clip and condition is None:
             condition = torch.zeros(1, row.architecture.clip_dim, device=self.run.device)
 
         def conditioned(x, t):
             return call(x, t, condition.repeat(len(x) // len(condition), 1))
 
-        return diffusion.clamp_t(conditioned, row.min_t, row.max_t)
+        model = diffusion.clamp_t(conditioned if row.clip else call, row.min_t, row.max_t)
+        factor = coarse_factor(self.run, image)
+        return model if factor == 1 else diffusion.coarse_first(model, factor, image.coarse_until)
 
     def gradient(self, batch, towards):
         """The gradient of the loss for a batch, as `diffusion.steered` wants it."""

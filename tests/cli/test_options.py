@@ -21,6 +21,7 @@ from values.types import Name
 # What one flag is said to be in all scripts but these, whose own words differ for a reason.
 OWN = {
     "--clip-checkpoint": [CLIP],  # the CLIP that steers
+    "--coarse-until": [RESTORE],  # when the default is 1
     "--from-png": [MODIFY],  # edits, where others draw
     "--json": [REVERSE, INFO],  # each prints what it finds
     "--method": SCRIPTS,  # which methods there are, and the default

@@ -8,7 +8,7 @@ from PIL import Image
 
 import diffusion
 from cli.parser import parse
-from cli.scripts import CFG, CLIP
+from cli.scripts import CFG, CLIP, MODIFY, RESTORE
 from jobs.remarks import of_images
 from jobs.resolve import resolve
 from media.saving import save_png
@@ -111,9 +111,51 @@ def test_command_says_it_where_it_is_not_the_default():
     assert "coarse" not in command(LARGE | {"size": [64, 64]})
 
 
-def test_recipes_of_other_scripts_know_nothing_of_it():
-    text = json.dumps({"version": 1, **LARGE, "script": CLIP.name})
-    assert "coarse_until" not in recipes.parse(text, "x.png")
+@pytest.mark.parametrize("script", [CFG, CLIP, RESTORE, MODIFY])
+def test_recipes_from_before_are_those_of_images_drawn_large(script):
+    recipe = recipes.parse(json.dumps({"version": 1, **LARGE, "script": script.name}), "x.png")
+    assert recipe.get("coarse_until") == (None if script is MODIFY else 1.0)
+
+
+RESTORED = ("x.png", "a cat", "--model", "emoji", "--size", "128", "--task")
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (("colourise",), 0.2),
+        (("colourise", "--noise", "5"), 1),  # by mmps
+        (("colourise", "--by", "pigdm"), 1),
+        (("colourise", "--by", "pigdm", "--coarse-until", "0.3"), 0.3),
+        (("denoise", "--noise", "5"), 1),  # by level
+        (("colourise", "--size", "64"), None),
+    ],
+)
+def test_photos_to_restore_are_drawn_small_first_where_they_are_exact(argv, expected):
+    Image.new("L", (128, 128)).save("x.png")
+    assert resolved(*RESTORED, *argv, script=RESTORE)[1].coarse_until == expected
+
+
+@pytest.mark.parametrize("by", ["level", "inversion"])
+def test_what_starts_from_a_photo_keeps_its_details(by):
+    Image.new("RGB", (128, 128)).save("x.png")
+    task = ("denoise", "--noise", "5") if by == "level" else ("upscale", "--factor", "2")
+    argv = (*RESTORED, *task, "--by", by)
+    run, image = resolved(*argv, script=RESTORE)
+    assert not any("--coarse-until" in line for line in of_images(run, [image]))
+    with pytest.raises(UserError, match=f"--coarse-until 0.3: --by {by} starts from the photo"):
+        resolved(*argv, "--coarse-until", "0.3", script=RESTORE)
+
+
+def test_command_of_a_restored_photo_says_it_where_it_is_not_the_default():
+    def command(**more):
+        recipe = LARGE | {"script": RESTORE.name, "init": "x.png", "task": ["colourise"], **more}
+        save_png(Image.new("RGB", (64, 64)), "x.png", recipes.texts(recipe), overwrite=True)
+        return commands.command(recipes.read("x.png"), "x.png").line()
+
+    assert "coarse" not in command(by="ddnm", coarse_until=0.2)
+    assert "coarse" not in command(by="pigdm", coarse_until=1.0)
+    assert "--coarse-until 0.2" in command(by="pigdm", coarse_until=0.2)
 
 
 @pytest.mark.parametrize(
