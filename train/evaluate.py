@@ -30,7 +30,7 @@ from train import judge, pictures, render
 from train.data import replace_file
 from train.drawing import device_of, draw, sampled
 from train.first import CORE, FIRST_GROUNDS
-from train.measures import cleanliness, diversity, judged
+from train.measures import cleanliness, diversity, extents, grounds_of, interval, judged
 from train.vocabulary import GROUNDS, NAMES, THINGS
 
 WEIGHT = 3.0
@@ -38,6 +38,7 @@ WEIGHTS = (0.0, 1.0, 3.0, 6.0)  # of the guidance part
 COMPARED = 100  # drawings of a student with its teacher's
 SHOWN_BESIDE = 10  # of them, in a row of a sheet
 SHOWN = 100  # drawings on a sheet
+NEAR = 4  # pixels that the width and the height of what is drawn may be off a render's
 
 # Rows of the sheet of mixed prompts; an emoji in braces is an image prompt, its render.
 MIXES = (
@@ -67,6 +68,7 @@ def arguments(argv=None):
     p.add_argument("--core", action="store_true", help="ask for the things of render --core alone")
     p.add_argument("--prompts", type=int, default=500, help="of pairs that training saw")
     p.add_argument("--held-out", type=int, default=168, help="prompts of pairs that it did not")
+    p.add_argument("--kind-prompts", type=int, default=100, help="of small things, and of two")
     p.add_argument("--guidance-prompts", type=int, default=32, help="for each weight")
     p.add_argument("--guidance-seeds", type=int, default=8, help="for each of these prompts")
     p.add_argument("--mix-seeds", type=int, default=8, help="images in a row of the sheet")
@@ -85,14 +87,15 @@ def arguments(argv=None):
     if args.teacher_checkpoint and not row.teacher:
         p.error(f"--teacher-checkpoint: {args.model} is no student")
     if args.quick:
-        args.prompts = args.held_out = 6
+        args.prompts = args.held_out = args.kind_prompts = 6
         args.guidance_prompts = args.guidance_seeds = args.mix_seeds = args.steps = 2
         args.method = args.method if row.teacher else "plms2"
         args.judge = args.output / "judge.safetensors"
     args.schedule = diffusion.default_schedule(args.method, row.min_t)
     if row.teacher:
         args.schedule = STUDENTS_SCHEDULE
-    for name in ("prompts", "held_out", "guidance_prompts", "mix_seeds", "steps", "batch_size"):
+    counts = ("prompts", "held_out", "kind_prompts", "guidance_prompts", "mix_seeds")
+    for name in (*counts, "steps", "batch_size"):
         if getattr(args, name) < 1:
             p.error(f"--{name.replace('_', '-')} is 1 or more")
     if args.guidance_seeds < 2:
@@ -123,13 +126,14 @@ def vocabulary(names, core):
     return names, sorted(of_all), sorted(new)
 
 
-def draw_prompts(count, things, not_seen, held_out, seed):
+def draw_prompts(count, things, not_seen, held_out, seed, kind="plain"):
     """Prompts with what they ask for, the same for a seed.
 
     Args:
         things: names; each is asked for as often as the others, every fourth time without a ground.
         not_seen: (thing, ground) pairs not to ask for.
         held_out: None, or the pairs to ask for, each as often as the others, and nothing else.
+        kind: of `train.render`: plain, small or two.
     Returns:
         `count` triples (prompt, thing, ground or None).
     """
@@ -146,7 +150,11 @@ def draw_prompts(count, things, not_seen, held_out, seed):
             name = pick
             seen = [g for g in GROUNDS if (name, g) not in not_seen]
             ground = rng.choice(seen) if i % 4 else None
-        prompt = render.article(name)
+        prompt = {
+            "plain": render.article(name),
+            "small": f"a small {name}",
+            "two": f"two {render.plural(name)}",
+        }[kind]
         if ground:
             prompt += f" on {render.article(ground)} background"
         asked.append((prompt, name, ground))
@@ -169,6 +177,35 @@ def prompt_part(args, net, clip, critic, name, count):
         print(f"{name}: no measures of cleanliness without the font {render.FONT}", flush=True)
         return {**result, "cleanliness": None}
     return {**result, "cleanliness": cleanliness(images, asked, renderer())}
+
+
+def kind_part(args, net, clip, critic, kind):
+    """Accuracy on small things, or on two of a kind; and how many have the size of a render."""
+    things, not_seen, _ = vocabulary(critic[1], args.core)
+    asked = draw_prompts(args.kind_prompts, things, set(not_seen), None, args.seed, kind)
+    with torch.inference_mode():
+        embeds = clip.encode_text([prompt for prompt, _, _ in asked]).to(device_of(net))
+    seeds = range(args.seed, args.seed + len(asked))
+    images = draw(args, net, embeds, WEIGHT, seeds, kind)
+    pictures.grid([to_image(image) for image in images[:SHOWN]], args.output / f"{kind}.png")
+    result = judged(images, asked, critic)
+    if not render.FONT.exists():
+        return {**result, "sized": None}
+    emoji, sizes = dict(zip(NAMES, THINGS, strict=True)), range(len(asked))
+    seen_on = grounds_of(images)
+    renders = [
+        render.compose(
+            render.sprite(emoji[thing]),
+            GROUNDS[ground or seen_on[i]],
+            judge.SIZE,
+            kind,
+            random.Random(f"{kind} {i}"),
+        )
+        for i, (_, thing, ground) in zip(sizes, asked, strict=True)
+    ]
+    off = extents(images) - extents(torch.stack([to_tensor(image) for image in renders]))
+    near = (off.abs() <= NEAR).all(dim=1)
+    return {**result, "sized": interval(near.sum().item(), len(asked))}
 
 
 def renderer(size=judge.SIZE):
@@ -330,6 +367,13 @@ def main(argv=None):
             count=count,
             weight=WEIGHT,
         )
+    for kind in ("small", "two"):
+        summary[kind] = part(
+            kind,
+            lambda kind=kind: kind_part(args, net, clip, critic, kind),
+            count=args.kind_prompts,
+            weight=WEIGHT,
+        )
     summary["guidance"] = [
         part(
             f"guidance_{weight:g}",
@@ -377,6 +421,9 @@ def report(summary):
             yield f"{name} {key}: {percent(summary[name][key])}"
         for key, value in (summary[name]["cleanliness"] or {}).items():
             yield f"{name} {key}: {value}"
+    for kind in ("small", "two"):
+        for key in ("top1", "sized"):
+            yield f"{kind} {key}: {percent(summary[kind][key])}"
     for part in summary["guidance"]:
         yield (
             f"weight {part['weight']:g}: top1 {percent(part['top1'])}, distances "

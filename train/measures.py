@@ -20,6 +20,13 @@ def interval(hits, count):
     return {"share": round(share, 4), "low": round(low, 4), "high": round(high, 4), "of": count}
 
 
+def _border(images):
+    """The pixels around images [N, 3, H, W], two wide: [N, 3, M]."""
+    inner = torch.zeros(images.shape[2:], dtype=torch.bool)
+    inner[2:-2, 2:-2] = True
+    return images[:, :, ~inner]
+
+
 def grounds_of(images):
     """The named colour nearest to the median of each image's border, two pixels wide.
 
@@ -28,9 +35,7 @@ def grounds_of(images):
     Returns:
         N keys of GROUNDS.
     """
-    inner = torch.zeros(images.shape[2:], dtype=torch.bool)
-    inner[2:-2, 2:-2] = True
-    border = images[:, :, ~inner].median(dim=2).values * 127.5 + 127.5
+    border = _border(images).median(dim=2).values * 127.5 + 127.5
     colours = torch.tensor(list(GROUNDS.values()), dtype=border.dtype)
     return [list(GROUNDS)[i] for i in torch.cdist(border, colours).argmin(dim=1).tolist()]
 
@@ -125,6 +130,26 @@ def _around(thing):
     """Where a pixel of the thing [H, W] is within AWAY pixels."""
     wide = F.max_pool2d(thing.float()[None, None], 2 * AWAY + 1, stride=1, padding=AWAY)
     return wide[0, 0] > 0
+
+
+def extents(images):
+    """(width, height) of what is drawn on the grounds of images, in pixels: [N, 2].
+
+    What is drawn is what is more than SPECK levels off the median colour of the border, two pixels
+    wide; nothing: (0, 0).
+
+    Args:
+        images: [N, 3, H, W] in [-1, 1].
+    """
+    drawn = (images - _border(images).median(dim=2).values[:, :, None, None]).abs() * 127.5
+    drawn = (drawn > SPECK).any(dim=1)
+    sides = []
+    for along in (drawn.any(dim=1), drawn.any(dim=2)):  # columns, rows
+        places = torch.arange(1, along.shape[1] + 1)
+        last = (along * places).amax(dim=1)
+        first = (along * places.flip(0)).amax(dim=1)  # the same from the other end
+        sides.append((last + first - along.shape[1]).clamp_min(0))
+    return torch.stack(sides, dim=1)
 
 
 def nearest(image, renders):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import random
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from safetensors.torch import load_file, save_file
 
 import diffusion
 import models
+from media.tensors import to_tensor
 from models.zoo import NETWORKS
-from train import drawing, evaluate, judge, measures, pictures
+from train import drawing, evaluate, judge, measures, pictures, render
 from train.first import CORE, FIRST_GROUNDS
 from train.vocabulary import GROUNDS
 
@@ -57,8 +59,12 @@ def test_quick_evaluation_writes_its_figures_and_pictures(quick, capsys):
     for name in ("prompts", "held_out"):
         assert summary[name]["top1"]["of"] == 6
         assert summary[name]["top1"]["share"] <= summary[name]["top5"]["share"]
+    for kind in ("small", "two"):
+        assert summary[kind]["top1"]["of"] == 6
+        if render.FONT.exists():
+            assert summary[kind]["sized"]["of"] == 6
     assert [part["weight"] for part in summary["guidance"]] == [0, 1, 3, 6]
-    for name in ("prompts", "held_out", "guidance", "mixing"):
+    for name in ("prompts", "held_out", "small", "two", "guidance", "mixing"):
         with Image.open(folder / f"{name}.png") as image:
             assert np.ptp(np.asarray(image)) > 100
     out = capsys.readouterr().out
@@ -140,6 +146,50 @@ def test_prompts_ask_for_each_thing_alike_and_never_for_what_was_held_out():
         assert (f" {ground} background" in prompt) == (ground is not None)
     only = evaluate.draw_prompts(50, things, set(not_seen), held_out, seed=0)
     assert {(name, ground) for _, name, ground in only} == set(held_out)
+
+
+def test_prompts_of_small_things_and_of_two_ask_for_the_same_things():
+    def asked(kind):
+        return evaluate.draw_prompts(12, ["cat", "key", "slice of cake"], set(), None, 0, kind)
+
+    plain = asked("plain")
+    for kind, words in (
+        ("small", ["a small cat", "a small key"]),
+        ("two", ["two cats", "two keys"]),
+    ):
+        assert [rest for _, *rest in asked(kind)] == [rest for _, *rest in plain]
+        prompts = [prompt for prompt, *_ in asked(kind)]
+        assert all(any(prompt.startswith(word) for prompt in prompts) for word in words)
+    assert any("two slices of cake on a" in prompt for prompt, *_ in asked("two"))
+
+
+@pytest.mark.skipif(not render.FONT.exists(), reason="without the font")
+@pytest.mark.parametrize("kind", ["small", "two"])
+def test_renders_of_a_kind_have_its_size_and_those_of_another_have_not(monkeypatch, tmp_path, kind):
+    args = evaluate.arguments(["--kind-prompts", "20", "--output", str(tmp_path)])
+
+    class Reader:
+        def encode_text(self, prompts):
+            return torch.zeros(len(prompts), 256)
+
+    def sized(shown):
+        things, not_seen, _ = evaluate.vocabulary(NAMES, False)
+        asked = evaluate.draw_prompts(20, things, set(not_seen), None, 0, kind)
+        emoji = dict(zip(evaluate.NAMES, evaluate.THINGS, strict=True))
+        images = [
+            render.compose(
+                render.sprite(emoji[thing]), GROUNDS[ground or "white"], 64, shown, random.Random(i)
+            )
+            for i, (_, thing, ground) in enumerate(asked)
+        ]
+        monkeypatch.setattr(
+            evaluate, "draw", lambda *_: torch.stack([to_tensor(image) for image in images])
+        )
+        critic = judge.build(len(NAMES)).eval(), NAMES
+        return evaluate.kind_part(args, torch.nn.Linear(1, 1), Reader(), critic, kind)["sized"]
+
+    assert sized(kind)["share"] >= 0.9
+    assert sized("plain")["share"] <= 0.1
 
 
 def test_new_is_a_pair_that_was_held_out_of_both_trainings():

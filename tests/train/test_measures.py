@@ -62,6 +62,21 @@ def test_tint_is_that_of_the_ground_away_from_the_thing():
     assert measures.tint(image, torch.rand(3, 64, 64)) is None
 
 
+def test_extents_are_the_sides_of_the_box_around_what_is_drawn():
+    image = plain(*GROUNDS["orange"])
+    image[:, 10:14, 20:50] = 1
+    image[:, 40, 30] = -1
+    image[:, 60, 60] += 0.1  # no more than a tint
+    nothing = plain(0, 0, 0)
+    whole = plain(0, 0, 0)
+    whole[:, 2:-2, 2:-2] = 1
+    assert measures.extents(torch.stack([image, nothing, whole])).tolist() == [
+        [30, 31],
+        [0, 0],
+        [60, 60],
+    ]
+
+
 def test_nearest_render_is_the_one_with_the_least_error():
     renders = torch.stack([plain(level, level, level) for level in (0, 100, 200)])
     which, ratio = measures.nearest(plain(110, 110, 110), renders)
