@@ -77,14 +77,14 @@ def coarse_until(values):
     """Until when images larger than the network's own are drawn small; None: they are not larger.
 
     Noise that was found for a photo was found at full size, and is taken back the same way; and a
-    photo that is drawn on has details that the network would not see. What is known of a photo to
-    restore is put into every pred, large or small, by ddnm; other ways ask the network for more.
+    photo that is drawn on has details that the network would not see. Of ways to restore one, pigdm
+    is no better for it (bench/restoring.py), and the others start from the photo.
     """
     row = NETWORKS[values["model"]]
     if row.times(values["size"]) == 1:
         return None
     if values["script"] is RESTORE:
-        return row.coarse_until if values.get("by", "ddnm") == "ddnm" else 1.0
+        return row.coarse_until if values.get("by", "ddnm") in ("ddnm", "mmps") else 1.0
     return 1.0 if values["latent"] or values["init"] else row.coarse_until
 
 

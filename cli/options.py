@@ -283,8 +283,8 @@ TABLE = {
         "width and height in pixels, 64 64 or 64x64; one number: a square (default: what the model "
         "was trained on)", many=2, spelt=types.sides, follows=("model",)),
     Option("--coarse-until", FROM_NOISE, Number(0, 1, above=True), "T", defaults.coarse_until,
-        SHAPED,
-        of(COARSE.format("--latent and --init"), restore=COARSE.format("any --by but ddnm")),
+        SHAPED, of(COARSE.format("--latent and --init"),
+                   restore=COARSE.format("--by pigdm, level and inversion")),
         follows=("model", "size", "by")),
     Option("--method", SAMPLING, {s: Name("method", METHODS_OF[s]) for s in SAMPLING}, "NAME",
         of(DEFAULT, clip="ddpm", reverse="exact", modify="plms", restore="ddpm"), SHAPED,

@@ -124,14 +124,15 @@ RESTORED = ("x.png", "a cat", "--model", "emoji", "--size", "128", "--task")
     ("argv", "expected"),
     [
         (("colourise",), 0.2),
-        (("colourise", "--noise", "5"), 1),  # by mmps
+        (("colourise", "--noise", "5"), 0.2),  # by mmps
+        (("upscale", "--factor", "2", "--noise", "5"), 1),  # by pigdm
         (("colourise", "--by", "pigdm"), 1),
         (("colourise", "--by", "pigdm", "--coarse-until", "0.3"), 0.3),
         (("denoise", "--noise", "5"), 1),  # by level
         (("colourise", "--size", "64"), None),
     ],
 )
-def test_photos_to_restore_are_drawn_small_first_where_they_are_exact(argv, expected):
+def test_photos_to_restore_are_drawn_small_first_where_that_is_better(argv, expected):
     Image.new("L", (128, 128)).save("x.png")
     assert resolved(*RESTORED, *argv, script=RESTORE)[1].coarse_until == expected
 
