@@ -68,7 +68,7 @@ def arguments(argv=None):
     p.add_argument("--core", action="store_true", help="ask for the things of render --core alone")
     p.add_argument("--prompts", type=int, default=500, help="of pairs that training saw")
     p.add_argument("--held-out", type=int, default=168, help="prompts of pairs that it did not")
-    p.add_argument("--kind-prompts", type=int, default=100, help="of small things, and of two")
+    p.add_argument("--kind-prompts", type=int, default=200, help="of small things, and of two")
     p.add_argument("--guidance-prompts", type=int, default=32, help="for each weight")
     p.add_argument("--guidance-seeds", type=int, default=8, help="for each of these prompts")
     p.add_argument("--mix-seeds", type=int, default=8, help="images in a row of the sheet")
