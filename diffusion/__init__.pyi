@@ -1,7 +1,7 @@
 # The public names and the modules they are in, which `lazy_loader.attach_stub` reads at run time.
 
 from .chunking import in_chunks
-from .coarse import coarse_first
+from .coarse import coarse_first, coarse_t
 from .discretization import ascending, schedule, timesteps
 from .errors import NonFiniteError
 from .gaussianity import mix_noise, noise_report, normalise
@@ -45,6 +45,7 @@ __all__ = [
     "box_mask",
     "clamp_t",
     "coarse_first",
+    "coarse_t",
     "conditions",
     "default_schedule",
     "default_steps",

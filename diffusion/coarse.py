@@ -14,6 +14,12 @@ from torch.nn import functional as F
 from diffusion.objective import alpha_sigma, like, to_pred_eps
 
 
+def coarse_t(t, factor):
+    """The timestep of the means over squares of `factor` x `factor` pixels of an image at t."""
+    alpha, sigma = alpha_sigma(t)
+    return torch.atan2(sigma, factor * alpha) * (2 / torch.pi)
+
+
 def coarse_first(model, factor, until, small=None):
     """A model that draws images `factor` times as wide and high as the model knows.
 
@@ -27,7 +33,8 @@ def coarse_first(model, factor, until, small=None):
         factor: how much smaller the model is to see the images, a whole number; H and W are
             multiples of it.
         until: the last timestep at which it sees them smaller, above 0.
-        small: the model of the smaller images, where it is another; None: `model`.
+        small: the model of the smaller images, where it is another: callable like model, but t
+            are the timesteps of the large images, and `coarse_t` is what its network is to be told.
     Returns:
         A model of images [N, C, H, W], like `model`.
     Raises:
@@ -37,17 +44,17 @@ def coarse_first(model, factor, until, small=None):
         raise ValueError(f"a factor is a whole number of at least 1, not {factor}")
     if not until > 0:
         raise ValueError(f"the last timestep of the smaller images is above 0, not {until}")
-    small = small or model
 
     def larger(x, t):
         is_coarse = (t >= until) & (t > 0)  # a tiny `until` is 0 to float32
         if not is_coarse.any():
             return model(x, t)
         alpha, sigma = alpha_sigma(t)
-        t_small = torch.atan2(sigma, factor * alpha) * (2 / torch.pi)
+        t_small = coarse_t(t, factor)
         _, sigma_small = alpha_sigma(t_small)
         x_small = F.avg_pool2d(x, factor) * like(factor * sigma_small / sigma, x)
-        pred, _ = to_pred_eps(x_small, small(x_small, t_small), t_small)
+        v_small = small(x_small, t) if small else model(x_small, t_small)
+        pred, _ = to_pred_eps(x_small, v_small, t_small)
         pred = F.interpolate(pred, scale_factor=factor, mode="bilinear")
         v = (like(alpha, x) * x - pred) / like(sigma, x)
         if is_coarse.all():

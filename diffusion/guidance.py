@@ -51,7 +51,7 @@ def _merged(embeds, weights):
     return list(merged.values())
 
 
-def guided(net, embeds, weights, chunk=None, interval=WHOLE, rule=PLAIN, guide=None):
+def guided(net, embeds, weights, chunk=None, interval=WHOLE, rule=PLAIN, guide=None, seen_at=None):
     """A model whose v is the weighted sum of a network's v under each condition.
 
     Outside of `interval` the zero embedding is left out and the weights are divided by their sum:
@@ -84,6 +84,8 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE, rule=PLAIN, guide=N
         interval: (low, high), the timesteps to guide at, both included.
         rule: `NAME[:VALUE...]` of `diffusion.RULES`, as `guidance_rules.choose` reads it.
         guide: callable like net; None: v_0 is net's own under the zero embedding.
+        seen_at: callable t [N] -> the timesteps [N] that net, guide and rule are told, where these
+            are not those that weights and interval are of; None: t itself.
     Returns:
         A model (x [N, C, H, W], t [N]) -> v [N, C, H, W]. Under a rule that remembers (`apg` with
         momentum) it is one for each run, all of whose calls are of the same N images.
@@ -93,10 +95,10 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE, rule=PLAIN, guide=N
             up to 0 or less; the model raises it where only those that count at t do.
     """
     embeds, weights = _listed(embeds, weights, chunk)
-    call, chosen = in_chunks(net, chunk), choose(rule)
-    weaker = guide and in_chunks(guide, chunk)
+    call, chosen = _told(in_chunks(net, chunk), seen_at), choose(rule)
+    weaker = guide and _told(in_chunks(guide, chunk), seen_at)
     if any(isinstance(w, Weight) for ws in weights for w in ws):
-        return _changing(call, embeds, weights, interval, chosen, weaker)
+        return _changing(call, embeds, weights, interval, chosen, weaker, seen_at)
     pairs = [conditions(*of_image) for of_image in zip(embeds, weights, strict=True)]
     totals = [_prompt_weights(e[0], ws[0]) for e, ws in pairs]
     base = apply_rule = None
@@ -105,7 +107,7 @@ def guided(net, embeds, weights, chunk=None, interval=WHOLE, rule=PLAIN, guide=N
         base = _weighted(weaker, [_base(*of_image) for of_image in each])
         pairs = [(e[1:], ws[1:]) if total else (e, ws) for (e, ws), total in each]
     if base or (chosen.rule.function and (any(totals) or not chosen.rule.contrasts)):
-        apply_rule = _RuleApplication(chosen, weaker is not None)
+        apply_rule = _RuleApplication(chosen, weaker is not None, seen_at)
     guiding = _weighted(call, pairs, apply_rule, totals, base)
     if tuple(interval) == WHOLE:
         return guiding
@@ -171,6 +173,11 @@ def _listed(embeds, weights, chunk):
     return embeds, weights
 
 
+def _told(call, seen_at):
+    """A network that is told other timesteps than it is called with."""
+    return call if seen_at is None else lambda x, t, embed: call(x, seen_at(t), embed)
+
+
 def _mean(weights):
     """Weights divided by their sum."""
     total = math.fsum(weights)
@@ -203,10 +210,11 @@ class _RuleApplication:
     Args:
         chosen: a `guidance_rules.Chosen`.
         is_guided: whether v_0 is that of a guide, which is no part of the sum.
+        seen_at: as for `guided`.
     """
 
-    def __init__(self, chosen, is_guided):
-        self.chosen, self.is_guided, self.states = chosen, is_guided, {}
+    def __init__(self, chosen, is_guided, seen_at):
+        self.chosen, self.is_guided, self.seen_at, self.states = chosen, is_guided, seen_at, {}
 
     def __call__(self, x, t, v0, v, totals, images):
         """v of some images of the batch [N, C, H, W].
@@ -218,6 +226,7 @@ class _RuleApplication:
             images: their numbers in the batch.
         """
         rule, values = self.chosen.rule, self.chosen.values
+        t = self.seen_at(t) if self.seen_at else t
         found = []
         for i, (total, image) in enumerate(zip(totals, images, strict=True)):
             guided_v = v[i]
@@ -263,7 +272,7 @@ def _weighted(call, pairs, apply_rule=None, totals=None, base=None):
     return model
 
 
-def _changing(call, embeds, weights, interval, chosen, guide):
+def _changing(call, embeds, weights, interval, chosen, guide, seen_at):
     """The model that sums v of (x, t, embed) -> v over what counts at t, where it counts.
 
     Args:
@@ -271,6 +280,7 @@ def _changing(call, embeds, weights, interval, chosen, guide):
         interval: as for `guided`.
         chosen: a `guidance_rules.Chosen`.
         guide: callable like call, or None.
+        seen_at: as for `guided`.
     """
     weights = [[w if isinstance(w, Weight) else Weight(w) for w in ws] for ws in weights]
     pairs = [_merged(*both) for both in zip(embeds, weights, strict=True)]
@@ -282,9 +292,9 @@ def _changing(call, embeds, weights, interval, chosen, guide):
             raise ValueError("outside of the interval there is no mean of weights that have masks")
         if compares:
             raise ValueError("a guide, or a rule that compares, takes no weights that have masks")
-    apply_rule = (
-        _RuleApplication(chosen, guide is not None) if guide or chosen.rule.function else None
-    )
+    apply_rule = None
+    if guide or chosen.rule.function:
+        apply_rule = _RuleApplication(chosen, guide is not None, seen_at)
 
     def model(x, t):
         known, counting = {}, []

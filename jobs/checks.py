@@ -75,25 +75,27 @@ def check_size(size, network):
 
 def check_coarse(script, given, values, network):
     """Only what is larger than the network's own images is drawn small first, if there is time."""
-    if "coarse_until" not in given:
+    if given.get("coarse_until", 1) == 1:
         return
     (w, h), (_, height, width), until = values["size"], network.shape, given["coarse_until"]
     flag, by = f"--coarse-until {until:g}", values.get("by")
     if min(w // width, h // height) < 2:
         raise UserError(
-            f"{flag}: is of images at least twice as wide and high as {network.name} draws, "
-            f"{2 * width} x {2 * height} and up, and not of {w} x {h}: leave it out, or give --size"
+            f"{flag} is for images at least twice as wide and high as {network.name} draws, "
+            f"{2 * width} x {2 * height} and up, not for {w} x {h}: leave it out, or give --size"
         )
     if network.times((w, h)) == 1:
         m = 2 * network.size_multiple
         raise UserError(
-            f"{flag}: {w} x {h} cannot be halved for {network.name}: leave it out, or give sides "
-            f"that are multiples of {m}, like {w // m * m} x {h // m * m}"
+            f"{flag}: {w} x {h} cannot be reduced to a size that {network.name} draws: leave it "
+            f"out, or give sides that are multiples of {m}, like {w // m * m} x {h // m * m}"
         )
-    if script in DRAWING and values["init"] and values["starting_timestep"] < until < 1:
+    if script in DRAWING and values["init"] and values["starting_timestep"] < until:
         start = values["starting_timestep"]
-        raise UserError(f"{flag}: --init starts at {start:g}, below it: give less, or leave it out")
-    if by in ("level", "inversion") and until < 1:
+        raise UserError(
+            f"{flag}: --init starts at {start:g}, below it: give {start:g} or less, or leave it out"
+        )
+    if by in ("level", "inversion"):
         raise UserError(
             f"{flag}: --by {by} starts from the photo, whose details the small image would not "
             "have: leave it out"

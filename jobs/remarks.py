@@ -103,8 +103,8 @@ def _untrained(row, image):
     if seen in {(w, h), *row.other_sizes}:
         return None
     advice = ""
-    by_photo = image.by in ("level", "inversion")
-    if image.coarse_until == 1 and not (row.takes_weight or image.latent or by_photo):
+    from_photo = image.init if image.by is None else image.by not in ("ddnm", "mmps")
+    if image.coarse_until == 1 > row.coarse_until and not (image.latent or from_photo):
         advice = ": --coarse-until 0.2 may draw one thing"
     return (
         f"{row.name} was trained on {w} x {h} pixels: at {seen[0]} x {seen[1]} it may draw "

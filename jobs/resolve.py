@@ -105,6 +105,7 @@ def _resolve(script, said, is_job):
         "head": head,
         # Rows of a batch are rounded alike where the batch has the same shape.
         "batch": None if {"batch_size", "n", "seeds"} & set(given) else recipe.get("batch"),
+        "unpacked": recipe.get("unpacked", False),
         "makes_choices": makes_choices(script, given),
         "other_head": _other_head(values, head, given, recipe, again),
         "asks": bool(values["prompts"] or values["images"]),

@@ -45,6 +45,8 @@ class _Image:
         latent_timesteps: those of the way to the latents, descending, where they are to be visited
             again; or None.
         batch: [rows, row] of the recipe: the shape of the batch to draw in; or None.
+        unpacked: whether the recipe's image was drawn by a network that could be differentiated, as
+            others of its run needed it, and was not; it rounds otherwise.
         frame: what it is a frame of; None: it is no animation's.
     """
 
@@ -55,6 +57,7 @@ class _Image:
     latent_indices: range | list | None
     latent_timesteps: list | None
     batch: list | None
+    unpacked: bool
     frame: Frame | None = None
 
     @property
@@ -73,8 +76,8 @@ class _Image:
         return bool(self.conditions) and (self.clip_guidance_scale or 0) > 0
 
     @property
-    def needs_gradients(self):
-        """Whether the network is to be differentiated."""
+    def differentiates(self):
+        """Whether the network is differentiated."""
         return self.steers or self.by in ("mmps", "pigdm")
 
     @property

@@ -1,7 +1,8 @@
 """From a recipe to the command line that draws its image again, safe to paste into a shell.
 
 Flags say what differs from the defaults. What no flag can say, the shape of the batch that an image
-was rounded in and which latent of a file it started from, is read from the PNG by --from-png.
+was rounded in, whether others of its run needed gradients, and which latent of a file it started
+from, is read from the PNG by --from-png.
 """
 
 import functools
@@ -68,6 +69,10 @@ def command(recipe, png, scripts=".", base=""):
     find = functools.partial(_found, png=png, base=base, notes=notes)
     if "latent" in recipe:
         notes.append("--from-png knows which latent it started from")
+    if recipe.get("unpacked"):
+        notes.append(
+            "--from-png knows that others of its run needed gradients, which rounds otherwise"
+        )
     values = _values(script, recipe, row)
     for name, option in marked(script, Is.RECORDED).items():
         if name in ("prompts", "model", "latent"):
@@ -78,7 +83,7 @@ def command(recipe, png, scripts=".", base=""):
     flags |= _machine(recipe, row, find)
     if "frames" in recipe:
         flags["--output"] = [_path(str(png.with_name(f"{png.stem}_again{png.suffix}")))]
-    if rows > 1 or "latent" in recipe:
+    if rows > 1 or "latent" in recipe or recipe.get("unpacked"):
         flags["--from-png"] = [_path(str(png))]
     elif script is MODIFY:
         flags["-n"] = ["1"]  # has images numbered: its one usual name, out.png, may be taken

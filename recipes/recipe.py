@@ -62,6 +62,7 @@ FACTS = {
     "timesteps_of_latent": _flag,  # whether it went back over the timesteps of that file
     "batch": _batch,  # [rows, row]: the shape of the batch it was drawn in, and its place there
     "frame_batches": _batches,  # those of an animation's frames, where one was not drawn alone
+    "unpacked": _flag,  # whether the network could be differentiated, and was not
     "model_sha256": _hash,
     "checkpoint": SOURCE.stored,
     "clip": Text().stored,  # the CLIP that the model reads prompts with
@@ -174,8 +175,9 @@ def parse(text, path):
     except ValueError as error:
         raise UserError(f"{name}: its recipe is damaged: {error}") from None
     network, by = NETWORKS.get(good.get("model")), good.get("script", CFG.name)
-    could = any("coarse_until" in options_of(script) for script in SAMPLING if script.name == by)
-    if could and network and "size" in good and network.times(good["size"]) > 1:
+    options = options_of({script.name: script for script in SAMPLING}.get(by, CFG))
+    is_larger = network and "size" in good and network.times(good["size"]) > 1
+    if is_larger and "coarse_until" in options:
         good.setdefault("coarse_until", 1.0)  # drawn before there was any other way
     return good
 

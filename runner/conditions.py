@@ -89,7 +89,8 @@ def guided_model(run, image, embeds, prompts):
     if factor == 1:
         return model
     size = tuple(side // factor for side in image.size)
-    small = _model_at(run, image, size, embeds, prompts)
+    seen_at = functools.partial(diffusion.coarse_t, factor=factor)
+    small = run.options.network.clip and _model_at(run, image, size, embeds, prompts, seen_at)
     return diffusion.coarse_first(model, factor, image.coarse_until, small)
 
 
@@ -100,8 +101,11 @@ def coarse_factor(run, image):
     return run.options.network.times(image.size)
 
 
-def _model_at(run, image, size, embeds, prompts):
-    """The guided model of images of `size`, (width, height); the rest as for `guided_model`."""
+def _model_at(run, image, size, embeds, prompts, seen_at=None):
+    """The guided model of images of `size`, (width, height).
+
+    seen_at: as for `diffusion.guided`; the rest as for `guided_model`.
+    """
     net, row = run.network, run.options.network
     usual = 1 if run.options.low_memory else getattr(net, "chunk", None)
     chunk = run.options.chunk or usual
@@ -114,7 +118,7 @@ def _model_at(run, image, size, embeds, prompts):
         if row.takes_weight:
             model = diffusion.distilled(net, embeds, weights, chunk)
         else:
-            how = (image.guidance, run.guide)
+            how = (image.guidance, run.guide, seen_at)
             model = diffusion.guided(net, embeds, weights, chunk, interval, *how)
     return diffusion.clamp_t(model, row.min_t, row.max_t)
 

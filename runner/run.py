@@ -84,7 +84,7 @@ class Run:
         jobs = self.plan.jobs
         if jobs.streams:
             return self.options.script in (CLIP, RESTORE)
-        return any(job.image.needs_gradients for job in jobs.all)
+        return any(job.image.differentiates or job.image.unpacked for job in jobs.all)
 
     @property
     def keeps_going(self):
@@ -95,16 +95,10 @@ class Run:
     def network(self):
         """The network, loaded; what it frees is kept for it once it has been called."""
         memory.give_back_freed_memory()  # what a CLIP has left
-        compiling = self.options.compile
-        packed = not (compiling or self.needs_gradients)
-        name = self.options.network.name
-        lean = self.options.low_memory
-        net = models.load(name, self.checkpoint, self.device, self.dtype, packed, lean)
+        net, name = self._loaded(self.checkpoint), self.options.network.name
         if self.dtype == torch.int8 and self.plan.worker.rank == 0:
             precision.tell(name, self.checkpoint, self.facts.model_sha256, net)
-        if lean and self.needs_gradients:
-            recompute_gradients(net)
-        if compiling:
+        if self.options.compile:
             memory.keep_freed_memory()
             return compiled(net)
 
@@ -120,13 +114,20 @@ class Run:
     @functools.cached_property
     def guide(self):
         """The weaker network that guides, loaded like `network`; None: there is none."""
-        options = self.options
-        if not options.guide:
+        if not self.options.guide:
             return None
-        name, packed = options.network.name, not options.compile
+        net = self._loaded(self.options.guide)
+        return compiled(net) if self.options.compile else net
+
+    def _loaded(self, checkpoint):
+        """The network with the weights of a file, fast or with gradients."""
+        options, differentiated = self.options, self.needs_gradients
+        packed = not (options.compile or differentiated)
         where = (self.device, self.dtype, packed, options.low_memory)
-        net = models.load(name, options.guide, *where)
-        return compiled(net) if options.compile else net
+        net = models.load(options.network.name, checkpoint, *where)
+        if options.low_memory and differentiated:
+            recompute_gradients(net)
+        return net
 
     @functools.cached_property
     def reader(self):
@@ -313,6 +314,8 @@ class Run:
             if not options.no_metadata:
                 place = item.image.batch or [len(batch.items), i]
                 recipe = {**self.facts.recipe(item), "batch": place}
+                if self.needs_gradients and not item.image.differentiates:
+                    recipe["unpacked"] = True
             picture = to_image(drawn[i])
             path = publish(picture, plan.files.target(item.fields), recipe)
             if path is None:

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 import diffusion
+import models
+from recipes import commands
 from recipes import recipe as recipes
 from tests.models.server import Server
 
@@ -201,6 +203,46 @@ def test_noise_is_taken_into_account_in_the_way_that_suits_the_task(restore_samp
     status, out, err = restore_sample("--from-png", out[0])
     assert status == 0, err
     assert recipes.read(out[0])["by"] == by
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """Whether each network that is loaded is packed, and so has no gradients."""
+    load, packed = models.load, []
+
+    def recorded(*args):
+        packed.append(args[4])
+        return load(*args)
+
+    monkeypatch.setattr(models, "load", recorded)
+    return packed
+
+
+def test_what_was_drawn_beside_others_that_need_gradients_is_drawn_again_as_it_was(
+    restore_sample, loaded
+):
+    argv = ("photo.png", "a cat", "--task", "colourise", *FAST)
+    status, _, err = restore_sample(*argv, "--sweep", "by=ddnm,mmps", "-o", "{index}.png")
+    assert status == 0, err
+    assert [recipes.read(name).get("unpacked") for name in ("0.png", "1.png")] == [True, None]
+    assert restore_sample("--from-png", "0.png", "-o", "again.png")[0] == 0
+    assert recipes.read("again.png")["unpacked"] is True
+    assert np.array_equal(pixels("again.png"), pixels("0.png"))
+    assert loaded == [False, False]
+    assert "--from-png" in commands.command(recipes.read("0.png"), "0.png").arguments
+    assert restore_sample(*argv, "-o", "alone.png")[0] == 0
+    assert loaded[2:] == [True]
+    assert "unpacked" not in recipes.read("alone.png")
+
+
+@pytest.mark.parametrize("by", ["mmps", "pigdm"])
+def test_gradients_go_through_a_guide(restore_sample, by):
+    """Guided by itself a network draws as at weight 1."""
+    argv = ("grey.png", "--task", "colourise", "--by", by, *FAST)
+    guide = ROOT / "checkpoints" / "emoji.safetensors"
+    assert restore_sample(*argv, "a cat:3", "--guide", guide, "-o", "guided.png")[0] == 0
+    assert restore_sample(*argv, "a cat:1", "-o", "plain.png")[0] == 0
+    assert abs(pixels("guided.png") - pixels("plain.png")).mean() < 0.5
 
 
 def test_jobs_and_sweeps_are_those_of_all_scripts(restore_sample):

@@ -86,15 +86,55 @@ def test_each_image_is_seen_as_its_own_timestep_asks():
     assert torch.allclose(v[1:], alone, atol=1e-14)
 
 
-def test_small_images_may_have_a_model_of_their_own():
+def test_small_images_may_have_a_model_of_their_own_with_the_timesteps_of_the_large_ones():
     def other(x, t):
         return of_gaussians(x, t) + 1
 
+    def of_large(x, t):
+        assert t == 0.7
+        return other(x, diffusion.coarse_t(t, 2))
+
     x, t = in_doubles(1, 3, 8, 8), torch.tensor([0.7], dtype=torch.float64)
     assert torch.equal(
-        diffusion.coarse_first(of_gaussians, 2, 0.5, other)(x, t),
+        diffusion.coarse_first(of_gaussians, 2, 0.5, of_large)(x, t),
         diffusion.coarse_first(other, 2, 0.5)(x, t),
     )
+
+
+def of_conditions(x, t, cond):
+    """A network whose v differs with everything that it is told."""
+    return of_gaussians(x, t) * (1 + cond.mean(1)[:, None, None, None])
+
+
+@pytest.mark.parametrize(
+    ("weights", "how"),
+    [
+        ([2.0, 1.0], {"interval": (0.45, 0.8)}),
+        ([diffusion.Weight(2.0, diffusion.Span(0.45, 0.8)), diffusion.Weight(1.0)], {}),
+        ([2.0, 1.0], {"rule": "rescale:0.5", "interval": (0.45, 0.8)}),
+        ([2.0, 1.0], {"guide": lambda x, t, cond: of_conditions(x, t / 2, cond)}),
+        ([diffusion.Weight(2.0, diffusion.Span(0.2, 0.8))] * 2, {"rule": "threshold:60"}),
+    ],
+)
+@pytest.mark.parametrize("t", [0.44, 0.46, 0.5, 0.79, 0.81])
+def test_prompts_and_intervals_count_at_the_timesteps_of_the_large_image(weights, how, t):
+    """What weights come to at t, the network and the rule make use of at the small image's."""
+    embeds, x = in_doubles(2, 8), in_doubles(1, 3, 4, 4)
+    t, seen_at = torch.tensor([t], dtype=torch.float64), lambda t: diffusion.coarse_t(t, 2)
+    found = diffusion.guided(of_conditions, embeds, weights, **how, seen_at=seen_at)(x, t)
+
+    def as_at(weight):
+        if not isinstance(weight, diffusion.Weight):
+            return weight
+        return weight.weight * weight.span.share(float(t))
+
+    low, high = how.get("interval", (0.0, 1.0))
+    rest = {name: value for name, value in how.items() if name != "interval"}
+    now = [as_at(w) for w in weights]
+    if not low <= t <= high:
+        now, rest = [w / sum(now) for w in now], {}
+    expected = diffusion.guided(of_conditions, embeds, now, **rest)(x, seen_at(t))
+    assert torch.allclose(found, expected, atol=1e-12)
 
 
 def test_no_timestep_is_so_small_that_the_end_is_lost():

@@ -162,7 +162,7 @@ def test_command_of_a_restored_photo_says_it_where_it_is_not_the_default():
 @pytest.mark.parametrize(
     ("argv", "error"),
     [
-        (("--coarse-until", "0.3"), "128 x 128 and up, and not of 64 x 64"),
+        (("--coarse-until", "0.3"), "128 x 128 and up, not for 64 x 64"),
         (("--coarse-until", "0.3", "--size", "144"), "multiples of 32, like 128 x 128"),
         (
             ("--coarse-until", "0.3", "--size", "128", "--init", "x.png", "-st", "0.2"),
@@ -175,6 +175,45 @@ def test_what_could_do_nothing_is_refused(argv, error):
     Image.new("RGB", (128, 128)).save("x.png")
     with pytest.raises(UserError, match=error):
         until("a cat", *argv)
+
+
+@pytest.mark.parametrize("argv", [(), ("--size", "144"), ("--size", "128", "--init", "x.png")])
+def test_1_is_what_all_sizes_may_be_given(argv):
+    Image.new("RGB", (128, 128)).save("x.png")
+    assert until("a cat", *argv, "--coarse-until", "1") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ((), 0.3),
+        (("--init", "x.png"), 1),
+        (("--init", "x.png", "-st", "0.1"), 1),
+        (("--init", "x.png", "--coarse-until", "0.2"), 0.2),
+        (("--latent", "x.safetensors"), 1),
+    ],
+)
+def test_a_recipe_s_is_not_that_of_a_photo_or_a_latent(argv, expected):
+    latents.save("x.safetensors", diffusion.noise([0], (3, 128, 128)), {"timestep": 1.0})
+    recipe = recipes.texts(LARGE | {"coarse_until": 0.3})
+    save_png(Image.new("RGB", (128, 128)), "x.png", recipe)
+    assert until("--from-png", "x.png", *argv) == expected
+
+
+@pytest.mark.parametrize(
+    ("argv", "by", "expected"),
+    [
+        ((), "ddnm", 0.3),
+        (("--noise", "5"), "mmps", 0.2),
+        (("--by", "pigdm"), "pigdm", 1),
+        (("--task", "denoise", "--noise", "20"), "level", 1),
+    ],
+)
+def test_a_recipe_s_is_of_its_own_way_to_restore(argv, by, expected):
+    recipe = LARGE | {"script": RESTORE.name, "init": "x.png", "task": ["colourise"], "by": "ddnm"}
+    save_png(Image.new("L", (128, 128)), "x.png", recipes.texts(recipe | {"coarse_until": 0.3}))
+    image = resolved("--from-png", "x.png", *argv, script=RESTORE)[1]
+    assert (image.by, image.coarse_until) == (by, expected)
 
 
 def test_student_leaves_it_to_its_teacher():
@@ -190,10 +229,13 @@ def test_student_leaves_it_to_its_teacher():
         (("--size", "160"), "at 80 x 80 it may draw nothing that one knows$"),
         (("--size", "144"), "at 144 x 144 it may draw nothing that one knows$"),
         (("--size", "128", "--coarse-until", "1"), "knows: --coarse-until 0.2 may draw one thing$"),
+        (("--size", "128", "--init", "x.png"), "at 128 x 128 it may draw nothing that one knows$"),
+        (("--size", "512", "--model", "cc12m_1_cfg"), "at 512 x 512 it may draw nothing that one"),
         (("--size", "128", "--model", "emoji_4"), "at 128 x 128 it may draw nothing that one"),
     ],
 )
 def test_a_size_that_it_was_not_trained_on_is_noted(argv, remark):
+    Image.new("RGB", (128, 128)).save("x.png")
     model = () if "--model" in argv else ("--model", "emoji")
     run, image = resolved("a red heart", *argv, *model)
     said = [line for line in of_images(run, [image]) if "trained on" in line]

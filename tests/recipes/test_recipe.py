@@ -49,6 +49,7 @@ RECIPE = {
     "frames": 24,
     "frame_batches": [[2, 0], [2, 1]],
     "batch": [4, 3],
+    "unpacked": True,
     "chunk": 2,
     "size": [256, 192],
     "model": "cc12m_1_cfg",
