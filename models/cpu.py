@@ -50,6 +50,9 @@ class PackedConv2d(nn.Module):
         self.size = None
 
     def forward(self, x):
+        if x.requires_grad and torch.is_grad_enabled():
+            # Torch would go on with wrong ones.
+            raise RuntimeError("a network with packed weights has no gradients")
         if x.shape[2:] != self.size:
             # Packed for another size they would fit as well, but be reordered in every call.
             plain = self.weight.to_dense().to_mkldnn() if self.size else self.weight

@@ -48,6 +48,16 @@ def test_packed_weights_take_the_place_of_plain_ones():
     assert not any(weight.dim() == 4 for weight in net.parameters())
 
 
+def test_gradients_of_packed_weights_are_refused():
+    if not can_pack(torch.float32):
+        pytest.skip("no packed weights here")
+    net, x, cond = models.load("emoji", packed=True), torch.zeros(1, 3, 64, 64), torch.zeros(1, 256)
+    with pytest.raises(RuntimeError, match="no gradients"):
+        net(x.requires_grad_(), torch.ones(1), cond)
+    with torch.no_grad():
+        assert torch.isfinite(net(x, torch.ones(1), cond)).all()
+
+
 @pytest.mark.parametrize("kind", [torch.float16, torch.float64])
 def test_weights_of_any_kind_are_packed(tmp_path, kind):
     if not can_pack(torch.float32):
