@@ -29,6 +29,7 @@ from bench.common import head, row
 from bench.pictures import SHAPE, in_8_bits, paint
 from media.tensors import to_image
 from models import clip
+from runner.device import pick_dtype
 
 SEEDS = (0, 1)
 SOURCE_WEIGHT, TARGET_WEIGHT = 1.0, 3.0
@@ -103,7 +104,8 @@ def main():
 
 
 def measure(args):
-    net, reader = models.load("emoji", dtype=torch.bfloat16), clip.load("emoji")
+    dtype = pick_dtype("auto", torch.device("cpu"))  # bfloat16 is slow where it is imitated
+    net, reader = models.load("emoji", dtype=dtype), clip.load("emoji")
     ways = {n: w for n, w in WAYS.items() if not args.ways or any(word in n for word in args.ways)}
     results, rows = {}, []
     for kind, source_text, target_text in EDITS:
