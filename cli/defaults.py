@@ -78,7 +78,7 @@ def coarse_until(values):
 
     Noise that was found for a photo was found at full size, and is taken back the same way; and a
     photo that is drawn on has details that the network would not see. Of ways to restore one, pigdm
-    is no better for it (bench/restoring.py), and the others start from the photo.
+    comes out farther when it enlarges (bench/restoring.py), and level and inversion start from it.
     """
     row = NETWORKS[values["model"]]
     if row.times(values["size"]) == 1:

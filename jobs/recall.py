@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cli.option import Is
 from cli.options import marked, options_of
-from cli.scripts import CFG, EDITING
+from cli.scripts import CFG, EDITING, RESTORE
+from jobs.restoring import NEEDS
 from models.zoo import NETWORKS
 from values.errors import UserError, printable
 
@@ -43,6 +44,9 @@ def recalled(script, recipe, given, path):
     made_by = NETWORKS.get(recipe.get("model"))
     if made_by and made_by.evaluations != NETWORKS[given["model"]].evaluations:
         skipped |= {"method", "steps", "schedule", "eta"}  # those of a student are no teacher's
+    if script is RESTORE:
+        tasks = given.get("task") or recipe.get("task", [])
+        skipped |= {name for name, task in NEEDS.items() if name != "noise" and task not in tasks}
     if NETWORKS[given["model"]].clip is None and not script.guides_any:
         skipped |= {"prompts", "images"}
     found = {}

@@ -97,14 +97,14 @@ def _other_steps(row, image):
 
 def _untrained(row, image):
     (w, h), (width, height) = row.shape[:0:-1], image.size
-    times = row.times(image.size)
-    is_coarse = (image.coarse_until or 1) < 1
-    seen = (width // times, height // times) if is_coarse else (width, height)
-    if seen in {(w, h), *row.other_sizes}:
+    times, known = row.times(image.size), {(w, h), *row.other_sizes}
+    reduced = (width // times, height // times)
+    seen = reduced if (image.coarse_until or 1) < 1 else (width, height)
+    if seen in known:
         return None
     advice = ""
     from_photo = image.init if image.by is None else image.by not in ("ddnm", "mmps")
-    if image.coarse_until == 1 > row.coarse_until and not (image.latent or from_photo):
+    if reduced in known and row.coarse_until < 1 and not (image.latent or from_photo):
         advice = ": --coarse-until 0.2 may draw one thing"
     return (
         f"{row.name} was trained on {w} x {h} pixels: at {seen[0]} x {seen[1]} it may draw "

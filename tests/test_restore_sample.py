@@ -205,6 +205,21 @@ def test_noise_is_taken_into_account_in_the_way_that_suits_the_task(restore_samp
     assert recipes.read(out[0])["by"] == by
 
 
+def test_a_recipe_of_another_task_leaves_what_is_of_its_own(restore_sample):
+    """The blur of a deblurred photo is none of a hole's, and a hole stays one."""
+    argv = ("blurred.png", "a cat", "--task", "deblur", "--blur", 1, *FAST)
+    assert restore_sample(*argv, "-o", "sharp.png")[0] == 0
+    status, _, err = restore_sample("--from-png", "sharp.png", "--task", "colourise", "-o", "c.png")
+    assert status == 0, err
+    assert "blur" not in recipes.read("c.png")
+    hole = (*TASKS["inpaint"], "a cat", *FAST, "-o", "hole_0.png")
+    assert restore_sample(*hole)[0] == 0
+    more = ("--task", "inpaint", "colourise", "-o", "d.png")
+    status, _, err = restore_sample("--from-png", "hole_0.png", *more)
+    assert status == 0, err
+    assert recipes.read("d.png")["mask"] == "hole.png"
+
+
 @pytest.fixture
 def loaded(monkeypatch):
     """Whether each network that is loaded is packed, and so has no gradients."""

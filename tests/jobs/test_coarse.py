@@ -230,6 +230,8 @@ def test_student_leaves_it_to_its_teacher():
         (("--size", "144"), "at 144 x 144 it may draw nothing that one knows$"),
         (("--size", "128", "--coarse-until", "1"), "knows: --coarse-until 0.2 may draw one thing$"),
         (("--size", "128", "--init", "x.png"), "at 128 x 128 it may draw nothing that one knows$"),
+        (("--size", "96", "--coarse-until", "1"), "at 96 x 96 it may draw nothing that one knows$"),
+        (("--size", "160", "--coarse-until", "1"), "at 160 x 160 .* that one knows$"),
         (("--size", "512", "--model", "cc12m_1_cfg"), "at 512 x 512 it may draw nothing that one"),
         (("--size", "128", "--model", "emoji_4"), "at 128 x 128 it may draw nothing that one"),
     ],
