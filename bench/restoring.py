@@ -5,8 +5,9 @@
 
 Renders that neither the model nor the judge has seen (smaller, off their place, and first of all
 those of held-out pairs of thing and ground) are degraded by each task and restored under the prompt
-that names them, in up to 40 passes through the network, forward or backward: --things of them as
-restore_sample.py does by default, --others in other ways, and --again with a second seed. Beside
+that names them, in up to 40 passes through the network, forward or backward (with noise also in the
+default 25 steps, which are more): --things of them as restore_sample.py does by default, --others
+in other ways, and --again with a second seed. Beside
 the ways stand what users have otherwise, and the render itself, which the judge may not find;
 opencv.inpaint where opencv-python-headless is installed, which nothing else needs.
 
