@@ -124,5 +124,5 @@ def test_opencv_fills_an_even_hole_about_evenly():
             tasks, restore = ways.WITHOUT[way]
             assert name in tasks
             off = (restore(problem) - images).abs() * 127.5
-            assert off.max() < 10  # Telea drifts by some levels
+            assert off.max() < 16  # Telea drifts by some levels
             assert (off * problem.mask).max() < 1e-3
