@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from cli.begin import missing
+from cli.begin import die_of, missing, quit_at_once
 from diffusion.errors import NonFiniteError, is_out_of_memory
 from models.checkpoints import CheckpointError
 from values.errors import Failure, UserError, printable, say
@@ -47,11 +47,6 @@ def script(main):
     def stop(message, status):
         say(f"{name}: error: {message}")
         sys.exit(status)
-
-    def quit_at_once(which, frame):
-        # Exceptions raised in the middle of an import are swallowed, or leave it half-done.
-        os.write(2, f"{name}: stopped\n".encode())
-        die_of(which)
 
     before = {which: signal.signal(which, quit_at_once) for which in heeded()}
     try:
@@ -142,16 +137,6 @@ def _mend_streams():
 def heeded():
     """The signals that end a run: a shell has its background jobs ignore the Ctrl-C of others."""
     return [which for which in STOPS if signal.getsignal(which) != signal.SIG_IGN]
-
-
-def die_of(which):
-    """Ends the process by a signal, as if nothing had been done about it.
-
-    An exit status would not do: a shell's loop ends only where its command dies of the Ctrl-C.
-    """
-    signal.signal(which, signal.SIG_DFL)
-    signal.raise_signal(which)
-    os._exit(128 + which)  # on systems where that was not the end
 
 
 def finished_images_are_kept():
