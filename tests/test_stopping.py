@@ -39,9 +39,10 @@ def stopped_at(module, script, *argv, which=signal.SIGINT, **how):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_ctrl_c_among_the_first_imports_ends_a_script_without_a_word(script):
+def test_ctrl_c_among_the_first_imports_is_told_in_a_line(script):
     done = stopped_at("values", script)
-    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+    told = f"{script}: stopped\n"
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", told)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
