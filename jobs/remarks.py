@@ -105,7 +105,7 @@ def _untrained(row, image):
     advice = ""
     from_photo = image.init if image.by is None else image.by not in ("ddnm", "mmps")
     if reduced in known and row.coarse_until < 1 and not (image.latent or from_photo):
-        advice = ": --coarse-until 0.2 may draw one thing"
+        advice = f": --coarse-until {row.coarse_until:g} may draw one thing"
     return (
         f"{row.name} was trained on {w} x {h} pixels: at {seen[0]} x {seen[1]} it may draw "
         f"nothing that one knows{advice}"

@@ -87,6 +87,12 @@ class Run:
         return any(job.image.differentiates or job.image.unpacked for job in jobs.all)
 
     @property
+    def _unpacked_for_others(self):
+        """Whether the weights, packed otherwise, are not for the sake of images with gradients."""
+        on_cpu = self.device.type == "cpu"
+        return self.needs_gradients and on_cpu and not self.options.compile
+
+    @property
     def keeps_going(self):
         """Whether an image that cannot be drawn is left out."""
         return self.options.keep_going or self.options.interactive
@@ -314,7 +320,7 @@ class Run:
             if not options.no_metadata:
                 place = item.image.batch or [len(batch.items), i]
                 recipe = {**self.facts.recipe(item), "batch": place}
-                if self.needs_gradients and not item.image.differentiates:
+                if self._unpacked_for_others and not item.image.differentiates:
                     recipe["unpacked"] = True
             picture = to_image(drawn[i])
             path = publish(picture, plan.files.target(item.fields), recipe)

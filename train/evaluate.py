@@ -191,8 +191,7 @@ def kind_part(args, net, clip, critic, kind):
     result = judged(images, asked, critic)
     if not render.FONT.exists():
         return {**result, "sized": None}
-    emoji, sizes = dict(zip(NAMES, THINGS, strict=True)), range(len(asked))
-    seen_on = grounds_of(images)
+    emoji, seen_on = dict(zip(NAMES, THINGS, strict=True)), grounds_of(images)
     renders = [
         render.compose(
             render.sprite(emoji[thing]),
@@ -201,7 +200,7 @@ def kind_part(args, net, clip, critic, kind):
             kind,
             random.Random(f"{kind} {i}"),
         )
-        for i, (_, thing, ground) in zip(sizes, asked, strict=True)
+        for i, (_, thing, ground) in enumerate(asked)
     ]
     off = extents(images) - extents(torch.stack([to_tensor(image) for image in renders]))
     near = (off.abs() <= NEAR).all(dim=1)

@@ -1,4 +1,4 @@
-"""Muon, an optimiser for matrices, that is as exact and as fast on CPUs without bfloat16."""
+"""Muon in float32: an optimiser for matrices that is fast on CPUs without bfloat16, too."""
 
 import math
 
@@ -43,8 +43,8 @@ class Muon(torch.optim.Optimizer):
 
     Jordan et al., 2024, kellerjordan.github.io/posts/muon, with updates that are about as large as
     those of AdamW (Liu et al., 2025, arXiv 2502.16982): one learning rate does for both.
-    `torch.optim.Muon` computes in bfloat16, which CPUs without it imitate, at a hundredth of the
-    speed; this one computes in float32.
+    `torch.optim.Muon` computes in bfloat16, which CPUs without it imitate: there it took most of
+    the time of a step (train/README.md has the figures).
 
     Args:
         params: matrices [M, N] of float32.

@@ -21,7 +21,7 @@ def test_only_the_singular_values_change_and_by_the_polynomial(shape, iterations
 
     found = orthogonalised(matrix, iterations)
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found.double(), left @ values.diag() @ right, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found.double(), left @ values.diag() @ right, atol=3e-5, rtol=1e-4)
 
 
 def test_directions_that_are_not_there_stay_away():
