@@ -75,12 +75,27 @@ def grid_timesteps(n, steps, generator=None):
     return (before + 1) / steps
 
 
+def one_step_to(x, end, length):
+    """The v with which one DDIM step goes from x to `end`.
+
+    A step is a rotation of (x, v) by an angle, so that v comes without any division by a small
+    noise or image.
+
+    Args:
+        x, end: noised images [N, C, H, W].
+        length: how far `end` is towards the image, in t.
+    Returns:
+        v [N, C, H, W].
+    """
+    angle = length * math.pi / 2
+    return (math.cos(angle) * x - end) / math.sin(angle)
+
+
 def two_steps_in_one(model, x, t, length):
     """The v with which one DDIM step goes where two steps of half its length go.
 
     What a student of progressive distillation learns (Salimans and Ho, 2022, arXiv 2202.00512,
-    algorithm 2). A step is a rotation of (x, v) by an angle, so that v comes without any division
-    by a small noise or image.
+    algorithm 2).
 
     Args:
         model: the teacher, callable (x [N, C, H, W], t [N]) -> v [N, C, H, W].
@@ -92,5 +107,4 @@ def two_steps_in_one(model, x, t, length):
     """
     half = length / 2 * (math.pi / 2)
     middle = rotate(x, model(x, t), -half)
-    end = rotate(middle, model(middle, t - length / 2), -half)
-    return (math.cos(2 * half) * x - end) / math.sin(2 * half)
+    return one_step_to(x, rotate(middle, model(middle, t - length / 2), -half), length)

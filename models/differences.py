@@ -12,7 +12,8 @@ from models.checkpoints import CheckpointError
 from models.zoo import NETWORKS
 
 KEY = "difference_from"  # of the metadata of a .safetensors file: the other's hash
-LEVELS, SCALES = ".levels", ".scales"  # what the names of tensors have behind those of weights
+# What the names of tensors have behind those of weights; of equal weights the file has no numbers.
+LEVELS, SCALES, EQUAL = ".levels", ".scales", ".equal"
 LEAST, MOST = -8, 7  # levels of four bits
 CLIPPED = torch.linspace(0.3, 1, 29)  # shares of the largest difference that are tried as the last
 
@@ -70,7 +71,10 @@ def differences(state, base, path):
     """
     stored = {}
     for key, value in state.items():
-        if key in base and value.ndim > 1 and base[key].shape == value.shape:
+        alike = key in base and value.ndim > 1 and base[key].shape == value.shape
+        if alike and torch.equal(value.float(), base[key].float()):
+            stored[key + EQUAL] = torch.empty(0, dtype=torch.uint8)
+        elif alike:
             difference = value.float() - base[key].float()
             stored[key + LEVELS], stored[key + SCALES] = quantised(difference)
         else:
@@ -117,7 +121,13 @@ def added(stored, base, path):
     Raises:
         CheckpointError: if they do not go with each other.
     """
-    state = {k: value for k, value in stored.items() if not k.endswith((LEVELS, SCALES))}
+    state = {k: value for k, value in stored.items() if not k.endswith((LEVELS, SCALES, EQUAL))}
+    for key in [name.removesuffix(EQUAL) for name in stored if name.endswith(EQUAL)]:
+        if key not in base:
+            raise CheckpointError(
+                f"{path} is damaged: the network that it names has no {ascii(key)[:80]}"
+            )
+        state[key] = base[key]
     for key in [name.removesuffix(LEVELS) for name in stored if name.endswith(LEVELS)]:
         try:
             difference = restored(stored[key + LEVELS], stored[key + SCALES], base[key])

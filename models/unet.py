@@ -17,6 +17,7 @@ from models.cpu import quick_backward
 
 TIMESTEP_CHANNELS = 16  # Fourier features of the timestep that join the colour channels
 MAPPING_TIMESTEP_FEATURES = 128
+SKETCH_PLANES = 4  # red, green and blue of a thing, and how much of it there is
 WEIGHT_RANGE = 8  # Fourier features see weights of guidance from 0 to 8 as timesteps from 0 to 1
 
 
@@ -182,6 +183,44 @@ class MappingBlock(nn.Module):
         return self.skip(x) + (F.relu(h) if self.relu else h)
 
 
+class Sketch(nn.Module):
+    """What a condition looks like on average, by its embedding alone: a thing over a plain ground.
+
+    The mean of the images of a condition is what the best model predicts where there is only noise
+    (t = 1). Modulated convolutions are slow to remember a picture; a linear layer is quick, and the
+    U-Net that is shown it has to sharpen it, not to remember it.
+    """
+
+    def __init__(self, clip_dim, features, side):
+        super().__init__()
+        self.side = side
+        self.main = nn.Sequential(
+            MappingBlock(clip_dim, features), nn.Linear(features, SKETCH_PLANES * side**2 + 3)
+        )
+        for module in self.modules():
+            module.full_precision = True
+
+    def forward(self, embed, height, width):
+        """Sketches of embeddings.
+
+        Args:
+            embed: normalised embeddings [N, clip_dim].
+            height, width: of the sketches; the thing is in the square in their middle.
+        Returns:
+            [N, 4, height, width] in float32: colours in [-1, 1] or so, and the mask of the thing.
+        """
+        ground, planes = self.main(embed).split([3, SKETCH_PLANES * self.side**2], dim=1)
+        planes = planes.view(-1, SKETCH_PLANES, self.side, self.side)
+        mask = planes[:, 3:].sigmoid()
+        planes = torch.cat([planes[:, :3] * mask, mask], dim=1)
+        square = min(height, width)
+        planes = F.interpolate(planes, (square, square), mode="bilinear", align_corners=False)
+        left, top = (width - square) // 2, (height - square) // 2
+        planes = F.pad(planes, (left, width - square - left, top, height - square - top))
+        thing, mask = planes.split([3, 1], dim=1)
+        return torch.cat([thing + (1 - mask) * ground[:, :, None, None], mask], dim=1)
+
+
 class UNet(nn.Module):
     """A network that predicts v. Its convolutions compute in the dtype of their weights.
 
@@ -205,7 +244,15 @@ class UNet(nn.Module):
             for module in self.mapping.modules():
                 module.full_precision = True
         self.timestep_embed = FourierFeatures(TIMESTEP_CHANNELS)
-        self.net = nn.ModuleList(level_layers(arch, 0, colours + TIMESTEP_CHANNELS, colours))
+        c_in = colours + TIMESTEP_CHANNELS
+        if arch.sketch:
+            self.sketch = Sketch(arch.clip_dim, arch.sketch_features, arch.sketch)
+            c_in += SKETCH_PLANES
+        self.net = nn.ModuleList(level_layers(arch, 0, c_in, colours))
+
+    def normalised(self, clip_embed):
+        """CLIP embeddings [N, clip_dim] of any length as the layers take them; zeros stay zeros."""
+        return F.normalize(clip_embed.float(), dim=1) * math.sqrt(self.arch.clip_dim)
 
     def map(self, t, clip_embed, weight=None):
         """The features that modulate the blocks.
@@ -217,7 +264,7 @@ class UNet(nn.Module):
         Returns:
             Features [N, features] in float32.
         """
-        embed = F.normalize(clip_embed.float(), dim=1) * math.sqrt(self.arch.clip_dim)
+        embed = self.normalised(clip_embed)
         timestep = self.mapping_timestep_embed(t.float())
         if weight is not None:
             timestep = timestep + self.mapping_weight_embed(weight.float())
@@ -255,7 +302,10 @@ class UNet(nn.Module):
         s = log_snr(t.double()) if self.arch.timestep == "log_snr" else t
         h = F.pixel_unshuffle(x, self.arch.patch)
         planes = self.timestep_embed(s.float())[:, :, None, None].expand(-1, -1, *h.shape[2:])
-        h = torch.cat([h, planes.to(h.dtype)], dim=1).to(dtype, memory_format=torch.channels_last)
+        inputs = [h, planes.to(h.dtype)]
+        if self.arch.sketch:
+            inputs.append(self.sketch(self.normalised(clip_embed), *h.shape[2:]).to(h.dtype))
+        h = torch.cat(inputs, dim=1).to(dtype, memory_format=torch.channels_last)
         for layer in self.net:
             h = layer(h, features)
         return F.pixel_shuffle(h, self.arch.patch).to(x.dtype)

@@ -27,6 +27,8 @@ class Architecture:
             features that modulate the blocks.
         patch: the side of the squares of pixels that the first layer takes as channels.
         takes_weight: whether the weight of guidance is an input, as of students of a teacher.
+        sketch: the side in pixels of a sketch of the condition that joins the input; 0: none.
+        sketch_features: the size of the layer that it is drawn from.
     """
 
     channels: tuple[int, ...]
@@ -42,6 +44,8 @@ class Architecture:
     features: int = 1024
     patch: int = 1
     takes_weight: bool = False
+    sketch: int = 0
+    sketch_features: int = 384
 
     def __post_init__(self):
         attended = [] if self.attention_from is None else self.channels[self.attention_from :]
@@ -149,7 +153,13 @@ FIRST = Architecture(
 
 # A small CC12M: what two CPU cores can train and draw with.
 EMOJI = replace(
-    CC12M, channels=(24, 64, 128, 256, 384), blocks=1, attention_from=3, clip_dim=256, features=256
+    CC12M,
+    channels=(24, 64, 128, 256, 384),
+    blocks=1,
+    attention_from=3,
+    clip_dim=256,
+    features=256,
+    sketch=32,
 )
 
 

@@ -129,7 +129,14 @@ def take_over(weights, net):
         count = sum(value.numel() for value in found.values())
         if count > most:
             best, most = found, count
-    net.load_state_dict({**own, **{key: value.float() for key, value in best.items()}})
+    taken = {**own, **{key: value.float() for key, value in best.items()}}
+    for key in ("net.0.main.0.weight", "net.0.skip.weight"):
+        # A first layer with further inputs begins without them.
+        if key not in best and key in weights and own[key][:, 0].shape == weights[key][:, 0].shape:
+            taken[key] = torch.zeros_like(own[key])
+            count = min(own[key].shape[1], weights[key].shape[1])
+            taken[key][:, :count] = weights[key][:, :count]
+    net.load_state_dict(taken)
     return most, sum(value.numel() for value in own.values())
 
 

@@ -4,8 +4,9 @@
 The teacher is a network of the zoo that draws with and without prompts; the student is a copy of it
 that takes the weight of guidance as an input. In the first stage it learns what guidance makes of
 the teacher's two evaluations (Meng et al., 2022, arXiv 2210.03142). Then, stage after stage, it
-learns to take two steps of DDIM in one (Salimans and Ho, 2022, arXiv 2202.00512). A killed run goes
-on from its last checkpoint when the same command is given again.
+learns to take two steps of DDIM in one (Salimans and Ho, 2022, arXiv 2202.00512). A student of
+earlier weights does without these stages (`--init`). A killed run goes on from its last checkpoint
+when the same command is given again.
 """
 
 import argparse
@@ -20,9 +21,11 @@ from torchvision.utils import save_image
 
 import diffusion
 import models.clip
+from diffusion.methods import DEFAULT
 from diffusion.training import (
     drop_conditions,
     grid_timesteps,
+    one_step_to,
     stratified_timesteps,
     two_steps_in_one,
 )
@@ -49,12 +52,15 @@ class Stage:
         updates: how many steps of gradient descent it takes.
         lr: its highest learning rate.
         evaluations: in which its student draws; None: in any number, this is the first stage.
+        steps: of the first teacher, by the default method, that one of the student is to replace;
+            None: two of the last stage's student, by DDIM.
     """
 
     name: str
     updates: int
     lr: float
     evaluations: int | None = None
+    steps: int | None = None
 
 
 def arguments(argv=None):
@@ -68,6 +74,12 @@ def arguments(argv=None):
     p.add_argument("--evaluations", type=int, default=4, help="of the student, in the end")
     p.add_argument(
         "--halvings", type=int, default=4, help="the first joins evaluations x 2^N steps in pairs"
+    )
+    p.add_argument(
+        "--init",
+        type=Path,
+        help="weights of a student to begin from: it learns at once what its teacher's 2^N steps "
+        "come to, in --halving-steps, without the stages between",
     )
     p.add_argument("--weights", type=float, nargs=2, metavar=("LOW", "HIGH"))
     p.add_argument("--steps", type=int, default=6000, help="of the first stage")
@@ -96,6 +108,9 @@ def arguments(argv=None):
 
 def stages(args):
     """The stages of a run, a list."""
+    if args.init:
+        steps = 2**args.halvings
+        return [Stage("at_once", args.halving_steps, args.halving_lr, args.evaluations, steps)]
     first = Stage("guided", args.steps, args.lr)
     counts = [args.evaluations * 2**i for i in reversed(range(args.halvings))]
     rest = [Stage(f"steps_{n}", args.halving_steps, args.halving_lr, n) for n in counts]
@@ -120,7 +135,8 @@ def target(stage, teacher, x, t, embeds, weights):
 
     Args:
         stage: the Stage.
-        teacher: of this stage: the first teacher in the first, the last stage's student after it.
+        teacher: of this stage: the first teacher in the first and in one of its own steps, the last
+            stage's student in others.
         x: noised images [N, 3, H, W].
         t: their timesteps [N].
         embeds: their conditions [N, D].
@@ -129,7 +145,22 @@ def target(stage, teacher, x, t, embeds, weights):
     asked = list(embeds[:, None]), [[w] for w in weights.tolist()]
     if stage.evaluations is None:
         return diffusion.guided(teacher, *asked)(x, t)
+    if stage.steps:
+        return many_steps_in_one(teacher, x, t, embeds, weights, stage)
     return two_steps_in_one(diffusion.distilled(teacher, *asked), x, t, 1 / stage.evaluations)
+
+
+def many_steps_in_one(teacher, x, t, embeds, weights, stage):
+    """The v with which one DDIM step goes where several of the guided teacher's go."""
+    wanted, length = torch.empty_like(x), 1 / stage.evaluations
+    for start in t.unique().tolist():
+        (here,) = torch.where(t == start)
+        asked = list(embeds[here][:, None]), [[w] for w in weights[here].tolist()]
+        timesteps = torch.linspace(start, start - length, stage.steps + 1, dtype=torch.float64)
+        model = diffusion.guided(teacher, *asked)
+        end = diffusion.sample(model, x[here], timesteps.clamp_min(0), DEFAULT)
+        wanted[here] = one_step_to(x[here], end, length)
+    return wanted
 
 
 class Data:
@@ -257,6 +288,8 @@ def main(argv=None):
     data = Data(args, row)
     torch.manual_seed(args.seed)
     student, teacher = student_of(first_teacher), first_teacher
+    if args.init:
+        student.load_state_dict(load_file(args.init, device=str(device)))
     dtype = chosen_dtype(args, stages(args)[0], student, teacher, data)
     print(computes_in(data.device, dtype), flush=True)
 

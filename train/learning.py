@@ -26,7 +26,7 @@ def inner_matrices(net):
     ends = (net.net[0].main["0"], list(net.net[-1].main.values())[-1])
     fourier = [module for module in net.modules() if isinstance(module, FourierFeatures)]
     apart = {id(module.weight) for module in (*ends, *fourier)}
-    return [p for p in net.parameters() if p.ndim > 1 and id(p) not in apart]
+    return [p for p in net.parameters() if p.ndim > 1 and p.requires_grad and id(p) not in apart]
 
 
 class Learner:
@@ -36,7 +36,8 @@ class Learner:
     of an update about equal (Jordan et al., 2024, kellerjordan.github.io/posts/muon).
 
     Args:
-        net: a `models.unet.UNet` on its device; it is trained in place.
+        net: a `models.unet.UNet` on its device; it is trained in place, but for its sketch, which
+            `python -m train.sketch` has taught.
         ema: how much of the average a step keeps.
         muon: whether to take Muon.
     """
@@ -44,10 +45,12 @@ class Learner:
     def __init__(self, net, ema, muon=False):
         # Of kernels in this order, matrices are views.
         self.net, self.keep = net.to(memory_format=torch.channels_last), ema
+        if net.arch.sketch:
+            net.sketch.requires_grad_(False)
         self.ema = copy.deepcopy(net).eval()
         self.matrices = [(p, as_matrix(p.data)) for p in inner_matrices(net)] if muon else []
         inner = {id(p) for p, _ in self.matrices}
-        others = [p for p in net.parameters() if id(p) not in inner]
+        others = [p for p in net.parameters() if p.requires_grad and id(p) not in inner]
         self.opt = torch.optim.AdamW(others, 0.0, (0.9, 0.99), weight_decay=0.01, fused=True)
         self.muon = None
         if muon:

@@ -67,6 +67,24 @@ def test_file_of_differences_is_read_as_weights(run, tmp_path):
     assert all(torch.equal(value, found[key]) for key, value in read(whole).items())
 
 
+def test_weights_that_are_those_of_the_other_take_no_room(run, tmp_path):
+    state = student_of_emoji(tmp_path / "student.safetensors")
+    base = read(checkpoints.find(NETWORKS["emoji"]))
+    equal = {key: value for key, value in base.items() if key.startswith("sketch.")}
+    save_file(state | equal, tmp_path / "student.safetensors", {"model": "emoji_4"})
+    small = tmp_path / "small.safetensors"
+    run(tmp_path / "student.safetensors", "-o", small, "--difference-from", "emoji")
+    stored, found = load_file(small), read(small)
+    matrices = [key for key, value in equal.items() if value.ndim > 1]
+    assert matrices
+    assert all(not stored[f"{key}.equal"].numel() for key in matrices)
+    assert all(torch.equal(found[key].half(), value) for key, value in equal.items())
+    stored["b.equal"] = stored.pop(f"{matrices[0]}.equal")
+    save_file(stored, small, {differences.KEY: NETWORKS["emoji"].sha256})
+    with pytest.raises(CheckpointError, match="is damaged: the network that it names has no 'b'"):
+        read(small)
+
+
 def test_differences_from_what_is_not_here_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "student.safetensors"
     state = {"a.levels": torch.zeros(1, 1, dtype=torch.uint8), "a.scales": torch.zeros(1).half()}

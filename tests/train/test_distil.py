@@ -95,6 +95,35 @@ def test_student_of_a_halving_learns_to_go_where_two_steps_of_its_teacher_go(tea
     assert torch.allclose(one, two, atol=1e-4)
 
 
+def test_student_of_an_earlier_teacher_learns_at_once_where_many_steps_go(
+    tiny, teacher, squares, tmp_path, monkeypatch
+):
+    x, _, embeds = inputs(4)
+    weights, t = torch.tensor([1.0, 3.0, 6.0, 2.0]), torch.tensor([1.0, 0.5, 1.0, 0.25])
+    wanted = distil.target(distil.Stage("", 1, 1, 4, 3), teacher, x, t, embeds, weights)
+    for image, start, embed, weight, v in zip(x, t.tolist(), embeds, weights, wanted, strict=True):
+        model = diffusion.guided(teacher, [embed[None]], [[float(weight)]])
+        with torch.inference_mode():
+            many = diffusion.sample(
+                model, image[None], torch.linspace(start, start - 0.25, 4, dtype=torch.float64)
+            )
+            one = diffusion.sample(
+                lambda x, t, v=v: v[None], image[None], [start, start - 0.25], "ddim"
+            )
+        assert torch.allclose(one, many, atol=1e-4)
+
+    monkeypatch.setattr(distil, "PREVIEWS", 2)
+    monkeypatch.setattr(distil, "REFERENCE", ("spliced", 5, "plms2"))
+    init = tmp_path / "earlier.safetensors"
+    save_file({k: v.contiguous() for k, v in distil.student_of(teacher).state_dict().items()}, init)
+    more = ["--init", init, "--halvings", 2, "--halving-steps", 40, "--every", 10]
+    output, log = train(tiny, squares, tmp_path, *more)
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    assert {entry["stage"] for entry in log} == {"at_once"}
+    assert losses[-1] < 0.7 * losses[0]
+    assert models.load("emoji_4", output).arch.takes_weight
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_a_few_steps_lower_the_loss_and_the_student_loads(
     tiny, squares, tmp_path, monkeypatch, capsys, optimizer
