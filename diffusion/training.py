@@ -33,12 +33,12 @@ def drop_conditions(embeds, rate, generator=None):
     return embeds * keep.to(embeds)[:, None]
 
 
-def v_loss(model, images, t, eps, octaves=0):
+def v_loss(model, images, t, eps, octaves=0, octave_weight=1.0):
     """The loss a v model is trained on: the mean squared error of v.
 
-    With octaves it is the mean of several such errors, of averages over squares of 1, 2, 4, ...
-    pixels, each times the side of its squares (after Hoogeboom et al., 2023, arXiv 2301.11093,
-    section 3.2) and alpha, since what is coarse is unknown where little of the image is left. The
+    With octaves it is the weighted mean of several such errors, of averages over squares of 1, 2,
+    4, ... pixels, each times the side of its squares (after Hoogeboom et al., 2023, arXiv
+    2301.11093, section 3.2) and alpha, since what is coarse is unknown where little of the image is left. The
     best model, the conditional mean of v, stays the same; but slow tints, of which the error of
     single pixels tells little, count for more.
 
@@ -49,6 +49,7 @@ def v_loss(model, images, t, eps, octaves=0):
         eps: standard normal noise [N, C, H, W].
         octaves: the largest squares have 2**octaves pixels a side, at most the image's; 0: the
             plain error.
+        octave_weight: of each of these averages beside the plain error, whose weight is 1.
     Returns:
         The losses of the images [N].
     """
@@ -58,8 +59,8 @@ def v_loss(model, images, t, eps, octaves=0):
     alpha, _ = alpha_sigma(t)
     for octave in range(1, octaves + 1):
         error = F.avg_pool2d(error, 2)
-        losses = losses + alpha * 2**octave * error.square().mean(dim=(1, 2, 3))
-    return losses / (octaves + 1)
+        losses = losses + octave_weight * alpha * 2**octave * error.square().mean(dim=(1, 2, 3))
+    return losses / (1 + octave_weight * octaves)
 
 
 def grid_timesteps(n, steps, generator=None):

@@ -61,6 +61,12 @@ def read_folder(folder, size):
     return images, captions
 
 
+def read_folders(folders, size):
+    """All captioned images of some folders, one after the other, as `read_folder` gives them."""
+    read = [read_folder(folder, size) for folder in folders]
+    return torch.cat([images for images, _ in read]), [c for _, captions in read for c in captions]
+
+
 def replace_file(path, write):
     """Writes a file through `write(temporary path)`, so that it is whole or absent."""
     path = Path(path)

@@ -23,14 +23,16 @@ from models.unet import UNet
 from models.zoo import NETWORKS
 from runner.memory import keep_freed_memory
 from train.batches import batch, kept_embeddings
-from train.data import read_folder, replace_file
+from train.data import read_folder, read_folders, replace_file
 from train.learning import Learner, Losses, lr_factor, save_weights
 from train.precision import computes_in, computing, fastest_dtype
 
 
 def arguments(argv=None):
     p = argparse.ArgumentParser(usage="python -m train.diffusion [flags]", description=__doc__)
-    p.add_argument("--data", type=Path, default=Path("data/emoji"), help="captioned images")
+    p.add_argument(
+        "--data", type=Path, nargs="+", default=[Path("data/emoji")], help="captioned images"
+    )
     p.add_argument("--model", default="emoji", choices=[n for n, r in NETWORKS.items() if r.clip])
     p.add_argument("--clip-checkpoint", type=Path, help="weights of the model's CLIP")
     p.add_argument("--init", type=Path, help="weights of another network to begin from")
@@ -55,6 +57,12 @@ def arguments(argv=None):
         "--octaves", type=int, default=0, help="against slow tints: also errors of averages"
     )
     p.add_argument(
+        "--octave-weight", type=float, default=1.0, help="of each of these errors (one pixel's: 1)"
+    )
+    p.add_argument(
+        "--t-power", type=float, default=1.0, help="timesteps are u**P, u even; below 1: more noise"
+    )
+    p.add_argument(
         "--other-sizes",
         type=Path,
         nargs="+",
@@ -77,6 +85,9 @@ def arguments(argv=None):
     if not (args.octaves >= 0 and 2**args.octaves <= side):
         most = side.bit_length() - 1
         p.error(f"--octaves {args.octaves}: images have {side} pixels a side, so take 0 to {most}")
+    for flag, value in (("--octave-weight", args.octave_weight), ("--t-power", args.t_power)):
+        if not 0 < value < math.inf:
+            p.error(f"{flag} {value:g} is to be above 0")
     return args
 
 
@@ -162,7 +173,7 @@ def main(argv=None):
     args.run.mkdir(parents=True, exist_ok=True)
 
     clip = models.clip.load(row.clip, args.clip_checkpoint)
-    images, captions = read_folder(args.data, row.shape[:0:-1])
+    images, captions = read_folders(args.data, row.shape[:0:-1])
     previews = [captions[i * len(captions) // 36][0] for i in range(36)]
     read = {"embeddings.pt": (images, captions)}
     for i, folder in enumerate(args.other_sizes, start=1):
@@ -179,6 +190,8 @@ def main(argv=None):
     if args.init:
         taken, count = take_over(load_file(args.init), net)
         print(f"begins with {taken / count:.1%} of its weights from {args.init}", flush=True)
+    if arch.sketch and not args.init:
+        print("the sketch is untaught: `python -m train.sketch` and --init teach it", flush=True)
     learner = Learner(net, args.ema, args.optimizer == "muon")
 
     first, seen, spent, dtype = 0, 0, 0.0, None
@@ -206,10 +219,11 @@ def main(argv=None):
         size = max(1, round(size * math.prod(row.shape) / images[0].numel()))
         x, cond = batch(images, *embeds, size, args.image_share, generator)
         cond = drop_conditions(cond, args.drop, generator).to(device)
-        t = stratified_timesteps(len(x), generator).to(device)
+        t = (stratified_timesteps(len(x), generator) ** args.t_power).to(device)
         eps = torch.randn(x.shape, generator=generator).to(device)
         with computing(device, dtype):
-            return t, v_loss(lambda x, t: call(x, t, cond), x.to(device), t, eps, args.octaves)
+            model, octaves = lambda x, t: call(x, t, cond), (args.octaves, args.octave_weight)
+            return t, v_loss(model, x.to(device), t, eps, *octaves)
 
     def trial(dtype):
         _, losses = losses_of(args.batch_size, torch.Generator().manual_seed(0), dtype)

@@ -17,7 +17,7 @@ import models.clip
 from models.unet import UNet
 from models.zoo import NETWORKS
 from train.batches import batch, kept_embeddings
-from train.data import read_folder
+from train.data import read_folders
 from train.diffusion import take_over
 from train.learning import lr_factor, save_weights
 from train.precision import computing
@@ -25,14 +25,16 @@ from train.precision import computing
 
 def arguments(argv=None):
     p = argparse.ArgumentParser(usage="python -m train.sketch [flags]", description=__doc__)
-    p.add_argument("--data", type=Path, nargs="+", default=[Path("data/emoji")])
-    sketching = [name for name, row in NETWORKS.items() if row.architecture.sketch]
+    p.add_argument(
+        "--data", type=Path, nargs="+", default=[Path("data/emoji")], help="captioned images"
+    )
+    sketching = [n for n, r in NETWORKS.items() if r.architecture.sketch and not r.teacher]
     p.add_argument("--model", default="emoji", choices=sketching)
     p.add_argument("--clip-checkpoint", type=Path, help="weights of the model's CLIP")
     p.add_argument("--init", type=Path, help="weights for all the rest of the network")
-    p.add_argument("--output", type=Path, default=Path("checkpoints/emoji.safetensors"))
-    p.add_argument("--run", type=Path, default=Path("runs/sketch"), help="embeddings, log")
-    p.add_argument("--steps", type=int, default=16_000)
+    p.add_argument("--output", type=Path, default=Path("runs/sketch/net.safetensors"))
+    p.add_argument("--run", type=Path, default=Path("runs/sketch"), help="embeddings")
+    p.add_argument("--steps", type=int, default=20_000)
     p.add_argument("--batch-size", type=int, default=256)
     p.add_argument("--lr", type=float, default=1.5e-3)
     p.add_argument("--decay", type=float, default=0.6, help="share of the run that lowers the lr")
@@ -48,9 +50,7 @@ def main(argv=None):
     row = NETWORKS[args.model]
     args.run.mkdir(parents=True, exist_ok=True)
     clip = models.clip.load(row.clip, args.clip_checkpoint)
-    read = [read_folder(folder, row.shape[:0:-1]) for folder in args.data]
-    images = torch.cat([images for images, _ in read])
-    captions = [lines for _, captions in read for lines in captions]
+    images, captions = read_folders(args.data, row.shape[:0:-1])
 
     torch.manual_seed(args.seed)
     net = UNet(row.architecture)

@@ -104,3 +104,6 @@ def test_octaves_count_an_even_error_for_more_than_one_that_averages_out():
         losses = v_loss(lambda x, t, error=error: 0.5 * error.expand_as(x), images, t, eps, 2)
         expected = [0.25 * (1 + math.cos(t * math.pi / 2) * coarse) / 3 for t in (0.2, 0.7)]
         assert losses.tolist() == pytest.approx(expected)
+        losses = v_loss(lambda x, t, error=error: 0.5 * error.expand_as(x), images, t, eps, 2, 0.1)
+        expected = [0.25 * (1 + 0.1 * math.cos(t * math.pi / 2) * coarse) / 1.2 for t in (0.2, 0.7)]
+        assert losses.tolist() == pytest.approx(expected)

@@ -250,9 +250,30 @@ def test_octaves_are_part_of_the_loss(squares, tmp_path, no_samples, capsys):
     _, (octaves,) = train(squares, tmp_path / "octaves", 1, every=1, more=["--octaves", 6])
     # The first step is the same one: its error is even over most of a plain square.
     assert octaves["loss"] > 1.5 * plain["loss"]
+    little = ["--octaves", 6, "--octave-weight", 1e-4]
+    _, (little,) = train(squares, tmp_path / "little", 1, every=1, more=little)
+    assert little["loss"] == pytest.approx(plain["loss"], rel=0.01)
     with pytest.raises(SystemExit, match="2"):
         train(squares, tmp_path / "more", 1, every=1, more=["--octaves", 7])
     assert "--octaves 7: images have 64 pixels a side, so take 0 to 6" in capsys.readouterr().err
+
+
+def test_power_of_the_timesteps_gives_more_of_them_noise(
+    squares, tmp_path, no_samples, monkeypatch
+):
+    seen, loss = [], trainer.v_loss
+
+    def watched(model, x, t, *args):
+        seen.append(t)
+        return loss(model, x, t, *args)
+
+    monkeypatch.setattr(trainer, "v_loss", watched)
+    for power in (1, 0.5):
+        train(squares, tmp_path / str(power), 1, every=1, more=["--t-power", power])
+    assert torch.allclose(seen[1], seen[0].sqrt())
+    for flag, value in (("--t-power", 0), ("--octave-weight", -1), ("--t-power", "nan")):
+        with pytest.raises(SystemExit, match="2"):
+            train(squares, tmp_path / "none", 1, every=1, more=[flag, value])
 
 
 def test_fastest_dtype_is_the_one_whose_best_pass_is_the_shortest(monkeypatch):
