@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from train.data import read_folder, replace_file
+from train.data import read_folder, read_folders, replace_file
 
 
 def caption(path, text):
@@ -70,3 +70,13 @@ def test_file_that_cannot_be_written_leaves_the_old_one(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         replace_file(path, broken)
     assert path.read_text() == "old"
+
+
+def test_folders_are_joined_in_the_order_in_which_they_are_named(tmp_path):
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8), "red" if name == "a" else "blue").save(tmp_path / name / "0.png")
+        (tmp_path / name / "0.txt").write_text(f"{name}\n")
+    images, captions = read_folders([tmp_path / "b", tmp_path / "a"], (8, 8))
+    assert captions == [["b"], ["a"]]
+    assert images[:, :, 0, 0].tolist() == [[0, 0, 255], [255, 0, 0]]

@@ -89,14 +89,15 @@ def test_muon_steps_as_far_in_every_direction_of_a_gradient_and_adamw_in_every_n
     # So small that gradients are not clipped.
     learner.learn(1e-3 * net(x, t, embeds).square().mean(dim=(1, 2, 3)), 0, lr)
     of_muon = {id(parameter) for parameter in learning.inner_matrices(net)}
-    others = [name for name, value in net.named_parameters() if id(value) not in of_muon]
+    learns = {name: value for name, value in net.named_parameters() if value.requires_grad}
+    others = [name for name, value in learns.items() if id(value) not in of_muon]
     assert {name for name in others if before[name].ndim > 1} == {
         "mapping_timestep_embed.weight",
         "timestep_embed.weight",
         "net.0.main.0.weight",
         "net.2.main.4.weight",
     }
-    for name, value in net.named_parameters():
+    for name, value in learns.items():
         # Without what weight decay takes.
         step = value.detach() - (1 - 0.01 * lr) * before[name]
         if name in others:

@@ -212,6 +212,14 @@ def test_core_is_the_simple_things_one_to_an_image(tmp_path):
     assert not [line for line in lines if line.startswith(("two ", "small ", "a small "))]
 
 
+@installed
+def test_kinds_are_those_that_are_asked_for(tmp_path):
+    render.main(["--output", str(tmp_path), "--count", "12", "--kinds", "two"])
+    lines = [line for p in tmp_path.glob("*.txt") for line in p.read_text().splitlines()]
+    assert len(lines) == 4 * 12
+    assert all(line.startswith(tuple(render.TWO)) for line in lines)
+
+
 def test_missing_font_is_one_line_that_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(render, "FONT", tmp_path / "none.ttf")
     with pytest.raises(SystemExit, match=r"^\S+none.ttf is missing: install it .*fonts-noto"):
