@@ -38,9 +38,9 @@ def v_loss(model, images, t, eps, octaves=0, octave_weight=1.0):
 
     With octaves it is the weighted mean of several such errors, of averages over squares of 1, 2,
     4, ... pixels, each times the side of its squares (after Hoogeboom et al., 2023, arXiv
-    2301.11093, section 3.2) and alpha, since what is coarse is unknown where little of the image is left. The
-    best model, the conditional mean of v, stays the same; but slow tints, of which the error of
-    single pixels tells little, count for more.
+    2301.11093, section 3.2) and alpha, since what is coarse is unknown where little of the image is
+    left. The best model, the conditional mean of v, stays the same; but slow tints, of which the
+    error of single pixels tells little, count for more.
 
     Args:
         model: callable (x, t) -> v.
