@@ -185,7 +185,7 @@ ROWS = (
         name="emoji",
         file="emoji.safetensors",
         url=None,
-        sha256="109ac3cc1bede2a3179dc4dacb4db7e6ca6d4c595c2d4f216ed6b0c13a9257c4",
+        sha256="bdc5391c2254c8bc464cd3c50a41eed54fb3c0ea20cde5a08e7ce60581e4377c",
         shape=(3, 64, 64),
         architecture=EMOJI,
         other_sizes=((64, 96), (96, 64)),
@@ -287,7 +287,7 @@ def student(teacher, evaluations, sha256=None):
 
 STUDENTS_METHOD, STUDENTS_SCHEDULE = "ddim", "linear"  # that all of them are trained for
 STUDENTS = (
-    student("emoji", 4, "26ac228b0f2329f062c8ce39becdbe62f1ddac949426699e603dbdaedeae3faa"),
+    student("emoji", 4, "dd7fdc37ee5b634dd0174d914770aa094c8b9bc310622703320708400c3e8c88"),
     student("cc12m_1_cfg", 4),
 )
 
