@@ -81,6 +81,8 @@ def arguments(argv=None):
     if args.other_share is not None and not (args.other_sizes and 0 <= args.other_share <= 1):
         p.error("--other-share is from 0 to 1, and goes with --other-sizes")
     args.other_share = 0.2 if args.other_share is None else args.other_share
+    if args.init and not args.init.is_file():
+        p.error(f"--init {args.init}: no such file")
     side = NETWORKS[args.model].shape[1]
     if not (args.octaves >= 0 and 2**args.octaves <= side):
         most = side.bit_length() - 1

@@ -97,6 +97,8 @@ def arguments(argv=None):
     p.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = p.parse_args(argv)
+    if args.init and not args.init.is_file():
+        p.error(f"--init {args.init}: no such file")
     args.weights = args.weights or NETWORKS[STUDENT_OF[args.teacher]].weights
     low, high = args.weights
     if not 0 <= low < high:
@@ -289,7 +291,11 @@ def main(argv=None):
     torch.manual_seed(args.seed)
     student, teacher = student_of(first_teacher), first_teacher
     if args.init:
-        student.load_state_dict(load_file(args.init, device=str(device)))
+        weights = load_file(args.init, device=str(device))
+        own = student.state_dict()
+        if {k: v.shape for k, v in weights.items()} != {k: v.shape for k, v in own.items()}:
+            sys.exit(f"{args.init} is no student of {args.teacher}: its weights are others")
+        student.load_state_dict(weights)
     dtype = chosen_dtype(args, stages(args)[0], student, teacher, data)
     print(computes_in(data.device, dtype), flush=True)
 

@@ -42,7 +42,10 @@ def arguments(argv=None):
     p.add_argument("--every", type=int, default=500, help="steps between lines of the log")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    return p.parse_args(argv)
+    args = p.parse_args(argv)
+    if args.init and not args.init.is_file():
+        p.error(f"--init {args.init}: no such file")
+    return args
 
 
 def main(argv=None):

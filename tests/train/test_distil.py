@@ -122,6 +122,10 @@ def test_student_of_an_earlier_teacher_learns_at_once_where_many_steps_go(
     assert {entry["stage"] for entry in log} == {"at_once"}
     assert losses[-1] < 0.7 * losses[0]
     assert models.load("emoji_4", output).arch.takes_weight
+    with pytest.raises(SystemExit, match="is no student of emoji: its weights are others"):
+        train(tiny, squares, tmp_path / "teacher", "--init", tiny)
+    with pytest.raises(SystemExit, match="2"):
+        train(tiny, squares, tmp_path / "none", "--init", tmp_path / "none.safetensors")
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
