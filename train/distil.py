@@ -82,10 +82,10 @@ def arguments(argv=None):
         "come to, in --halving-steps, without the stages between",
     )
     p.add_argument("--weights", type=float, nargs=2, metavar=("LOW", "HIGH"))
-    p.add_argument("--steps", type=int, default=6000, help="of the first stage")
+    p.add_argument("--steps", type=int, help="of the first stage (6000)")
     p.add_argument("--halving-steps", type=int, default=3000, help="of each later one")
     p.add_argument("--batch-size", type=int, default=64)
-    p.add_argument("--lr", type=float, default=2e-4, help="of the first stage")
+    p.add_argument("--lr", type=float, help="of the first stage (2e-4)")
     p.add_argument("--halving-lr", type=float, default=1e-4, help="of each later one")
     p.add_argument("--optimizer", default="muon", choices=["muon", "adamw"])
     p.add_argument("--decay", type=float, default=1.0, help="share of a stage that lowers the lr")
@@ -99,6 +99,10 @@ def arguments(argv=None):
     args = p.parse_args(argv)
     if args.init and not args.init.is_file():
         p.error(f"--init {args.init}: no such file")
+    if args.init and (args.steps is not None or args.lr is not None):
+        p.error("--steps and --lr are of the first stage, which --init leaves out: --halving-steps")
+    args.steps = 6000 if args.steps is None else args.steps
+    args.lr = 2e-4 if args.lr is None else args.lr
     args.weights = args.weights or NETWORKS[STUDENT_OF[args.teacher]].weights
     low, high = args.weights
     if not 0 <= low < high:

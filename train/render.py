@@ -218,11 +218,14 @@ def main(argv=None):
         "--size", type=width_height, default=(64, 64), metavar="N or WxH", help="in pixels"
     )
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="only these")
+    p.add_argument("--kinds", nargs="+", choices=KINDS, help="only these")
     p.add_argument(
         "--core", action="store_true", help=f"only {len(CORE)} simple things, one to an image"
     )
     args = p.parse_args(argv)
+    if args.core and args.kinds:
+        p.error("--core is plain: it goes without --kinds")
+    kinds = args.kinds or list(KINDS)
 
     for needed, package in ((FONT, "fonts-noto-color-emoji"), (ANNOTATIONS, "unicode-cldr-core")):
         if not needed.is_file():
@@ -239,7 +242,7 @@ def main(argv=None):
         rng = random.Random(f"{args.seed} {i}")
         thing = things[i % len(things)]  # each equally often
         ground = rng.choice(allowed[thing.name])
-        kind = rng.choices(args.kinds, [KINDS[kind] for kind in args.kinds])[0]
+        kind = rng.choices(kinds, [KINDS[kind] for kind in kinds])[0]
         kind = "plain" if args.core else kind
         image = compose(sprites[thing.name], GROUNDS[ground], min(args.size), kind, rng)
         image = ImageOps.pad(image, args.size, color=GROUNDS[ground])

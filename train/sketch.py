@@ -45,6 +45,8 @@ def arguments(argv=None):
     args = p.parse_args(argv)
     if args.init and not args.init.is_file():
         p.error(f"--init {args.init}: no such file")
+    if min(args.steps, args.batch_size, args.every) < 1:
+        p.error("--steps, --batch-size and --every are 1 or more")
     return args
 
 

@@ -51,7 +51,8 @@ def inputs(n=3):
 def train(teacher, folder, path, *more):
     """A run of the trainer in `path`: (the weights that it wrote, what it logged)."""
     argv = ["--checkpoint", teacher, "--data", folder, "--run", path, "--device", "cpu"]
-    argv += ["--batch-size", 8, "--dtype", "float32", "--lr", 3e-3, "--halving-lr", 1e-3]
+    argv += ["--batch-size", 8, "--dtype", "float32", "--halving-lr", 1e-3]
+    argv += [] if "--init" in more else ["--lr", 3e-3]
     distil.main([str(value) for value in (*argv, *more)])
     log = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
     return path / "student.safetensors", log
@@ -126,6 +127,8 @@ def test_student_of_an_earlier_teacher_learns_at_once_where_many_steps_go(
         train(tiny, squares, tmp_path / "teacher", "--init", tiny)
     with pytest.raises(SystemExit, match="2"):
         train(tiny, squares, tmp_path / "none", "--init", tmp_path / "none.safetensors")
+    with pytest.raises(SystemExit, match="2"):
+        distil.arguments(["--init", str(init), "--steps", "9"])
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

@@ -218,6 +218,8 @@ def test_kinds_are_those_that_are_asked_for(tmp_path):
     lines = [line for p in tmp_path.glob("*.txt") for line in p.read_text().splitlines()]
     assert len(lines) == 4 * 12
     assert all(line.startswith(tuple(render.TWO)) for line in lines)
+    with pytest.raises(SystemExit, match="2"):
+        render.main(["--output", str(tmp_path / "no"), "--kinds", "two", "--core"])
 
 
 def test_missing_font_is_one_line_that_says_what_to_install(tmp_path, monkeypatch):

@@ -60,6 +60,22 @@ def test_it_learns_the_mean_image_of_each_caption_and_the_rest_stays(moons, tmp_
         assert torch.equal(value, kept[key]) == (not key.startswith("sketch.")), key
 
 
+def test_it_is_in_the_middle_of_other_sizes_and_the_ground_goes_on():
+    net = UNet(NETWORKS["emoji"].architecture)
+    embed = net.normalised(torch.randn(2, 256))
+    with torch.inference_mode():
+        ground = net.sketch.main(embed)[:, :3]
+        square, wide, high = (net.sketch(embed, h, w) for h, w in ((64, 64), (64, 96), (96, 64)))
+        large = net.sketch(embed, 128, 128)
+    assert torch.equal(wide[..., 16:80], square)
+    assert torch.equal(high[:, :, 16:80], square)
+    for beside in (wide[..., :16], wide[..., 80:], high[:, :, :16].mT, high[:, :, 80:].mT):
+        assert torch.equal(beside[:, :3], ground[:, :, None, None].expand_as(beside[:, :3]))
+        assert not beside[:, 3].any()
+    inner = F.avg_pool2d(large, 2)[..., 8:-8, 8:-8] - square[..., 8:-8, 8:-8]
+    assert inner.abs().mean() < 0.1 * square.std()
+
+
 def test_training_the_network_leaves_its_sketch(moons):
     net = UNet(NETWORKS["emoji"].architecture)
     before = {key: value.clone() for key, value in net.state_dict().items()}
